@@ -1,0 +1,269 @@
+/* attrs.c - what people look at on a tworoutine.
+ *
+ * A name is looked up in what was assigned to the tworoutine, then in what
+ * was assigned to the one that it was bound from, then in fn.  The names that
+ * the type itself has for its own use (__doc__, __module__) are those of the
+ * function all the same.
+ *
+ * __code__ and its like are not passed on: inspect.iscoroutinefunction must
+ * not take a tworoutine for an async function. */
+#include "twr.h"
+
+/* Added to the __qualname__ of a function whose plain name leads to its
+ * tworoutine, so that ~f can be pickled by name too. */
+#define SUFFIX ".aio"
+
+static bool
+is_metadata(TwrState *state, PyObject *name)
+{
+    PyObject *const names[] = {
+        state->names.__doc__,         state->names.__module__,
+        state->names.__name__,        state->names.__qualname__,
+        state->names.__wrapped__,     state->names.__annotations__,
+        state->names.__type_params__, state->names.__signature__,
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (name == names[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Names that may be asked of fn if the tworoutine has none. */
+static bool
+is_passed_on(TwrState *state, PyObject *name)
+{
+    if (name == state->names.__self__ ||
+        name == state->names.__isabstractmethod__ ||
+        PyUnicode_CompareWithASCIIString(name, "__func__") == 0) {
+        return true;
+    }
+    return PyUnicode_GET_LENGTH(name) > 0 &&
+           PyUnicode_READ_CHAR(name, 0) != '_';
+}
+
+/* What has been assigned to this very object: 1, 0, -1. */
+static int
+get_assigned(Tworoutine *self, PyObject *name, PyObject **value)
+{
+    *value = self->dict == NULL ? NULL
+                                : PyDict_GetItemWithError(self->dict, name);
+    Py_XINCREF(*value);
+    return *value != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
+}
+
+/* The function's __qualname__ without SUFFIX. */
+static PyObject *
+plain_qualname(PyObject *qualname)
+{
+    Py_ssize_t suffix = (Py_ssize_t)sizeof(SUFFIX) - 1;
+    if (!PyUnicode_Check(qualname)) {
+        return qualname;
+    }
+    Py_ssize_t length = PyUnicode_GET_LENGTH(qualname) - suffix;
+    PyObject *tail = PyUnicode_Substring(qualname, length < 0 ? 0 : length,
+                                         PY_SSIZE_T_MAX);
+    bool cut =
+        tail != NULL && PyUnicode_CompareWithASCIIString(tail, SUFFIX) == 0;
+    Py_XDECREF(tail);
+    if (cut) {
+        Py_SETREF(qualname, PyUnicode_Substring(qualname, 0, length));
+    }
+    return qualname;
+}
+
+/* __signature__ that was assigned to the origin, less what is bound. */
+static PyObject *
+bound_signature(TwrState *state, Tworoutine *self)
+{
+    PyObject *adapters = twr_adapters(state);
+    return adapters == NULL
+               ? NULL
+               : PyObject_CallMethod(adapters, "bound_signature", "OO",
+                                     self->origin, self->fn);
+}
+
+static PyObject *
+get_metadata(PyObject *op, PyObject *name)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    TwrState *state = twr_state_of(op);
+    PyObject *value;
+    if (get_assigned(self, name, &value) != 0) {
+        return value;
+    }
+    bool signature = name == state->names.__signature__;
+    if (self->origin != NULL) {
+        Tworoutine *origin = (Tworoutine *)self->origin;
+        if (get_assigned(origin, name, &value) != 0) {
+            if (value != NULL && signature) {
+                Py_DECREF(value);
+                return bound_signature(state, self);
+            }
+            return value;
+        }
+    }
+    if (name == state->names.__wrapped__) {
+        return Py_NewRef(self->fn);
+    }
+    value = PyObject_GetAttr(self->fn, name);
+    if (value != NULL && name == state->names.__qualname__) {
+        value = plain_qualname(value);
+    }
+    return value;
+}
+
+PyObject *
+twr_tworoutine_getattro(PyObject *op, PyObject *name)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    TwrState *state = twr_state_of(op);
+    if (is_metadata(state, name)) {
+        return get_metadata(op, name);
+    }
+    if (self->origin != NULL && name == state->names.__dict__) {
+        return PyObject_GetAttr(self->origin, name);
+    }
+    PyObject *value = PyObject_GenericGetAttr(op, name);
+    if (value != NULL || !PyUnicode_Check(name) ||
+        !PyErr_ExceptionMatches(PyExc_AttributeError) ||
+        !is_passed_on(state, name)) {
+        return value;
+    }
+    PyObject *missing = twr_error_take();
+    Tworoutine *origin = (Tworoutine *)self->origin;
+    if (origin != NULL && get_assigned(origin, name, &value) != 0) {
+        Py_DECREF(missing);
+        return value;
+    }
+    if (PyObject_GetOptionalAttr(self->fn, name, &value) == 0) {
+        twr_error_put(missing);
+        return NULL;
+    }
+    Py_DECREF(missing);
+    return value;
+}
+
+int
+twr_tworoutine_setattro(PyObject *op, PyObject *name, PyObject *value)
+{
+    PyObject *origin = ((Tworoutine *)op)->origin;
+    if (origin != NULL) {
+        PyErr_Format(PyExc_AttributeError,
+                     "cannot set %R on a bound tworoutine; set it on %R", name,
+                     origin);
+        return -1;
+    }
+    return PyObject_GenericSetAttr(op, name, value);
+}
+
+/* --- ~ ------------------------------------------------------------------------- */
+
+/* Let a plain function be found by name, and so be pickled, as <f>.aio, if
+ * what its name leads to is this very tworoutine. */
+static int
+name_async_form(PyObject *op)
+{
+    TwrState *state = twr_state_of(op);
+    PyObject *adapters = twr_adapters(state);
+    PyObject *none =
+        adapters == NULL
+            ? NULL
+            : PyObject_CallMethod(adapters, "name_async_form", "O", op);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+PyObject *
+twr_tworoutine_async(PyObject *op)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    if (!self->named && self->origin == NULL && PyFunction_Check(self->fn)) {
+        self->named = true;
+        if (name_async_form(op) < 0) {
+            return NULL;
+        }
+    }
+    return Py_NewRef(self->fn);
+}
+
+static PyObject *
+get_aio(PyObject *op, void *closure)
+{
+    (void)closure;
+    return twr_tworoutine_async(op);
+}
+
+/* --- what Python does better ----------------------------------------------------- */
+
+/* adapters.<closure>(f) */
+static PyObject *
+get_adapted(PyObject *op, void *closure)
+{
+    PyObject *adapters = twr_adapters(twr_state_of(op));
+    return adapters == NULL
+               ? NULL
+               : PyObject_CallMethod(adapters, (const char *)closure, "O", op);
+}
+
+static PyObject *
+tworoutine_reduce(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return get_adapted(op, "reduce");
+}
+
+/* As for functions, a copy is the same object. */
+static PyObject *
+tworoutine_copy(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return Py_NewRef(op);
+}
+
+/* As for methods, a deep copy of a bound one is bound to a deep copy. */
+static PyObject *
+tworoutine_deepcopy(PyObject *op, PyObject *memo)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    if (!PyMethod_Check(self->fn)) {
+        return Py_NewRef(op);
+    }
+    PyObject *adapters = twr_adapters(twr_state_of(op));
+    return adapters == NULL ? NULL
+                            : PyObject_CallMethod(adapters, "deepcopy_bound",
+                                                  "OO", op, memo);
+}
+
+PyGetSetDef twr_tworoutine_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL,
+     NULL},
+    {"aio", get_aio, NULL,
+     "The asynchronous callable itself; the same as ~f.", NULL},
+    {"map", get_adapted, NULL,
+     "f.map(items, *, limit=None, progress=False, return_exceptions=False)\n\n"
+     "Call f on each item at once, at most `limit` at a time, and wait for "
+     "all.\nReturns the list of results in the order of items.  If some fail, "
+     "all are\nstill run; then an ExceptionGroup is raised, each error noting "
+     "its item, or,\nwith return_exceptions, the list holds the errors in "
+     "their places.\nprogress: show a tqdm bar.  Async form: (~f.map)(items) "
+     "or f.map.aio(items).",
+     "fan_out_map"},
+    {"as_completed", get_adapted, NULL,
+     "f.as_completed(items, *, limit=None, return_exceptions=False)\n\n"
+     "Call f on each item at once, at most `limit` at a time; iterate over "
+     "(item,\nresult) in the order in which they finish.  An item's error is "
+     "raised at its\nturn, or, with return_exceptions, yielded as its result. "
+     " Leaving the loop\ncancels the rest and waits for it.  Async form: async "
+     "for over\n(~f.as_completed)(items).",
+     "fan_out_as_completed"},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyMethodDef twr_tworoutine_methods[] = {
+    {"__reduce__", tworoutine_reduce, METH_NOARGS, NULL},
+    {"__copy__", tworoutine_copy, METH_NOARGS, NULL},
+    {"__deepcopy__", tworoutine_deepcopy, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,222 @@
+/* await.c - the engine: step in place, choose how to wait.
+ *
+ * The coroutine of a call is not made a task: it is stepped right where the
+ * call was made, in the caller's task, context and stack, as await would.  If
+ * it never suspends, nothing else happens.  What it yields is waited for in
+ * handoff.c; a caller without a task hosts one there; a thread without a
+ * running loop runs its own (run.c). */
+#include "twr.h"
+
+static bool
+is_coroutine(PyObject *op)
+{
+    if (PyCoro_CheckExact(op)) {
+        return true;
+    }
+    if (!PyGen_CheckExact(op)) {
+        return false;
+    }
+    /* One made by @types.coroutine. */
+    PyCodeObject *code = PyGen_GetCode((PyGenObject *)op);
+    bool iterable = (code->co_flags & CO_ITERABLE_COROUTINE) != 0;
+    Py_DECREF(code);
+    return iterable;
+}
+
+bool
+twr_is_awaitable(PyObject *op)
+{
+    PyAsyncMethods *async = Py_TYPE(op)->tp_as_async;
+    return (async != NULL && async->am_await != NULL) || is_coroutine(op);
+}
+
+/* What `await op` iterates over. */
+static PyObject *
+await_iterator(PyObject *op)
+{
+    if (is_coroutine(op)) {
+        return Py_NewRef(op);
+    }
+    PyAsyncMethods *async = Py_TYPE(op)->tp_as_async;
+    if (async == NULL || async->am_await == NULL) {
+        return PyErr_Format(PyExc_TypeError,
+                            "await_() takes an awaitable, not %R", op);
+    }
+    PyObject *iterator = async->am_await(op);
+    if (iterator != NULL && !PyIter_Check(iterator)) {
+        PyErr_Format(PyExc_TypeError,
+                     "__await__() of %R returned a '%.100s' that is not an "
+                     "iterator",
+                     op, Py_TYPE(iterator)->tp_name);
+        Py_CLEAR(iterator);
+    }
+    return iterator;
+}
+
+void
+twr_close_awaitable(TwrState *state, PyObject *awaitable)
+{
+    PyObject *pending = twr_error_take();
+    PyObject *close;
+    if (PyObject_GetOptionalAttr(awaitable, state->names.close, &close) > 0) {
+        PyObject *none = PyObject_CallNoArgs(close);
+        Py_DECREF(close);
+        Py_XDECREF(none);
+    }
+    if (PyErr_Occurred()) {
+        PyErr_WriteUnraisable(awaitable);
+    }
+    twr_error_put(pending);
+}
+
+/* Turn a StopIteration into its value, as yield from does. */
+static PySendResult
+take_stop(PyObject **value)
+{
+    if (!PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        return PYGEN_ERROR;
+    }
+    PyObject *stop = twr_error_take();
+    *value = Py_NewRef(((PyStopIterationObject *)stop)->value);
+    Py_DECREF(stop);
+    return PYGEN_RETURN;
+}
+
+/* iterator.throw(*error); takes *error. */
+static PySendResult
+throw_into(TwrState *state, PyObject *iterator, PyObject **error,
+           PyObject **value)
+{
+    PyObject *throw;
+    if (PyObject_GetOptionalAttr(iterator, state->names.throw, &throw) < 0) {
+        return PYGEN_ERROR;
+    }
+    if (throw == NULL) {
+        twr_raise(error);
+        return PYGEN_ERROR;
+    }
+    PyObject *exc = *error;
+    *error = NULL;
+    *value = PyObject_CallOneArg(throw, exc);
+    Py_DECREF(throw);
+    Py_DECREF(exc);
+    return *value != NULL ? PYGEN_NEXT : take_stop(value);
+}
+
+/* Run the coroutine here, in the step of task, waiting for all it yields.
+ * Switches. */
+static PyObject *
+step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
+              PyObject *subject)
+{
+    PyObject *value = NULL, *error = NULL;
+    PyObject *iterator = await_iterator(awaitable);
+    if (iterator == NULL) {
+        return NULL;
+    }
+    for (;;) {
+        PySendResult sent =
+            error == NULL ? PyIter_Send(iterator, Py_None, &value)
+                          : throw_into(th->state, iterator, &error, &value);
+        if (sent != PYGEN_NEXT) {
+            break;
+        }
+        PyObject *yielded = value;
+        value = NULL;
+        int waited =
+            twr_handoff_wait(th, loop, task, yielded, subject, &error);
+        Py_DECREF(yielded);
+        if (waited < 0) {
+            twr_close_awaitable(th->state, iterator);
+            break;
+        }
+    }
+    Py_XDECREF(error);
+    Py_DECREF(iterator);
+    return value;
+}
+
+/* What a task can be made of. */
+static PyObject *
+as_coroutine(TwrState *state, PyObject *awaitable)
+{
+    if (PyCoro_CheckExact(awaitable)) {
+        return Py_NewRef(awaitable);
+    }
+    PyObject *is = PyObject_CallOneArg(state->iscoroutine, awaitable);
+    if (is == NULL) {
+        return NULL;
+    }
+    int truth = PyObject_IsTrue(is);
+    Py_DECREF(is);
+    if (truth != 0) {
+        return truth < 0 ? NULL : Py_NewRef(awaitable);
+    }
+    PyObject *adapters = twr_adapters(state);
+    return adapters == NULL
+               ? NULL
+               : PyObject_CallMethod(adapters, "wait_for", "O", awaitable);
+}
+
+/* Wait where a loop is running.  Switches. */
+static PyObject *
+await_in_loop(Thread *th, PyObject *loop, PyObject *awaitable,
+              PyObject *subject)
+{
+    PyObject *result = NULL;
+    if (twr_handoff_check(th, loop, subject) < 0) {
+        twr_close_awaitable(th->state, awaitable);
+        return NULL;
+    }
+    PyObject *task = twr_task_current(th->state, loop);
+    if (task != NULL) {
+        result = step_in_place(th, loop, task, awaitable, subject);
+        Py_DECREF(task);
+        return result;
+    }
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *coro = as_coroutine(th->state, awaitable);
+    if (coro != NULL) {
+        result = twr_host(th, loop, NULL, coro, subject);
+        Py_DECREF(coro);
+    }
+    return result;
+}
+
+/* Wait where no loop is running.  Switches. */
+static PyObject *
+await_without_loop(Thread *th, PyObject *awaitable, PyObject *subject)
+{
+    PyObject *coro = as_coroutine(th->state, awaitable);
+    if (coro == NULL) {
+        return NULL;
+    }
+    PyObject *result = twr_run(th, coro, subject);
+    Py_DECREF(coro);
+    return result;
+}
+
+PyObject *
+twr_await(TwrState *state, PyObject *awaitable, PyObject *subject)
+{
+    PyObject *result = NULL;
+    Thread *th = twr_thread(state);
+    PyObject *loop =
+        th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
+    if (loop == NULL || Py_EnterRecursiveCall(" in a synchronous call")) {
+        twr_close_awaitable(state, awaitable);
+        Py_XDECREF(loop);
+        return NULL;
+    }
+    if (loop == Py_None) {
+        result = await_without_loop(th, awaitable, subject);
+    }
+    else {
+        result = await_in_loop(th, loop, awaitable, subject);
+    }
+    Py_LeaveRecursiveCall();
+    Py_DECREF(loop);
+    return result;
+}

@@ -1,0 +1,112 @@
+/* compat.h - what differs between CPython 3.11 and today, under its newest
+ * name.  The only file that tests the Python version. */
+#ifndef TWR_COMPAT_H
+#define TWR_COMPAT_H
+
+#include <Python.h>
+
+#if PY_VERSION_HEX < 0x030C0000
+#include <structmember.h>
+#define Py_T_OBJECT_EX T_OBJECT_EX
+#define Py_T_PYSSIZET T_PYSSIZET
+#define Py_READONLY READONLY
+
+/* The pending exception as one object, which may be put back. */
+static inline PyObject *
+PyErr_GetRaisedException(void)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &tb);
+    if (tb != NULL) {
+        PyException_SetTraceback(value, tb);
+    }
+    Py_DECREF(type);
+    Py_XDECREF(tb);
+    return value;
+}
+
+static inline PyCodeObject *
+PyGen_GetCode(PyGenObject *gen)
+{
+    return (PyCodeObject *)Py_NewRef((PyObject *)gen->gi_code);
+}
+
+/* Steals exc. */
+static inline void
+PyErr_SetRaisedException(PyObject *exc)
+{
+    PyObject *type = Py_NewRef((PyObject *)Py_TYPE(exc));
+    PyErr_Restore(type, exc, PyException_GetTraceback(exc));
+}
+#endif
+
+#if PY_VERSION_HEX < 0x030D0000
+/* 1: found, 0: no such attribute and no exception, -1: error. */
+static inline int
+PyObject_GetOptionalAttr(PyObject *obj, PyObject *name, PyObject **result)
+{
+    *result = PyObject_GetAttr(obj, name);
+    if (*result != NULL) {
+        return 1;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+#endif
+
+/* A local variable of a running Python function. */
+static inline PyObject *
+twr_frame_local(PyFrameObject *frame, const char *name)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    PyObject *locals = PyObject_GetAttrString((PyObject *)frame, "f_locals");
+    if (locals == NULL) {
+        return NULL;
+    }
+    PyObject *value = PyMapping_GetItemString(locals, name);
+    Py_DECREF(locals);
+    return value;
+#else
+    return PyFrame_GetVarString(frame, (char *)name);
+#endif
+}
+
+/* A greenlet inherits the recursion depth of its maker: let a new one start
+ * as shallow as a thread, since Python frames are not on the C stack. */
+static inline void
+twr_reset_python_depth(void)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+#if PY_VERSION_HEX < 0x030C0000
+    tstate->recursion_remaining = tstate->recursion_limit;
+#else
+    tstate->py_recursion_remaining = tstate->py_recursion_limit;
+#endif
+}
+
+/* Whether the interpreter is on its way out. */
+static inline int
+twr_is_finalizing(void)
+{
+#if PY_VERSION_HEX < 0x030D0000
+    return _Py_IsFinalizing();
+#else
+    return Py_IsFinalizing();
+#endif
+}
+
+/* current_task() is C from 3.12 on; before, it is a dictionary. */
+#if PY_VERSION_HEX < 0x030C0000
+#define TWR_CURRENT_TASKS_DICT 1
+#else
+#define TWR_CURRENT_TASKS_DICT 0
+#endif
+
+#endif

@@ -1,0 +1,262 @@
+/* iter.c - async generators and context managers, made synchronous.
+ *
+ * Each step of the asynchronous object is one synchronous call of its own. */
+#include "twr.h"
+
+/* One layout for both. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *inner;   /* the async iterator, or async context manager */
+    PyObject *subject; /* the tworoutine that made it, for messages */
+} Wrapper;
+
+static int
+wrapper_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Wrapper *self = (Wrapper *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->inner);
+    Py_VISIT(self->subject);
+    return 0;
+}
+
+static int
+wrapper_clear(PyObject *op)
+{
+    Wrapper *self = (Wrapper *)op;
+    Py_CLEAR(self->inner);
+    Py_CLEAR(self->subject);
+    return 0;
+}
+
+static void
+wrapper_dealloc(PyObject *op)
+{
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    wrapper_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *
+wrapper_repr(PyObject *op)
+{
+    return PyUnicode_FromFormat("<synchronous form of %R>",
+                                ((Wrapper *)op)->inner);
+}
+
+static PyObject *
+wrapper_new(PyTypeObject *type, PyObject *inner, PyObject *subject)
+{
+    Wrapper *self = (Wrapper *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->inner = Py_NewRef(inner);
+        self->subject = Py_XNewRef(subject);
+    }
+    return (PyObject *)self;
+}
+
+/* Wait for what inner.name(*args) returns.  Switches. */
+static PyObject *
+wait_for(Wrapper *self, PyObject *name, PyObject *const *args, Py_ssize_t n)
+{
+    PyObject *all[4] = {self->inner};
+    for (Py_ssize_t i = 0; i < n; i++) {
+        all[i + 1] = args[i];
+    }
+    PyObject *awaitable = PyObject_VectorcallMethod(
+        name, all, (size_t)(n + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    if (awaitable == NULL) {
+        return NULL;
+    }
+    PyObject *result = twr_await(twr_state_of((PyObject *)self), awaitable,
+                                 self->subject);
+    Py_DECREF(awaitable);
+    return result;
+}
+
+/* --- iterators --------------------------------------------------------------- */
+
+/* The end of the async iterator is the end of this one. */
+static PyObject *
+end_iteration(PyObject *result)
+{
+    if (result == NULL && PyErr_ExceptionMatches(PyExc_StopAsyncIteration)) {
+        PyErr_Clear();
+    }
+    return result;
+}
+
+static PyObject *
+generator_next(PyObject *op)
+{
+    return end_iteration(wait_for(
+        (Wrapper *)op, twr_state_of(op)->names.__anext__, NULL, 0));
+}
+
+/* send() and throw() are methods: they have to raise StopIteration. */
+static PyObject *
+end_method(PyObject *result)
+{
+    result = end_iteration(result);
+    if (result == NULL && !PyErr_Occurred()) {
+        PyErr_SetNone(PyExc_StopIteration);
+    }
+    return result;
+}
+
+static PyObject *
+generator_send(PyObject *op, PyObject *value)
+{
+    return end_method(
+        wait_for((Wrapper *)op, twr_state_of(op)->names.asend, &value, 1));
+}
+
+static PyObject *
+generator_throw(PyObject *op, PyObject *const *args, Py_ssize_t n)
+{
+    if (n < 1 || n > 3) {
+        return PyErr_Format(PyExc_TypeError,
+                            "throw() takes 1 to 3 arguments, not %zd", n);
+    }
+    return end_method(
+        wait_for((Wrapper *)op, twr_state_of(op)->names.athrow, args, n));
+}
+
+static PyObject *
+generator_close(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    PyObject *name = twr_state_of(op)->names.aclose;
+    PyObject *aclose;
+    if (PyObject_GetOptionalAttr(((Wrapper *)op)->inner, name, &aclose) < 0) {
+        return NULL;
+    }
+    if (aclose == NULL) {
+        Py_RETURN_NONE; /* an async iterator that is not a generator */
+    }
+    Py_DECREF(aclose);
+    return wait_for((Wrapper *)op, name, NULL, 0);
+}
+
+/* Dropped in the middle: run its finally.  In a running loop asyncio itself
+ * does that, as for `async for`. */
+static void
+generator_finalize(PyObject *op)
+{
+    Wrapper *self = (Wrapper *)op;
+    TwrState *state = twr_state_of(op);
+    PyObject *pending = twr_error_take();
+    if (self->inner != NULL && PyAsyncGen_CheckExact(self->inner) &&
+        !twr_is_finalizing()) {
+        PyObject *loop = PyObject_CallNoArgs(state->get_running_loop);
+        PyObject *none =
+            loop == Py_None ? generator_close(op, NULL) : Py_XNewRef(loop);
+        if (none == NULL) {
+            PyErr_WriteUnraisable(op);
+        }
+        Py_XDECREF(none);
+        Py_XDECREF(loop);
+    }
+    twr_error_put(pending);
+}
+
+static PyMethodDef generator_methods[] = {
+    {"send", generator_send, METH_O,
+     "send(value)\n--\n\nGo on with value; wait for the next item."},
+    {"throw", (PyCFunction)(void (*)(void))generator_throw, METH_FASTCALL,
+     "throw(exc)\n--\n\nRaise exc inside; wait for the next item."},
+    {"close", generator_close, METH_NOARGS,
+     "close()\n--\n\nEnd it, and wait until its finally blocks have run."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot generator_slots[] = {
+    {Py_tp_doc, "A synchronous iterator over an async generator."},
+    {Py_tp_traverse, wrapper_traverse},
+    {Py_tp_clear, wrapper_clear},
+    {Py_tp_finalize, generator_finalize},
+    {Py_tp_dealloc, wrapper_dealloc},
+    {Py_tp_repr, wrapper_repr},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, generator_next},
+    {Py_tp_methods, generator_methods},
+    {0, NULL},
+};
+
+PyType_Spec twr_generator_spec = {
+    .name = "tworoutine._core.SyncGenerator",
+    .basicsize = sizeof(Wrapper),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = generator_slots,
+};
+
+PyObject *
+twr_generator_new(TwrState *state, PyObject *agen, PyObject *subject)
+{
+    PyObject *inner =
+        PyObject_CallMethodNoArgs(agen, state->names.__aiter__);
+    if (inner == NULL) {
+        return NULL;
+    }
+    PyObject *self = wrapper_new(state->generator_type, inner, subject);
+    Py_DECREF(inner);
+    return self;
+}
+
+/* --- context managers -------------------------------------------------------- */
+
+static PyObject *
+manager_enter(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return wait_for((Wrapper *)op, twr_state_of(op)->names.__aenter__, NULL,
+                    0);
+}
+
+static PyObject *
+manager_exit(PyObject *op, PyObject *const *args, Py_ssize_t n)
+{
+    if (n != 3) {
+        return PyErr_Format(PyExc_TypeError,
+                            "__exit__() takes 3 arguments, not %zd", n);
+    }
+    return wait_for((Wrapper *)op, twr_state_of(op)->names.__aexit__, args,
+                    n);
+}
+
+static PyMethodDef manager_methods[] = {
+    {"__enter__", manager_enter, METH_NOARGS, NULL},
+    {"__exit__", (PyCFunction)(void (*)(void))manager_exit, METH_FASTCALL,
+     NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot manager_slots[] = {
+    {Py_tp_doc, "A synchronous context manager over an asynchronous one."},
+    {Py_tp_traverse, wrapper_traverse},
+    {Py_tp_clear, wrapper_clear},
+    {Py_tp_dealloc, wrapper_dealloc},
+    {Py_tp_repr, wrapper_repr},
+    {Py_tp_methods, manager_methods},
+    {0, NULL},
+};
+
+PyType_Spec twr_manager_spec = {
+    .name = "tworoutine._core.SyncManager",
+    .basicsize = sizeof(Wrapper),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = manager_slots,
+};
+
+PyObject *
+twr_manager_new(TwrState *state, PyObject *manager, PyObject *subject)
+{
+    return wrapper_new(state->manager_type, manager, subject);
+}

@@ -1,0 +1,237 @@
+/* module.c - the module and its state.
+ *
+ * tworoutine._core
+ *     tworoutine      the decorator
+ *     await_          a synchronous await
+ *     CannotSuspend   where a call cannot be served
+ *     why_no_handoff  None, or why no running loop can be shared here
+ *     forget_thread, after_fork   for tworoutine/__init__.py */
+#include "twr.h"
+
+static int module_exec(PyObject *module);
+
+TwrState *
+twr_state(PyObject *module)
+{
+    return (TwrState *)PyModule_GetState(module);
+}
+
+PyObject *
+twr_adapters(TwrState *state)
+{
+    if (state->adapters == NULL) {
+        state->adapters = PyImport_ImportModule("tworoutine._adapters");
+    }
+    return state->adapters;
+}
+
+/* --- functions ------------------------------------------------------------------ */
+
+PyDoc_STRVAR(await_doc,
+             "await_(awaitable, /)\n--\n\n"
+             "Wait for awaitable synchronously, and return its result.\n\n"
+             "The same as `await awaitable`, anywhere: a coroutine, a Future, "
+             "a Task, an object\nwith __await__.  Raises what it raises, "
+             "TypeError if it cannot be awaited, and\nCannotSuspend where a "
+             "call cannot wait.");
+
+static PyObject *
+core_await(PyObject *module, PyObject *awaitable)
+{
+    if (!twr_is_awaitable(awaitable)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "await_() takes an awaitable, not %R", awaitable);
+    }
+    return twr_await(twr_state(module), awaitable, NULL);
+}
+
+/* Close this thread's loop and end its greenlets now. */
+static PyObject *
+core_forget_thread(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    if (twr_thread_forget() < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* In a forked child: nothing that its parent's thread had can be used.
+ * Returns the loop that is to be thrown away, or None. */
+static PyObject *
+core_after_fork(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    PyObject *loop = twr_thread_after_fork();
+    return loop == NULL ? Py_NewRef(Py_None) : loop;
+}
+
+static PyMethodDef core_methods[] = {
+    {"await_", core_await, METH_O, await_doc},
+    {"forget_thread", core_forget_thread, METH_NOARGS,
+     "Close this thread's own loop and end its greenlets."},
+    {"after_fork", core_after_fork, METH_NOARGS,
+     "Drop what the parent process had; return its loop, or None."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* --- state ----------------------------------------------------------------------- */
+
+static int
+import_names(TwrState *state)
+{
+#define X(name)                                                               \
+    state->names.name = PyUnicode_InternFromString(#name);                    \
+    if (state->names.name == NULL) {                                          \
+        return -1;                                                            \
+    }
+    TWR_NAMES(X)
+#undef X
+    return 0;
+}
+
+/* module.attribute, or module itself if attribute is NULL. */
+static PyObject *
+import_from(const char *module, const char *attribute)
+{
+    PyObject *mod = PyImport_ImportModule(module);
+    if (mod == NULL || attribute == NULL) {
+        return mod;
+    }
+    PyObject *value = PyObject_GetAttrString(mod, attribute);
+    Py_DECREF(mod);
+    return value;
+}
+
+static int
+import_others(TwrState *state)
+{
+#define X(field, module, attribute)                                           \
+    state->field = import_from(module, attribute);                            \
+    if (state->field == NULL) {                                               \
+        return -1;                                                            \
+    }
+    TWR_IMPORTS(X)
+#undef X
+    return 0;
+}
+
+static int
+add_types(PyObject *module, TwrState *state)
+{
+    struct {
+        PyTypeObject **field;
+        PyType_Spec *spec;
+    } const types[] = {
+        {&state->tworoutine_type, &twr_tworoutine_spec},
+        {&state->call_type, &twr_call_spec},
+        {&state->loan_type, &twr_loan_spec},
+        {&state->marker_type, &twr_marker_spec},
+        {&state->thread_type, &twr_thread_spec},
+        {&state->generator_type, &twr_generator_spec},
+        {&state->manager_type, &twr_manager_spec},
+    };
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        *types[i].field = (PyTypeObject *)PyType_FromModuleAndSpec(
+            module, types[i].spec, NULL);
+        if (*types[i].field == NULL) {
+            return -1;
+        }
+    }
+    return PyModule_AddType(module, state->tworoutine_type);
+}
+
+static int
+add_constants(PyObject *module, TwrState *state)
+{
+    state->CannotSuspend = PyErr_NewExceptionWithDoc(
+        "tworoutine.CannotSuspend",
+        "A synchronous call cannot wait where it was made.\n\n"
+        "Raised at once, with the coroutine closed; the message says why and "
+        "what to do.",
+        PyExc_RuntimeError, NULL);
+    state->neutral = PyContext_New();
+    state->kw_context = Py_BuildValue("(s)", "context");
+    state->kw_msg = Py_BuildValue("(s)", "msg");
+    state->kw_task = Py_BuildValue("(ss)", "loop", "context");
+    state->interrupted = PyCFunction_New(&twr_sigint_def, module);
+    if (state->neutral == NULL || state->kw_context == NULL ||
+        state->kw_msg == NULL || state->kw_task == NULL ||
+        state->interrupted == NULL || state->CannotSuspend == NULL) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(module, "CannotSuspend",
+                                 state->CannotSuspend);
+}
+
+static int
+add_diagnostics(PyObject *module, TwrState *state)
+{
+    PyObject *why = state->loop.why_not != NULL   ? state->loop.why_not
+                    : state->task.why_not != NULL ? state->task.why_not
+                                                  : Py_None;
+    return PyModule_AddObjectRef(module, "why_no_handoff", why);
+}
+
+static int
+module_exec(PyObject *module)
+{
+    TwrState *state = twr_state(module);
+    if (import_names(state) < 0 || twr_stack_init(state) < 0 ||
+        import_others(state) < 0 || add_types(module, state) < 0 ||
+        add_constants(module, state) < 0 || twr_loop_init(state) < 0 ||
+        twr_task_init(state) < 0 || twr_handoff_init(state) < 0) {
+        return -1;
+    }
+    return add_diagnostics(module, state);
+}
+
+/* Do to every object of the state what a visitor does. */
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    TwrState *state = twr_state(module);
+    Py_VISIT(state->tworoutine_type);
+    Py_VISIT(state->call_type);
+    Py_VISIT(state->loan_type);
+    Py_VISIT(state->marker_type);
+    Py_VISIT(state->thread_type);
+    Py_VISIT(state->generator_type);
+    Py_VISIT(state->manager_type);
+    Py_VISIT(state->CannotSuspend);
+    Py_VISIT(state->neutral);
+    Py_VISIT(state->interrupted);
+    Py_VISIT(state->adapters);
+#define X(field, module_name, attribute) Py_VISIT(state->field);
+    TWR_IMPORTS(X)
+#undef X
+    return 0;
+}
+
+/* The state of a process-wide module, of which greenlet allows only one, is
+ * kept until the process ends: greenlets that are parked may still use it. */
+static PyModuleDef_Slot core_slots[] = {
+    {Py_mod_exec, module_exec},
+#ifdef Py_mod_multiple_interpreters
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef core_module = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "tworoutine._core",
+    .m_doc = "The C core of tworoutine.",
+    .m_size = sizeof(TwrState),
+    .m_methods = core_methods,
+    .m_slots = core_slots,
+    .m_traverse = module_traverse,
+};
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&core_module);
+}

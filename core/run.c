@@ -1,0 +1,134 @@
+/* run.c - no loop in this thread: run the thread's own one.
+ *
+ * The loop that is set for this thread is used, if it is open and idle; else
+ * one that we make and keep, so that what one call opens the next can use.
+ * The call hosts a task (handoff.c), and a driver turns the loop while the
+ * caller is parked: the caller's stack carries the steps of its own task and
+ * nothing else, so that it can return as soon as that task is done, whatever
+ * other calls are then waiting. */
+#include "twr.h"
+
+/* Whether loop can be run now. */
+static int
+usable(TwrState *state, PyObject *loop)
+{
+    PyObject *const methods[] = {state->names.is_closed,
+                                 state->names.is_running};
+    for (int i = 0; i < 2; i++) {
+        PyObject *flag = PyObject_CallMethodNoArgs(loop, methods[i]);
+        if (flag == NULL) {
+            return -1;
+        }
+        int truth = PyObject_IsTrue(flag);
+        Py_DECREF(flag);
+        if (truth != 0) {
+            return truth < 0 ? -1 : 0;
+        }
+    }
+    return 1;
+}
+
+/* The loop set for this thread.  Asking asyncio for it would make one, or
+ * warn.  NULL without error: none, or none that can be used. */
+static PyObject *
+set_loop(TwrState *state)
+{
+    PyObject *policy, *local = NULL, *loop = NULL;
+    if (PyObject_GetOptionalAttr(state->events,
+                                 state->names._event_loop_policy,
+                                 &policy) < 0) {
+        return NULL;
+    }
+    if (policy != NULL && policy != Py_None &&
+        PyObject_GetOptionalAttr(policy, state->names._local, &local) >= 0 &&
+        local != NULL &&
+        PyObject_GetOptionalAttr(local, state->names._loop, &loop) >= 0 &&
+        loop != NULL && (loop == Py_None || usable(state, loop) <= 0)) {
+        Py_CLEAR(loop);
+    }
+    Py_XDECREF(policy);
+    Py_XDECREF(local);
+    return loop;
+}
+
+/* The loop to run. */
+static PyObject *
+choose_loop(Thread *th)
+{
+    TwrState *state = th->state;
+    PyObject *loop = set_loop(state);
+    if (loop != NULL || PyErr_Occurred()) {
+        return loop;
+    }
+    if (th->own_loop != NULL) {
+        int good = usable(state, th->own_loop);
+        if (good != 0) {
+            return good < 0 ? NULL : Py_NewRef(th->own_loop);
+        }
+        Py_CLEAR(th->own_loop);
+    }
+    th->own_loop = PyObject_CallNoArgs(state->new_event_loop);
+    return Py_XNewRef(th->own_loop);
+}
+
+/* Run coro in a loop whose turns we drive.  Switches. */
+static PyObject *
+run_driven(Thread *th, PyObject *loop, PyObject *coro, PyObject *subject)
+{
+    PyObject *result = NULL, *undo = NULL;
+    PyObject *me = twr_stack_current();
+    Loan *loan = me == NULL ? NULL : twr_loan_of(th, loop);
+    if (loan == NULL || twr_loop_enter(th->state, loop, &undo) < 0) {
+        twr_close_awaitable(th->state, coro);
+        goto done;
+    }
+    loan->batch = 0;
+    Py_XSETREF(th->loan, (Loan *)Py_NewRef((PyObject *)loan));
+    twr_stack_set_active(th, me);
+    result = twr_host(th, loop, loan, coro, subject);
+    Py_CLEAR(th->loan);
+    PyObject *pending = twr_error_take();
+    if (twr_sigint_restore(th) < 0 || twr_loan_release(th, loan) < 0) {
+        Py_CLEAR(result);
+    }
+    if (pending != NULL) {
+        PyErr_Clear();
+        twr_error_put(pending);
+    }
+    if (twr_loop_leave(th->state, loop, undo) < 0) {
+        Py_CLEAR(result);
+    }
+done:
+    Py_XDECREF(undo);
+    Py_XDECREF(loan);
+    Py_XDECREF(me);
+    return result;
+}
+
+PyObject *
+twr_run(Thread *th, PyObject *coro, PyObject *subject)
+{
+    PyObject *result = NULL;
+    PyObject *loop =
+        twr_loan_settle(th, NULL) < 0 ? NULL : choose_loop(th);
+    int driven = loop == NULL ? -1 : twr_loop_drivable(th, loop);
+    if (driven >= 0 && th->loan != NULL) {
+        PyErr_Format(th->state->CannotSuspend,
+                     "%R cannot wait here: the loop that runs in this thread "
+                     "is hidden; await its ~ form instead",
+                     subject == NULL ? coro : subject);
+        driven = -1;
+    }
+    if (driven < 0) {
+        twr_close_awaitable(th->state, coro);
+    }
+    else if (driven) {
+        result = run_driven(th, loop, coro, subject);
+    }
+    else {
+        result = PyObject_CallMethodOneArg(
+            loop, th->state->names.run_until_complete, coro);
+    }
+    Py_XDECREF(loop);
+    return result;
+}

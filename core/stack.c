@@ -1,0 +1,422 @@
+/* stack.c - the only door to greenlet: other C stacks for this thread.
+ *
+ * Three kinds of greenlets are ours:
+ *
+ *     hub       one a thread.  It starts drivers, so that their stacks begin
+ *               at its shallow depth and not at that of the call that parks.
+ *     drivers   a pool.  Each runs driver_main: drive the loop until somebody
+ *               else has to run, switch there, wait until needed again.
+ *     callers   whoever made a call: they belong to the user, and are left in
+ *               the middle of a step while a driver runs on.
+ *
+ *     thread's stack:   | user ... run_forever | hub | driver or caller ... |
+ *                                                      one of many, the others'
+ *                                                      slices are on the heap
+ *
+ * The token.  Other libraries switch greenlets on this thread too, and some
+ * (SQLAlchemy) switch to the parent of theirs, which may by then be a parked
+ * greenlet of ours.  So a greenlet of ours that wakes up asks whether the
+ * switch was meant for it (thread->target); if not, it hands what it got on
+ * to the greenlet in which the loop's step runs (thread->active), where the
+ * other library is waiting for it.
+ *
+ * A driver that idles holds no reference and has no Python frame: a thread
+ * may die with its pool. */
+#include "twr.h"
+
+#include <greenlet.h>
+
+/* This thread's record: twr_thread() keeps it in the thread's dictionary,
+ * which owns it. */
+static _Thread_local Thread *this_thread;
+
+int
+twr_stack_init(TwrState *state)
+{
+    (void)state;
+    PyGreenlet_Import();
+    return _PyGreenlet_API == NULL ? -1 : 0;
+}
+
+PyObject *
+twr_stack_current(void)
+{
+    return (PyObject *)PyGreenlet_GetCurrent();
+}
+
+/* The running greenlet, borrowed: it is alive because it runs. */
+static PyObject *
+running(void)
+{
+    PyObject *me = twr_stack_current();
+    Py_XDECREF(me);
+    return me;
+}
+
+void
+twr_stack_set_active(Thread *th, PyObject *greenlet)
+{
+    Py_XSETREF(th->active, Py_NewRef(greenlet));
+}
+
+/* Give a value or the pending exception that came to the wrong greenlet to
+ * the active one.  Steals got.  Returns as a switch does.  Switches. */
+static PyObject *
+forward(Thread *th, PyObject *got)
+{
+    if (th->active == NULL) {
+        Py_XDECREF(got);
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a greenlet switched into a parked call of tworoutine");
+        return NULL;
+    }
+    PyGreenlet *active = (PyGreenlet *)th->active;
+    if (got == NULL) {
+        PyObject *type, *value, *tb;
+        PyErr_Fetch(&type, &value, &tb);
+        got = PyGreenlet_Throw(active, type, value, tb);
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(tb);
+        return got;
+    }
+    PyObject *args = PyTuple_Pack(1, got);
+    Py_DECREF(got);
+    if (args == NULL) {
+        return NULL;
+    }
+    got = PyGreenlet_Switch(active, args, NULL);
+    Py_DECREF(args);
+    return got;
+}
+
+/* Wait in a switch until one is meant for us.  Steals target.  Switches. */
+static int
+switch_to(Thread *th, PyObject *target)
+{
+    PyObject *me = running();
+    if (me == NULL) {
+        Py_DECREF(target);
+        return -1;
+    }
+    Py_XSETREF(th->target, target);
+    PyObject *got = PyGreenlet_Switch((PyGreenlet *)target, NULL, NULL);
+    while (th->target != me) {
+        if (th->target != NULL || th->active == me) {
+            /* Nobody has taken it up: the switch itself has failed. */
+            Py_CLEAR(th->target);
+            if (got != NULL) {
+                PyErr_SetString(PyExc_RuntimeError,
+                                "the greenlet to switch to has ended");
+                Py_CLEAR(got);
+            }
+            return -1;
+        }
+        if (got == NULL && PyErr_ExceptionMatches(PyExc_GreenletExit)) {
+            return -1; /* this greenlet is being deleted */
+        }
+        got = forward(th, got);
+    }
+    Py_CLEAR(th->target);
+    Py_XDECREF(got);
+    return got == NULL ? -1 : 0;
+}
+
+/* A driver's life.  Between two drives it is idle, or it is gone. */
+static PyObject *
+driver_main(PyObject *module, PyObject *args)
+{
+    (void)module;
+    (void)args;
+    Thread *th = this_thread;
+    PyObject *me = running();
+    Py_CLEAR(th->target);
+    while (!th->closing) {
+        twr_stack_set_active(th, me);
+        PyObject *next = twr_drive(th);
+        if (next == NULL) {
+            return NULL;
+        }
+        if (th->n_idle == TWR_IDLE_MAX) {
+            th->relay = next; /* our parent, the hub, goes on there */
+            Py_XSETREF(th->target, Py_NewRef(th->hub));
+            Py_RETURN_NONE;
+        }
+        th->idle[th->n_idle++] = Py_NewRef(me);
+        if (switch_to(th, next) < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef driver_def = {"driver", driver_main, METH_VARARGS, NULL};
+
+static PyObject *
+new_driver(void)
+{
+    PyObject *run = PyCFunction_New(&driver_def, NULL);
+    if (run == NULL) {
+        return NULL;
+    }
+    PyObject *driver = (PyObject *)PyGreenlet_New(run, NULL);
+    Py_DECREF(run);
+    return driver;
+}
+
+/* The hub's life: start a driver, or see off one that retires. */
+static PyObject *
+hub_main(PyObject *module, PyObject *args)
+{
+    (void)module;
+    (void)args;
+    Thread *th = this_thread;
+    Py_CLEAR(th->target);
+    twr_reset_python_depth();
+    while (!th->closing) {
+        PyObject *next = th->relay;
+        th->relay = NULL;
+        if (next == NULL) {
+            next = new_driver();
+        }
+        if (next == NULL) {
+            /* The one who asked gets the MemoryError in its switch. */
+            PyErr_Clear();
+            th->no_driver = true;
+            next = Py_NewRef(th->requester);
+        }
+        if (switch_to(th, next) < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef hub_def = {"hub", hub_main, METH_VARARGS, NULL};
+
+static int
+ensure_hub(Thread *th)
+{
+    if (th->hub != NULL) {
+        return 0;
+    }
+    PyObject *run = PyCFunction_New(&hub_def, NULL);
+    if (run == NULL) {
+        return -1;
+    }
+    th->hub = (PyObject *)PyGreenlet_New(run, NULL);
+    Py_DECREF(run);
+    return th->hub == NULL ? -1 : 0;
+}
+
+int
+twr_stack_switch(Thread *th, PyObject *greenlet)
+{
+    return switch_to(th, Py_NewRef(greenlet));
+}
+
+int
+twr_stack_park(Thread *th)
+{
+    if (th->n_idle > 0) {
+        return switch_to(th, th->idle[--th->n_idle]);
+    }
+    if (ensure_hub(th) < 0) {
+        return -1;
+    }
+    th->requester = running();
+    int back = switch_to(th, Py_NewRef(th->hub));
+    if (back == 0 && th->no_driver) {
+        th->no_driver = false;
+        PyErr_NoMemory();
+        return -1;
+    }
+    return back;
+}
+
+/* --- threads ------------------------------------------------------------ */
+
+/* End a greenlet of ours that waits in switch_to.  Steals it. */
+static void
+end_greenlet(Thread *th, PyObject *greenlet)
+{
+    PyGreenlet *me = PyGreenlet_GetCurrent();
+    if (me == NULL || PyGreenlet_SetParent((PyGreenlet *)greenlet, me) < 0) {
+        PyErr_Clear(); /* another thread's, or the interpreter is ending */
+    }
+    else {
+        Py_XSETREF(th->target, Py_NewRef(greenlet));
+        Py_XDECREF(PyGreenlet_Switch((PyGreenlet *)greenlet, NULL, NULL));
+        PyErr_Clear();
+        Py_CLEAR(th->target);
+    }
+    Py_XDECREF(me);
+    Py_DECREF(greenlet);
+}
+
+static void
+end_pool(Thread *th)
+{
+    th->closing = true;
+    while (th->n_idle > 0) {
+        end_greenlet(th, th->idle[--th->n_idle]);
+    }
+    if (th->hub != NULL) {
+        PyObject *hub = th->hub;
+        th->hub = NULL;
+        end_greenlet(th, hub);
+    }
+    th->closing = false;
+}
+
+static int
+thread_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Thread *th = (Thread *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(th->own_loop);
+    Py_VISIT(th->loan);
+    Py_VISIT(th->loans);
+    return 0;
+}
+
+/* Close the kept loop the way asyncio.Runner does; runs in its thread. */
+static void
+thread_finalize(PyObject *op)
+{
+    Thread *th = (Thread *)op;
+    PyObject *pending = twr_error_take();
+    PyObject *loop = th->own_loop;
+    if (loop != NULL && this_thread == th && !th->forked) {
+        PyObject *adapters = twr_adapters(th->state);
+        PyObject *done =
+            adapters == NULL
+                ? NULL
+                : PyObject_CallMethod(adapters, "close_loop", "O", loop);
+        if (done == NULL) {
+            PyErr_WriteUnraisable(loop);
+        }
+        Py_XDECREF(done);
+    }
+    twr_error_put(pending);
+}
+
+static int
+thread_clear(PyObject *op)
+{
+    Thread *th = (Thread *)op;
+    Py_CLEAR(th->own_loop);
+    Py_CLEAR(th->loan);
+    Py_CLEAR(th->loans);
+    Py_CLEAR(th->active);
+    Py_CLEAR(th->target);
+    Py_CLEAR(th->good_type);
+    return 0;
+}
+
+static void
+thread_dealloc(PyObject *op)
+{
+    Thread *th = (Thread *)op;
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    if (this_thread == th) {
+        if (!th->forked) {
+            end_pool(th);
+        }
+        this_thread = NULL;
+    }
+    thread_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyType_Slot thread_slots[] = {
+    {Py_tp_traverse, thread_traverse},
+    {Py_tp_clear, thread_clear},
+    {Py_tp_finalize, thread_finalize},
+    {Py_tp_dealloc, thread_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec twr_thread_spec = {
+    .name = "tworoutine._core.Thread",
+    .basicsize = sizeof(Thread),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = thread_slots,
+};
+
+/* Signals are handled in the main thread alone. */
+static int
+find_main(Thread *th)
+{
+    PyObject *ident = NULL;
+    PyObject *main = PyObject_CallNoArgs(th->state->main_thread);
+    if (main != NULL) {
+        ident = PyObject_GetAttr(main, th->state->names.ident);
+        Py_DECREF(main);
+    }
+    if (ident == NULL) {
+        return -1;
+    }
+    th->is_main = PyLong_AsUnsignedLong(ident) == PyThread_get_thread_ident();
+    Py_DECREF(ident);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+Thread *
+twr_thread(TwrState *state)
+{
+    if (this_thread != NULL && !this_thread->forked) {
+        return this_thread;
+    }
+    PyObject *dict = PyThreadState_GetDict();
+    if (dict == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this thread is ending");
+        return NULL;
+    }
+    Thread *th = (Thread *)state->thread_type->tp_alloc(state->thread_type, 0);
+    if (th == NULL) {
+        return NULL;
+    }
+    th->state = state;
+    if (find_main(th) < 0) {
+        Py_DECREF(th);
+        return NULL;
+    }
+    th->loans = PyList_New(0);
+    if (th->loans == NULL ||
+        PyDict_SetItemString(dict, "tworoutine", (PyObject *)th) < 0) {
+        Py_DECREF(th);
+        return NULL;
+    }
+    this_thread = th;
+    Py_DECREF(th); /* the dictionary owns it */
+    return th;
+}
+
+int
+twr_thread_forget(void)
+{
+    PyObject *dict = PyThreadState_GetDict();
+    if (this_thread == NULL || dict == NULL) {
+        return 0;
+    }
+    return PyDict_DelItemString(dict, "tworoutine");
+}
+
+PyObject *
+twr_thread_after_fork(void)
+{
+    if (this_thread == NULL) {
+        return NULL;
+    }
+    this_thread->forked = true;
+    PyObject *loop = this_thread->own_loop;
+    this_thread->own_loop = NULL;
+    return loop;
+}

@@ -1,0 +1,283 @@
+/* tworoutine.c - the decorator type: call it, bind it, turn it over with ~.
+ *
+ * One type serves functions and bound methods alike: binding f to an object
+ * gives a tworoutine over the bound method, which knows f as its origin.  So
+ * ~f is always simply fn. */
+#include "twr.h"
+
+/* --- life --------------------------------------------------------------------- */
+
+static PyObject *tworoutine_vectorcall(PyObject *op, PyObject *const *args,
+                                       size_t nargsf, PyObject *kwnames);
+
+PyObject *
+twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin)
+{
+    PyTypeObject *type = state->tworoutine_type;
+    Tworoutine *self = (Tworoutine *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->vectorcall = tworoutine_vectorcall;
+        self->fn = Py_NewRef(fn);
+        self->origin = Py_XNewRef(origin);
+    }
+    return (PyObject *)self;
+}
+
+/* fn itself, or, where fn is a bound method or a partial of a tworoutine,
+ * the same made of what the tworoutine is made of. */
+static PyObject *
+from_callable(TwrState *state, PyObject *fn)
+{
+    if (Py_IS_TYPE(fn, state->tworoutine_type)) {
+        return Py_NewRef(fn);
+    }
+    if (PyMethod_Check(fn) &&
+        Py_IS_TYPE(PyMethod_GET_FUNCTION(fn), state->tworoutine_type)) {
+        PyObject *self = PyMethod_GET_SELF(fn);
+        return Py_TYPE(PyMethod_GET_FUNCTION(fn))
+            ->tp_descr_get(PyMethod_GET_FUNCTION(fn), self,
+                           (PyObject *)Py_TYPE(self));
+    }
+    if (PyObject_TypeCheck(fn, (PyTypeObject *)state->partial)) {
+        PyObject *adapters = twr_adapters(state);
+        fn = adapters == NULL
+                 ? NULL
+                 : PyObject_CallMethod(adapters, "unwrap_partial", "O", fn);
+        if (fn == NULL) {
+            return NULL;
+        }
+    }
+    else {
+        Py_INCREF(fn);
+    }
+    PyObject *self = twr_tworoutine_new(state, fn, NULL);
+    Py_DECREF(fn);
+    return self;
+}
+
+static PyObject *
+tworoutine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) != 1 ||
+        (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "tworoutine() takes one argument, an async function");
+        return NULL;
+    }
+    PyObject *fn = PyTuple_GET_ITEM(args, 0);
+    if (!PyCallable_Check(fn) &&
+        !PyObject_TypeCheck(fn, &PyClassMethod_Type) &&
+        !PyObject_TypeCheck(fn, &PyStaticMethod_Type)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "tworoutine() takes an async function or another "
+                            "callable that returns an awaitable, not %R",
+                            fn);
+    }
+    return from_callable((TwrState *)PyType_GetModuleState(type), fn);
+}
+
+static int
+tworoutine_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->fn);
+    Py_VISIT(self->origin);
+    Py_VISIT(self->dict);
+    return 0;
+}
+
+static int
+tworoutine_clear(PyObject *op)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    Py_CLEAR(self->fn);
+    Py_CLEAR(self->origin);
+    Py_CLEAR(self->dict);
+    return 0;
+}
+
+static void
+tworoutine_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    if (((Tworoutine *)op)->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+    tworoutine_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+/* --- call --------------------------------------------------------------------- */
+
+/* What fn returned is no coroutine: an async generator, a context manager, or
+ * a mistake. */
+static PyObject *
+serve_other(PyObject *op, PyObject *made)
+{
+    TwrState *state = twr_state_of(op);
+    PyAsyncMethods *async = Py_TYPE(made)->tp_as_async;
+    if (async != NULL && async->am_anext != NULL) {
+        return twr_generator_new(state, made, op);
+    }
+    PyObject *enter;
+    if (PyObject_GetOptionalAttr(made, state->names.__aenter__, &enter) < 0) {
+        return NULL;
+    }
+    if (enter != NULL) {
+        Py_DECREF(enter);
+        return twr_manager_new(state, made, op);
+    }
+    return PyErr_Format(PyExc_TypeError,
+                        "%R returned %R, which cannot be awaited; is it an "
+                        "async function?",
+                        op, made);
+}
+
+/* f(...): call fn, and wait for what it returned.  Switches. */
+static PyObject *
+tworoutine_vectorcall(PyObject *op, PyObject *const *args, size_t nargsf,
+                      PyObject *kwnames)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    PyObject *made = PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
+    if (made == NULL) {
+        return NULL;
+    }
+    PyObject *result = twr_is_awaitable(made)
+                           ? twr_await(twr_state_of(op), made, op)
+                           : serve_other(op, made);
+    Py_DECREF(made);
+    return result;
+}
+
+/* --- bind --------------------------------------------------------------------- */
+
+static PyObject *
+tworoutine_descr_get(PyObject *op, PyObject *obj, PyObject *type)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    descrgetfunc get = Py_TYPE(self->fn)->tp_descr_get;
+    if (get == NULL) {
+        return Py_NewRef(op);
+    }
+    PyObject *bound = get(self->fn, obj, type);
+    if (bound == NULL || bound == self->fn) {
+        Py_XDECREF(bound);
+        return bound == NULL ? NULL : Py_NewRef(op);
+    }
+    PyObject *result = twr_tworoutine_new(twr_state_of(op), bound, op);
+    Py_DECREF(bound);
+    return result;
+}
+
+/* Two bound accesses are equal as methods are; else only f equals f. */
+static PyObject *
+tworoutine_richcompare(PyObject *op, PyObject *other, int operation)
+{
+    if (operation != Py_EQ && operation != Py_NE) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    Tworoutine *self = (Tworoutine *)op;
+    bool equal = op == other;
+    if (!equal && Py_IS_TYPE(other, Py_TYPE(op)) && self->origin != NULL &&
+        self->origin == ((Tworoutine *)other)->origin) {
+        int same = PyObject_RichCompareBool(
+            self->fn, ((Tworoutine *)other)->fn, Py_EQ);
+        if (same < 0) {
+            return NULL;
+        }
+        equal = same;
+    }
+    return PyBool_FromLong(equal == (operation == Py_EQ));
+}
+
+static Py_hash_t
+tworoutine_hash(PyObject *op)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    if (self->origin == NULL) {
+        return PyBaseObject_Type.tp_hash(op);
+    }
+    return PyObject_Hash(self->fn);
+}
+
+static PyObject *
+tworoutine_repr(PyObject *op)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    TwrState *state = twr_state_of(op);
+    PyObject *name = NULL, *bound = NULL, *text = NULL;
+    if (PyObject_GetOptionalAttr(op, state->names.__qualname__, &name) < 0) {
+        return NULL;
+    }
+    if (name == NULL) {
+        text = PyUnicode_FromFormat("<tworoutine over %R>", self->fn);
+    }
+    else if (!PyMethod_Check(self->fn)) {
+        text = PyUnicode_FromFormat(
+            "<tworoutine %S(...), async as (~%S)(...)>", name, name);
+    }
+    else {
+        bound = PyMethod_GET_SELF(self->fn);
+        text = PyUnicode_FromFormat("<tworoutine %S(...) of %R, async by ~>",
+                                    name, bound);
+    }
+    Py_XDECREF(name);
+    return text;
+}
+
+static PyMemberDef tworoutine_members[] = {
+    {"__vectorcalloffset__", Py_T_PYSSIZET, offsetof(Tworoutine, vectorcall),
+     Py_READONLY, NULL},
+    {"__dictoffset__", Py_T_PYSSIZET, offsetof(Tworoutine, dict), Py_READONLY,
+     NULL},
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Tworoutine, weakrefs),
+     Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyDoc_STRVAR(tworoutine_doc,
+             "tworoutine(fn, /)\n--\n\n"
+             "One async function, two ways to call it.\n\n"
+             "f(x) waits for the result, wherever it is called: without a "
+             "loop, or in the\nmiddle of a running one, which goes on "
+             "meanwhile.  (~f)(x), or f.aio(x), is the\ncoroutine itself.  "
+             "The rule: f(x) is `await (~f)(x)`.\n\n"
+             "fn: an async function, an async generator function, a function "
+             "made by\ncontextlib.asynccontextmanager, a classmethod or "
+             "staticmethod of one, or any\ncallable that returns an "
+             "awaitable.\n\n"
+             "Raises TypeError if fn is not callable.  A call raises what fn "
+             "raises, TypeError\nif what it returns cannot be awaited, and "
+             "CannotSuspend where it cannot wait.");
+
+static PyType_Slot tworoutine_slots[] = {
+    {Py_tp_doc, (void *)tworoutine_doc},
+    {Py_tp_new, tworoutine_new},
+    {Py_tp_traverse, tworoutine_traverse},
+    {Py_tp_clear, tworoutine_clear},
+    {Py_tp_dealloc, tworoutine_dealloc},
+    {Py_tp_call, PyVectorcall_Call},
+    {Py_tp_descr_get, tworoutine_descr_get},
+    {Py_nb_invert, twr_tworoutine_async},
+    {Py_tp_richcompare, tworoutine_richcompare},
+    {Py_tp_hash, tworoutine_hash},
+    {Py_tp_repr, tworoutine_repr},
+    {Py_tp_getattro, twr_tworoutine_getattro},
+    {Py_tp_setattro, twr_tworoutine_setattro},
+    {Py_tp_members, tworoutine_members},
+    {Py_tp_getset, twr_tworoutine_getset},
+    {Py_tp_methods, twr_tworoutine_methods},
+    {0, NULL},
+};
+
+PyType_Spec twr_tworoutine_spec = {
+    .name = "tworoutine.tworoutine",
+    .basicsize = sizeof(Tworoutine),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = tworoutine_slots,
+};

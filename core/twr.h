@@ -1,0 +1,512 @@
+/* twr.h - the map of the core: state, types, and what each file offers.
+ *
+ * f(x) steps the coroutine of f right where it is called.  What it yields is
+ * waited for in one of two ways:
+ *
+ *     await.c     the engine: step in place, choose how to wait
+ *     run.c         no loop in this thread: run the thread's own one
+ *     handoff.c     a loop is running: park, and let another greenlet drive it
+ *
+ * which stand on
+ *
+ *     stack.c     the only door to greenlet: hub, pool, switch
+ *     loop.c      what asyncio keeps private about a loop: one turn of it
+ *     task.c      what asyncio keeps private about a task: a wait, a cancel
+ *     context.c   leaving and entering contextvars contexts
+ *     sigint.c    Ctrl-C while calls wait
+ *
+ * and carry
+ *
+ *     tworoutine.c, attrs.c   the decorator type
+ *     iter.c                  async generators and context managers
+ *     module.c                the module and its state
+ *
+ * Everywhere: arguments are borrowed, returned objects are new, failure is
+ * NULL or -1 with an exception set; only deviations are written down.
+ * "Switches." marks a function during which other code runs on this thread:
+ * across one, hold no lock, no borrowed reference and no address of a local
+ * that others know, and read every field again. */
+#ifndef TWR_H
+#define TWR_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "compat.h"
+
+/* --- module.c: the state ---------------------------------------------- */
+
+/* Interned names, each a field of TwrState.names. */
+#define TWR_NAMES(X)                                                          \
+    X(__aenter__)                                                             \
+    X(__aexit__)                                                              \
+    X(__aiter__)                                                              \
+    X(__anext__)                                                              \
+    X(__await__)                                                              \
+    X(__doc__)                                                                \
+    X(__isabstractmethod__)                                                   \
+    X(__module__)                                                             \
+    X(__name__)                                                               \
+    X(__qualname__)                                                           \
+    X(__self__)                                                               \
+    X(__dict__)                                                               \
+    X(__signature__)                                                          \
+    X(__type_params__)                                                        \
+    X(__annotations__)                                                        \
+    X(__wrapped__)                                                            \
+    X(_asyncgen_finalizer_hook)                                               \
+    X(_asyncgen_firstiter_hook)                                               \
+    X(_asyncio_future_blocking)                                               \
+    X(_callback)                                                              \
+    X(_cancel_message)                                                        \
+    X(_cancelled)                                                             \
+    X(_clock_resolution)                                                      \
+    X(_current_handle)                                                        \
+    X(_debug)                                                                 \
+    X(_event_loop_policy)                                                     \
+    X(_fut_waiter)                                                            \
+    X(_local)                                                                 \
+    X(_loop)                                                                  \
+    X(_make_cancelled_error)                                                  \
+    X(_must_cancel)                                                           \
+    X(_process_events)                                                        \
+    X(_ready)                                                                 \
+    X(_run)                                                                   \
+    X(_run_forever_cleanup)                                                   \
+    X(_run_forever_setup)                                                     \
+    X(_run_once)                                                              \
+    X(_scheduled)                                                             \
+    X(_selector)                                                              \
+    X(_set_coroutine_origin_tracking)                                         \
+    X(_stopping)                                                              \
+    X(_thread_id)                                                             \
+    X(_timer_cancelled_count)                                                 \
+    X(_when)                                                                  \
+    X(aclose)                                                                 \
+    X(add_done_callback)                                                      \
+    X(append)                                                                 \
+    X(appendleft)                                                             \
+    X(asend)                                                                  \
+    X(athrow)                                                                 \
+    X(call_soon)                                                              \
+    X(call_soon_threadsafe)                                                   \
+    X(cancel)                                                                 \
+    X(cancelled)                                                              \
+    X(close)                                                                  \
+    X(context)                                                                \
+    X(done)                                                                   \
+    X(exception)                                                              \
+    X(finalizer)                                                              \
+    X(firstiter)                                                              \
+    X(ident)                                                                  \
+    X(get_loop)                                                               \
+    X(get_map)                                                                \
+    X(is_closed)                                                              \
+    X(is_running)                                                             \
+    X(loop)                                                                   \
+    X(msg)                                                                    \
+    X(pop)                                                                    \
+    X(popleft)                                                                \
+    X(remove)                                                                 \
+    X(remove_done_callback)                                                   \
+    X(result)                                                                 \
+    X(run_forever)                                                            \
+    X(run_until_complete)                                                     \
+    X(select)                                                                 \
+    X(slow_callback_duration)                                                 \
+    X(throw)                                                                  \
+    X(time)                                                                   \
+    X(uncancel)
+
+/* What is taken from asyncio and its neighbours at import. */
+#define TWR_IMPORTS(X)                                                        \
+    X(get_running_loop, "asyncio.events", "_get_running_loop")                \
+    X(set_running_loop, "asyncio.events", "_set_running_loop")                \
+    X(new_event_loop, "asyncio.events", "new_event_loop")                     \
+    X(events, "asyncio.events", NULL)                                         \
+    X(Handle, "asyncio.events", "Handle")                                     \
+    X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                  \
+    X(format_handle, "asyncio.base_events", "_format_handle")                 \
+    X(enter_task, "asyncio.tasks", "_enter_task")                             \
+    X(leave_task, "asyncio.tasks", "_leave_task")                             \
+    X(Task, "asyncio.tasks", "Task")                                          \
+    X(CTask, "_asyncio", "Task")                                              \
+    X(Future, "asyncio.futures", "Future")                                    \
+    X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
+    X(logger, "asyncio.log", "logger")                                        \
+    X(heappop, "heapq", "heappop")                                            \
+    X(heapify, "heapq", "heapify")                                            \
+    X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks")                        \
+    X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks")                        \
+    X(signal, "_signal", "signal")                                            \
+    X(getsignal, "_signal", "getsignal")                                      \
+    X(default_int_handler, "_signal", "default_int_handler")                  \
+    X(partial, "functools", "partial")                                        \
+    X(main_thread, "threading", "main_thread")                                \
+    X(iscoroutine, "asyncio.coroutines", "iscoroutine")
+
+/* loop.c's share of the state. */
+typedef struct {
+    PyObject *why_not;          /* str: why no loop can be driven; or NULL */
+    PyObject *run_once;         /* BaseEventLoop._run_once, as imported */
+    PyObject *run_once_code;    /* ... and its code object */
+    PyObject *run_forever;      /* the run_forever functions we know */
+    PyObject *handle_run_codes; /* tuple: code of Handle._run and the like */
+    Py_ssize_t min_timers;      /* when cancelled timers are weeded out */
+    double max_cancelled;
+    double max_select; /* seconds */
+} TwrLoopFacts;
+
+/* task.c's share. */
+typedef struct {
+    PyObject *why_not;       /* str: why no C task can be parked; or NULL */
+    Py_ssize_t waiter_at;    /* offset of task_fut_waiter */
+    Py_ssize_t must_at;      /* offset of the byte of task_must_cancel */
+    unsigned char must_mask; /* and its bit */
+    PyObject *current_tasks; /* 3.11: the dictionary */
+    PyObject *current_task;  /* 3.12+: the function */
+    PyObject *add_awaited_by, *discard_awaited_by; /* 3.14+, or NULL */
+} TwrTaskFacts;
+
+typedef struct {
+    PyTypeObject *tworoutine_type;
+    PyTypeObject *call_type;
+    PyTypeObject *loan_type;
+    PyTypeObject *marker_type;
+    PyTypeObject *thread_type;
+    PyTypeObject *generator_type;
+    PyTypeObject *manager_type;
+    PyObject *CannotSuspend;
+    PyObject *neutral; /* the Context in which our callbacks are queued */
+    PyObject *kw_context; /* ("context",) */
+    PyObject *kw_msg;     /* ("msg",) */
+    PyObject *kw_task;    /* ("loop", "context") */
+    PyObject *pad;        /* a handle that is skipped */
+    PyObject *interrupted; /* sigint.c's signal handler, a function */
+    PyObject *adapters;    /* the Python module of cold adapters, or NULL */
+    TwrLoopFacts loop;
+    TwrTaskFacts task;
+#define X(field, module, attribute) PyObject *field;
+    TWR_IMPORTS(X)
+#undef X
+    struct {
+#define X(name) PyObject *name;
+        TWR_NAMES(X)
+#undef X
+    } names;
+} TwrState;
+
+extern PyType_Spec twr_tworoutine_spec, twr_call_spec, twr_loan_spec,
+    twr_marker_spec, twr_thread_spec, twr_generator_spec, twr_manager_spec;
+
+/* The state; borrowed, never NULL once the module is imported. */
+TwrState *twr_state(PyObject *module);
+static inline TwrState *
+twr_state_of(PyObject *op)
+{
+    return (TwrState *)PyType_GetModuleState(Py_TYPE(op));
+}
+
+/* The Python module of cold adapters (fan-out, pickling, closing). */
+PyObject *twr_adapters(TwrState *state);
+
+/* Take a pending exception away, and put it back later; NULL is none. */
+static inline PyObject *
+twr_error_take(void)
+{
+    return PyErr_GetRaisedException();
+}
+static inline void
+twr_error_put(PyObject *exc)
+{
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+}
+/* Clear *exc and raise what it was.  Always -1. */
+static inline int
+twr_raise(PyObject **exc)
+{
+    PyObject *raised = *exc;
+    *exc = NULL;
+    PyErr_SetRaisedException(raised);
+    return -1;
+}
+
+/* --- the objects ------------------------------------------------------- */
+
+typedef struct Thread Thread;
+typedef struct Loan Loan;
+typedef struct Call Call;
+
+/* A call that waits.  It is also the done callback of what it waits for. */
+struct Call {
+    PyObject_HEAD
+    Loan *loan;         /* owned; NULL until parked */
+    PyObject *subject;  /* the tworoutine that was called, or NULL */
+    PyObject *greenlet; /* who waits */
+    PyObject *root;     /* the greenlet whose step it is part of */
+    PyObject *task;     /* whose step it is; for a host, the task it hosts */
+    PyObject *awaited;  /* the future waited for; NULL after a bare yield */
+    PyObject *error;    /* to raise in the call when it goes on */
+    PyObject *handle;   /* for a host: a handle of its task, to run */
+    PyObject *contexts; /* the contexts left, innermost first; or NULL */
+    Call *newer, *older; /* neighbours in loan->parked; borrowed */
+    bool hosts;          /* it hosts its own task (run.c, callbacks) */
+    bool parked;         /* it is in loan->parked */
+    bool interrupted;    /* Ctrl-C has cancelled the hosted task */
+};
+
+/* Where the greenlet stands that is inside loop.run_forever(). */
+typedef enum {
+    OWNER_NONE,      /* there is none: run.c runs this loop */
+    OWNER_PINNED,    /* below a call that waits */
+    OWNER_RETURNING, /* its call is over, its callback not yet */
+    OWNER_IDLE,      /* parked by us with no user frame above */
+} OwnerPlace;
+
+/* A running loop that we drive. */
+struct Loan {
+    PyObject_HEAD
+    Thread *thread;        /* borrowed: it outlives its loans */
+    PyObject *loop;
+    PyObject *ready;       /* loop._ready, a deque */
+    PyObject *owner;       /* greenlet inside run_forever, or NULL */
+    PyObject *owner_error; /* to raise from run_forever */
+    PyObject *marker;      /* our handle that parks the owner */
+    PyObject *hosts;       /* dict: hosted task -> Call */
+    Call *home;            /* run.c's call, which ends the run; borrowed */
+    Call *pinned;          /* the call above the owner; borrowed */
+    Call *parked;          /* newest first; borrowed: their stacks own them */
+    OwnerPlace place;
+    Py_ssize_t owner_pops; /* handles the owner's _run_once will still pop */
+    Py_ssize_t batch;      /* handles left in this turn of the loop */
+    size_t parks;          /* how many times a call was parked */
+    bool polling;          /* inside the part of a turn that runs no handle */
+    bool stop_later;       /* stop as soon as the owner is no longer pinned */
+};
+
+#define TWR_IDLE_MAX 256 /* drivers kept for later, per thread */
+
+/* What belongs to one thread of the operating system. */
+struct Thread {
+    PyObject_HEAD
+    TwrState *state;
+    PyObject *hub;       /* the shallow greenlet that starts drivers */
+    PyObject *relay;     /* whom the hub is to switch to; NULL: a new driver */
+    PyObject *requester; /* who asked the hub for a driver */
+    PyObject *target;    /* whom the last switch was meant for */
+    PyObject *active;    /* the greenlet in which the loop's steps run */
+    PyObject *idle[TWR_IDLE_MAX];
+    int n_idle;
+    bool no_driver;      /* the hub could not make one */
+    bool closing;        /* drivers and hub are to end */
+    bool forked;         /* made before a fork: of no use in this process */
+    Loan *loan;          /* the loop being driven; NULL: by itself or none */
+    PyObject *loans;     /* list of the loans with calls parked */
+    PyObject *own_loop;  /* the loop kept for calls where none runs */
+    PyTypeObject *good_type; /* the last loop type found drivable */
+    unsigned int good_version; /* ... and its version tag then */
+    Call *sigint_call;   /* interrupted and not gone on yet; borrowed */
+    bool sigint_ours;    /* our SIGINT handler is in place */
+    bool is_main;        /* signals are handled in this thread */
+};
+
+/* --- thread: in stack.c ------------------------------------------------ */
+
+/* This thread's record, made when first asked for.  Borrowed. */
+Thread *twr_thread(TwrState *state);
+
+/* Close this thread's own loop and end its greenlets. */
+int twr_thread_forget(void);
+
+/* In a forked child: drop this thread's record.  Its loop, which must not be
+ * closed in the usual way; NULL without error: none. */
+PyObject *twr_thread_after_fork(void);
+
+/* --- await.c ----------------------------------------------------------- */
+
+/* Wait for awaitable; subject (may be NULL) is named in errors.  Switches. */
+PyObject *twr_await(TwrState *state, PyObject *awaitable, PyObject *subject);
+
+/* Close a coroutine that will not run, keeping a pending exception. */
+void twr_close_awaitable(TwrState *state, PyObject *awaitable);
+
+/* Whether await_() would take it: has __await__ or is a coroutine. */
+bool twr_is_awaitable(PyObject *op);
+
+/* --- run.c ------------------------------------------------------------- */
+
+/* The same in a thread without a running loop.  Switches. */
+PyObject *twr_run(Thread *th, PyObject *awaitable, PyObject *subject);
+
+/* --- handoff.c --------------------------------------------------------- */
+
+/* 0 if calls can wait in the running loop; CannotSuspend if not. */
+int twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject);
+
+/* Wait for what a coroutine yielded.  *error is set to the exception that
+ * is to be thrown into the coroutine, or NULL.  Switches. */
+int twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task,
+                     PyObject *yielded, PyObject *subject, PyObject **error);
+
+/* Run coro as a task whose steps run on this stack; for callers that are
+ * not in a task.  Switches. */
+PyObject *twr_host(Thread *th, PyObject *loop, Loan *loan, PyObject *coro,
+                   PyObject *subject);
+
+/* The loan of a loop that we do not drive: an old one if calls are parked in
+ * it.  It stays in th->loans until released, which keeps it if any still is. */
+Loan *twr_loan_of(Thread *th, PyObject *loop);
+int twr_loan_release(Thread *th, Loan *loan);
+
+/* Take note if the loop that we drove has ended by itself.  running: the loop
+ * that runs now, or NULL. */
+int twr_loan_settle(Thread *th, PyObject *running);
+
+int twr_handoff_init(TwrState *state);
+
+/* Drive th->loan until another greenlet has to run; return that one. */
+PyObject *twr_drive(Thread *th);
+
+/* Make a parked call go on with KeyboardInterrupt, or a host cancel its task,
+ * as soon as the loop comes round.  For signal handlers. */
+int twr_call_interrupt(TwrState *state, Call *call);
+
+/* --- stack.c ----------------------------------------------------------- */
+
+int twr_stack_init(TwrState *state);
+
+/* The greenlet that runs now. */
+PyObject *twr_stack_current(void);
+
+/* Park the running greenlet and let a driver take over.  Switches. */
+int twr_stack_park(Thread *th);
+
+/* The same, but let greenlet go on.  Switches. */
+int twr_stack_switch(Thread *th, PyObject *greenlet);
+
+/* Make greenlet the one in which the loop's steps run. */
+void twr_stack_set_active(Thread *th, PyObject *greenlet);
+
+/* --- loop.c ------------------------------------------------------------ */
+
+int twr_loop_init(TwrState *state);
+
+/* Whether type(loop) is one whose turns we can drive. */
+int twr_loop_drivable(Thread *th, PyObject *loop);
+
+/* How many handles the _run_once below us will still pop; -1 without
+ * exception: there is none, -2: error.  direct: it has called us itself, and
+ * not through a handle of its own. */
+Py_ssize_t twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct);
+
+typedef enum { TURN_ERROR = -1, TURN_HANDLE, TURN_STOP } Turn;
+
+/* The next handle to run, in the order of BaseEventLoop._run_once; polls
+ * when a turn begins.  TURN_STOP when the loop wants to stop. */
+Turn twr_loop_next(Loan *loan, PyObject **handle);
+
+/* Run a handle as _run_once does.  Switches. */
+int twr_loop_run_handle(Loan *loan, PyObject *handle);
+
+/* Queue call on loop's ready queue, as loop.call_soon does. */
+int twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call);
+
+/* Put `count` handles that are skipped in front of the queue. */
+int twr_loop_pad(Loan *loan, Py_ssize_t count);
+
+/* Put our marker in front of the queue; take it away again. */
+int twr_loop_mark(Loan *loan);
+int twr_loop_unmark(Loan *loan);
+
+/* What run_forever does before and after its turns. */
+int twr_loop_enter(TwrState *state, PyObject *loop, PyObject **undo);
+int twr_loop_leave(TwrState *state, PyObject *loop, PyObject *undo);
+
+/* loop.<flag> as a truth value; -1: error. */
+int twr_loop_flag(PyObject *loop, PyObject *flag);
+
+/* Whether a turn would find anything to do. */
+int twr_loop_busy(Loan *loan);
+
+/* --- task.c ------------------------------------------------------------ */
+
+int twr_task_init(TwrState *state);
+
+/* The current task of loop; NULL without error: none. */
+PyObject *twr_task_current(TwrState *state, PyObject *loop);
+
+int twr_task_enter(TwrState *state, PyObject *loop, PyObject *task);
+int twr_task_leave(TwrState *state, PyObject *loop, PyObject *task);
+
+/* Make task look suspended on future (or NULL: on nothing), and undo it.
+ * A cancel asked for earlier is passed on to future. */
+int twr_task_suspend(TwrState *state, PyObject *task, PyObject *future);
+void twr_task_resume(TwrState *state, PyObject *task, PyObject *future);
+
+/* Take a cancel that was asked for but not delivered: *error is set to the
+ * CancelledError to throw, in place of what it was. */
+int twr_task_take_cancel(TwrState *state, PyObject *task, PyObject **error);
+
+/* The result of a future that is done; the exception is raised without a
+ * new __context__. */
+PyObject *twr_task_result(TwrState *state, PyObject *future);
+
+/* --- context.c --------------------------------------------------------- */
+
+/* The caller's own Context object. */
+PyObject *twr_context_current(void);
+
+/* Leave all contexts entered in this greenlet; *left receives what
+ * twr_context_enter needs (NULL: nothing). */
+int twr_context_leave(PyObject **left);
+int twr_context_enter(PyObject *left);
+
+/* --- sigint.c ---------------------------------------------------------- */
+
+/* The signal handler, a function of the module. */
+extern PyMethodDef twr_sigint_def;
+
+/* While calls wait, Ctrl-C is for the latest of them: set our handler, if
+ * Python's own one is in place and this is the main thread. */
+int twr_sigint_set(Thread *th);
+int twr_sigint_restore(Thread *th);
+
+/* --- iter.c ------------------------------------------------------------ */
+
+/* A synchronous iterator over an async iterator. */
+PyObject *twr_generator_new(TwrState *state, PyObject *agen,
+                            PyObject *subject);
+/* A synchronous context manager over an asynchronous one. */
+PyObject *twr_manager_new(TwrState *state, PyObject *manager,
+                          PyObject *subject);
+
+/* --- tworoutine.c ------------------------------------------------------ */
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    PyObject *fn;     /* the asynchronous callable */
+    PyObject *origin; /* the tworoutine that this one was bound from; NULL */
+    PyObject *dict;
+    PyObject *weakrefs;
+    bool named; /* fn's __qualname__ has been looked at: attrs.c */
+} Tworoutine;
+
+/* A tworoutine over fn; origin: see above, may be NULL. */
+PyObject *twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin);
+
+/* --- attrs.c ----------------------------------------------------------- */
+
+extern PyGetSetDef twr_tworoutine_getset[];
+extern PyMethodDef twr_tworoutine_methods[];
+PyObject *twr_tworoutine_getattro(PyObject *op, PyObject *name);
+int twr_tworoutine_setattro(PyObject *op, PyObject *name, PyObject *value);
+
+/* ~f, which is fn. */
+PyObject *twr_tworoutine_async(PyObject *op);
+
+#endif

@@ -1,0 +1,40 @@
+"""Build the C core; everything else is in pyproject.toml.
+
+Environment:
+    TWR_GREENLET_INCLUDE  folder of greenlet.h, for cross builds
+    TWR_STRICT            1: warnings are errors (developers and CI)
+    TWR_SANITIZE          1: AddressSanitizer and UBSan
+"""
+
+import os
+from glob import glob
+from importlib.util import find_spec
+
+from setuptools import Extension, setup
+
+include = os.environ.get("TWR_GREENLET_INCLUDE")
+if not include:
+    include = find_spec("greenlet").submodule_search_locations[0]
+
+cflags = ["-std=c11", "-fvisibility=hidden"]
+ldflags = []
+if os.environ.get("TWR_STRICT"):
+    cflags += ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes"]
+    cflags += ["-Wcast-function-type", "-Wvla", "-Werror"]
+if os.environ.get("TWR_SANITIZE"):
+    sanitize = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer"]
+    cflags += [*sanitize, "-O1", "-g", "-fno-sanitize-recover=undefined"]
+    ldflags += sanitize
+
+setup(
+    ext_modules=[
+        Extension(
+            "tworoutine._core",
+            sources=sorted(glob("core/*.c")),
+            depends=sorted(glob("core/*.h")),
+            include_dirs=[include],
+            extra_compile_args=cflags if os.name == "posix" else ["/std:c11"],
+            extra_link_args=ldflags,
+        )
+    ]
+)

@@ -1,0 +1,38 @@
+"""One ``async def``, two ways to call it.
+
+    >>> import asyncio
+    >>> from tworoutine import tworoutine
+    >>> @tworoutine
+    ... async def double(x):
+    ...     await asyncio.sleep(0)
+    ...     return 2 * x
+    >>> double(21)                      # waits, wherever it is called
+    42
+    >>> asyncio.run((~double)(21))      # the coroutine itself
+    42
+
+The rule: ``f(x)`` is ``await (~f)(x)``, also in the middle of a running loop.
+"""
+
+import atexit
+import os
+
+from tworoutine import _adapters
+from tworoutine._core import (
+    CannotSuspend,
+    after_fork,
+    await_,
+    forget_thread,
+    tworoutine,
+    why_no_handoff,
+)
+
+__all__ = ["CannotSuspend", "await_", "tworoutine"]
+__version__ = "0.1.0"
+
+atexit.register(forget_thread)
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        after_in_child=lambda: _adapters.discard_loop(after_fork())
+    )

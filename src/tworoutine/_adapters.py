@@ -1,0 +1,280 @@
+"""What the C core leaves to Python, because it is not hot.
+
+Fan-out, pickling, and the end of a thread's own loop.
+"""
+
+import asyncio
+import collections
+import copy
+import functools
+import inspect
+import operator
+import sys
+
+from tworoutine._core import await_, tworoutine
+
+# --- the end of a loop ------------------------------------------------------
+
+
+def close_loop(loop):
+    """Close a thread's own loop the way ``asyncio.Runner`` closes one."""
+    if loop.is_closed():
+        return
+    try:
+        await_(_wind_up(loop))
+    finally:
+        loop.close()
+
+
+async def _wind_up(loop):
+    tasks = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        if not task.cancelled() and task.exception() is not None:
+            loop.call_exception_handler(
+                {
+                    "message": "unhandled exception while closing the loop "
+                    "of synchronous calls",
+                    "exception": task.exception(),
+                    "task": task,
+                }
+            )
+    await loop.shutdown_asyncgens()
+    await loop.shutdown_default_executor()
+
+
+def discard_loop(loop):
+    """Drop a loop inherited by a forked child.
+
+    Its selector is shared with the parent, so nothing may be unregistered
+    there; only this process's descriptors are closed.
+    """
+    if loop is None or loop.is_closed():
+        return
+    for name in ("_selector", "_ssock", "_csock"):
+        resource = getattr(loop, name, None)
+        if resource is not None:
+            resource.close()
+    loop._closed = True
+
+
+# --- pickling and names -----------------------------------------------------
+
+
+def _lookup(module, qualname):
+    """What the dotted name leads to in an imported module, or None."""
+    try:
+        return operator.attrgetter(qualname)(sys.modules[module])
+    except (KeyError, AttributeError, TypeError):
+        return None
+
+
+def name_async_form(f):
+    """Call the function ``<f>.aio`` if its own name leads to f.
+
+    So that it, too, can be found, and pickled, by its qualified name.
+    """
+    fn = f.__wrapped__
+    if _lookup(f.__module__, f.__qualname__) is f:
+        if not fn.__qualname__.endswith(".aio"):
+            fn.__qualname__ += ".aio"
+
+
+def reduce(f):
+    """Pickle f by name where its name leads to it, else by value."""
+    owner = getattr(f, "__self__", None)
+    if owner is not None:
+        return getattr, (owner, f.__name__)
+    module, qualname = f.__module__, f.__qualname__
+    if module != "__main__" and _lookup(module, qualname) is f:
+        return qualname
+    return tworoutine, (f.__wrapped__,)
+
+
+def deepcopy_bound(f, memo):
+    method = f.__wrapped__
+    owner = copy.deepcopy(method.__self__, memo)
+    return tworoutine(type(method)(method.__func__, owner))
+
+
+def bound_signature(origin, method):
+    """The signature assigned to origin, less its first parameter if bound."""
+    signature = origin.__signature__
+    if not inspect.ismethod(method):
+        return signature
+    return signature.replace(
+        parameters=list(signature.parameters.values())[1:]
+    )
+
+
+def unwrap_partial(fn):
+    """A partial of a tworoutine as one of its asynchronous form."""
+    if isinstance(fn.func, tworoutine):
+        return functools.partial(~fn.func, *fn.args, **fn.keywords)
+    return fn
+
+
+# --- fan-out ----------------------------------------------------------------
+
+
+def fan_out_map(f):
+    """``f.map``, itself a tworoutine."""
+
+    async def map(
+        items, *, limit=None, progress=False, return_exceptions=False
+    ):
+        ended = _Ended(~f, items, limit)
+        results, errors = [], []
+        bar = _progress_bar(f, items) if progress else None
+        try:
+            while (call := await ended.next()) is not None:
+                index, item, task = call
+                error = _error_of(task)
+                if error is None or return_exceptions:
+                    results.append((index, error or task.result()))
+                else:
+                    error.add_note(f"in {_name(f)}.map, on {item!r}")
+                    errors.append((index, error))
+                if bar is not None:
+                    bar.update()
+        finally:
+            if bar is not None:
+                bar.close()
+            await ended.cancel_rest()
+        if errors:
+            raise BaseExceptionGroup(
+                f"{len(errors)} of {len(errors) + len(results)} calls of "
+                f"{_name(f)} failed",
+                _in_order(errors),
+            )
+        return _in_order(results)
+
+    return _as_method_of(f, map)
+
+
+def fan_out_as_completed(f):
+    """``f.as_completed``, itself a tworoutine."""
+
+    async def as_completed(items, *, limit=None, return_exceptions=False):
+        ended = _Ended(~f, items, limit)
+        try:
+            while (call := await ended.next()) is not None:
+                _, item, task = call
+                error = _error_of(task) if return_exceptions else None
+                yield item, error or task.result()
+        finally:
+            await ended.cancel_rest()
+
+    return _as_method_of(f, as_completed)
+
+
+class _Ended:
+    """Calls of an async function on items, in the order in which they end.
+
+    At most `limit` are under way at once; an item is taken from its iterable
+    when its call starts.
+    """
+
+    def __init__(self, function, items, limit):
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit!r}")
+        self._function = function
+        self._items = enumerate(items)
+        self._limit = limit
+        self._running = {}  # task -> (index, item)
+        self._done = collections.deque()
+        self._wake = None  # a future, while next() waits
+
+    async def next(self):
+        """The next call that has ended: (index, item, task), or None."""
+        self._start_more()
+        while not self._done:
+            if not self._running:
+                return None
+            self._wake = asyncio.get_running_loop().create_future()
+            try:
+                await self._wake
+            finally:
+                self._wake = None
+        task = self._done.popleft()
+        return *self._running.pop(task), task
+
+    def _start_more(self):
+        while self._limit is None or len(self._running) < self._limit:
+            try:
+                index, item = next(self._items)
+            except StopIteration:
+                return
+            task = _task_of(self._function, item)
+            self._running[task] = index, item
+            task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task):
+        self._done.append(task)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def cancel_rest(self):
+        """Cancel what is under way, and wait until it has ended."""
+        rest = list(self._running)
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest)
+        for task in rest:
+            _error_of(task)  # nobody else will ask for it
+
+
+def _task_of(function, item):
+    """A task of function(item), also if that already fails."""
+    try:
+        awaitable = function(item)
+    except Exception as exc:
+        awaitable = _raise(exc)
+    if not asyncio.iscoroutine(awaitable):
+        awaitable = wait_for(awaitable)
+    return asyncio.get_running_loop().create_task(awaitable)
+
+
+async def _raise(exc):
+    raise exc
+
+
+async def wait_for(awaitable):
+    """A coroutine, of which a task can be made, for any awaitable."""
+    return await awaitable
+
+
+def _error_of(task):
+    """How the task failed, or None."""
+    if task.cancelled():
+        return asyncio.CancelledError(f"{task!r} was cancelled")
+    return task.exception()
+
+
+def _in_order(indexed):
+    return [value for _, value in sorted(indexed, key=operator.itemgetter(0))]
+
+
+def _name(f):
+    return getattr(f, "__qualname__", None) or repr(f)
+
+
+def _as_method_of(f, fn):
+    fn.__qualname__ = f"{_name(f)}.{fn.__name__}"
+    fn.__module__ = getattr(f, "__module__", None)
+    fn.__doc__ = getattr(tworoutine, fn.__name__).__doc__
+    return tworoutine(fn)
+
+
+def _progress_bar(f, items):
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as exc:
+        raise ImportError(
+            "progress=True needs tqdm: pip install tworoutine[progress]"
+        ) from exc
+    total = len(items) if hasattr(items, "__len__") else None
+    return tqdm(total=total, desc=getattr(f, "__name__", None))
