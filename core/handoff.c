@@ -28,8 +28,9 @@
  *     pinned -> returning -> idle -> none
  *        ^----------'
  *
- * The one call that can still pin it is the first of a run.  If the loop stops
- * meanwhile, that call is cancelled.
+ * The one call that can still pin it is the first in the life of a loop: when
+ * the loop stops, the marker is left in its queue, and a later run begins with
+ * it.  If the loop stops while that first call waits, the call is cancelled.
  *
  * A parked call leaves its task (asyncio knows one current task a loop) and
  * its contexts, and makes its task look suspended (task.c), so that it can be
@@ -37,6 +38,9 @@
  * task is made, and its steps, when a driver comes upon them, are run on the
  * caller's stack. */
 #include "twr.h"
+
+static void loan_begin(Thread *th, Loan *loan, PyObject *owner,
+                       OwnerPlace place, Py_ssize_t pops);
 
 /* --- markers -------------------------------------------------------------- */
 
@@ -60,47 +64,79 @@ int
 twr_handoff_init(TwrState *state)
 {
     state->pad = marker_new(state, true);
-    return state->pad == NULL ? -1 : 0;
+    state->marker = marker_new(state, false);
+    return state->pad == NULL || state->marker == NULL ? -1 : 0;
 }
 
-/* The owner has nothing of the user's above it any more: park it here.
- * Switches. */
+/* Stop at the end of the turn, if that was put off. */
+static int
+stop_now(TwrState *state, Loan *loan)
+{
+    if (!loan->stop_later) {
+        return 0;
+    }
+    loan->stop_later = false;
+    return PyObject_SetAttr(loan->loop, state->names._stopping, Py_True);
+}
+
+/* The marker's turn has come, in a _run_once that will pop so many handles
+ * more: the loan of its loop with the owner idle. */
+static int
+owner_idles(Thread *th, PyObject *loop, Py_ssize_t pops)
+{
+    Loan *loan = th->loan;
+    if (loan != NULL) {
+        if (loan->owner_pops == 0 && loan->batch == 0) {
+            loan->batch = pops; /* this _run_once has just begun a turn */
+        }
+        loan->owner_pops = pops;
+        loan->place = OWNER_IDLE;
+        loan->pinned = NULL;
+        return stop_now(th->state, loan);
+    }
+    PyObject *me = twr_stack_current();
+    loan = me == NULL ? NULL : twr_loan_of(th, loop);
+    if (loan != NULL) {
+        loan_begin(th, loan, me, OWNER_IDLE, pops);
+        Py_DECREF(loan);
+    }
+    Py_XDECREF(me);
+    return loan == NULL ? -1 : 0;
+}
+
+/* The owner has nothing of the user's above it: park it here until the loop
+ * stops.  Switches. */
 static PyObject *
 marker_run(PyObject *op, PyObject *unused)
 {
     (void)unused;
-    Thread *th = twr_thread(twr_state_of(op));
-    Loan *loan = th == NULL ? NULL : th->loan;
-    if (loan == NULL || loan->marker != op ||
-        loan->place != OWNER_RETURNING) {
-        return th == NULL ? NULL : Py_NewRef(Py_None);
-    }
-    Py_ssize_t pops = twr_loop_native_pops(th->state, loan->loop, true);
-    if (pops < 0) {
-        if (pops == -1) {
-            Py_RETURN_NONE; /* somebody else has run us: stay as we are */
-        }
+    TwrState *state = twr_state_of(op);
+    Thread *th = twr_thread(state);
+    PyObject *loop =
+        th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
+    if (loop == NULL) {
         return NULL;
     }
-    if (loan->owner_pops == 0 && loan->batch == 0) {
-        loan->batch = pops; /* this _run_once has just begun a turn */
+    int back = 0;
+    Loan *loan = th->loan;
+    Py_ssize_t pops = -1;
+    if (loop != Py_None &&
+        (loan == NULL ||
+         (loan->loop == loop && loan->place == OWNER_RETURNING))) {
+        pops = twr_loop_native_pops(state, loop, true);
     }
-    loan->owner_pops = pops;
-    loan->place = OWNER_IDLE;
-    loan->pinned = NULL;
-    if (loan->stop_later) {
-        loan->stop_later = false;
-        if (PyObject_SetAttr(loan->loop, th->state->names._stopping,
-                             Py_True) < 0) {
-            return NULL;
+    if (pops == -2 || (pops >= 0 && owner_idles(th, loop, pops) < 0)) {
+        back = -1;
+    }
+    else if (pops >= 0) {
+        loan = (Loan *)Py_NewRef((PyObject *)th->loan);
+        back = twr_stack_park(th);
+        if (back == 0 && loan->owner_error != NULL) {
+            back = twr_raise(&loan->owner_error);
         }
+        Py_DECREF(loan);
     }
-    Py_INCREF(loan);
-    int back = twr_stack_park(th);
-    if (back == 0 && loan->owner_error != NULL) {
-        back = twr_raise(&loan->owner_error);
-    }
-    Py_DECREF(loan);
+    Py_DECREF(loop);
     return back < 0 ? NULL : Py_NewRef(Py_None);
 }
 
@@ -177,7 +213,6 @@ loan_clear(PyObject *op)
     Py_CLEAR(loan->ready);
     Py_CLEAR(loan->owner);
     Py_CLEAR(loan->owner_error);
-    Py_CLEAR(loan->marker);
     Py_CLEAR(loan->hosts);
     return 0;
 }
@@ -218,9 +253,8 @@ loan_new(Thread *th, PyObject *loop)
     loan->thread = th;
     loan->loop = Py_NewRef(loop);
     loan->ready = PyObject_GetAttr(loop, state->names._ready);
-    loan->marker = marker_new(state, false);
     loan->hosts = PyDict_New();
-    if (loan->ready == NULL || loan->marker == NULL || loan->hosts == NULL) {
+    if (loan->ready == NULL || loan->hosts == NULL) {
         Py_CLEAR(loan);
     }
     return loan;
@@ -535,7 +569,9 @@ call_take_over(Thread *th, PyObject *loop, Call *call)
 static int
 owner_pinned(Loan *loan, Call *call)
 {
-    if (loan->place == OWNER_RETURNING && twr_loop_unmark(loan) < 0) {
+    if (loan->place == OWNER_RETURNING &&
+        (twr_loop_unmark(loan) < 0 ||
+         twr_unhush(loan->thread->state, loan->loop) < 0)) {
         return -1;
     }
     loan->place = OWNER_PINNED;
@@ -548,7 +584,8 @@ owner_returning(Loan *loan)
 {
     loan->place = OWNER_RETURNING;
     loan->pinned = NULL;
-    return twr_loop_mark(loan);
+    return twr_hush(loan->thread->state, loan->loop) < 0 ? -1
+                                                         : twr_loop_mark(loan);
 }
 
 static int
@@ -751,10 +788,12 @@ give_back(Thread *th, Loan *loan)
         }
         return NULL;
     }
-    if (twr_loop_pad(loan, loan->owner_pops) < 0) {
+    /* The marker stays behind the padding: the next run of this loop begins
+     * with it, and no call of that run pins its owner. */
+    if (twr_loop_mark(loan) < 0 || twr_loop_pad(loan, loan->owner_pops) < 0) {
         return NULL;
     }
-    if (twr_sigint_restore(th) < 0) {
+    if (twr_sigint_restore(th) < 0 || twr_hush(state, loan->loop) < 0) {
         return NULL;
     }
     PyObject *owner = loan->owner;

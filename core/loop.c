@@ -666,14 +666,15 @@ twr_loop_pad(Loan *loan, Py_ssize_t count)
 int
 twr_loop_mark(Loan *loan)
 {
-    return push_left(loan, loan->marker);
+    return push_left(loan, loan->thread->state->marker);
 }
 
 int
 twr_loop_unmark(Loan *loan)
 {
     PyObject *none = PyObject_CallMethodOneArg(
-        loan->ready, loan->thread->state->names.remove, loan->marker);
+        loan->ready, loan->thread->state->names.remove,
+        loan->thread->state->marker);
     Py_XDECREF(none);
     if (none != NULL || !PyErr_ExceptionMatches(PyExc_ValueError)) {
         return none == NULL ? -1 : 0;

@@ -132,6 +132,7 @@ add_types(PyObject *module, TwrState *state)
         {&state->thread_type, &twr_thread_spec},
         {&state->generator_type, &twr_generator_spec},
         {&state->manager_type, &twr_manager_spec},
+        {&state->hush_type, &twr_hush_spec},
     };
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         *types[i].field = (PyTypeObject *)PyType_FromModuleAndSpec(
@@ -200,6 +201,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->thread_type);
     Py_VISIT(state->generator_type);
     Py_VISIT(state->manager_type);
+    Py_VISIT(state->hush_type);
     Py_VISIT(state->CannotSuspend);
     Py_VISIT(state->neutral);
     Py_VISIT(state->interrupted);

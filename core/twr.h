@@ -13,6 +13,7 @@
  *     loop.c      what asyncio keeps private about a loop: one turn of it
  *     task.c      what asyncio keeps private about a task: a wait, a cancel
  *     context.c   leaving and entering contextvars contexts
+ *     hush.c      debug mode's slow callbacks
  *     sigint.c    Ctrl-C while calls wait
  *
  * and carry
@@ -178,12 +179,14 @@ typedef struct {
     PyTypeObject *thread_type;
     PyTypeObject *generator_type;
     PyTypeObject *manager_type;
+    PyTypeObject *hush_type;
     PyObject *CannotSuspend;
     PyObject *neutral; /* the Context in which our callbacks are queued */
     PyObject *kw_context; /* ("context",) */
     PyObject *kw_msg;     /* ("msg",) */
     PyObject *kw_task;    /* ("loop", "context") */
     PyObject *pad;        /* a handle that is skipped */
+    PyObject *marker;     /* a handle that parks the owner: handoff.c */
     PyObject *interrupted; /* sigint.c's signal handler, a function */
     PyObject *adapters;    /* the Python module of cold adapters, or NULL */
     TwrLoopFacts loop;
@@ -199,7 +202,8 @@ typedef struct {
 } TwrState;
 
 extern PyType_Spec twr_tworoutine_spec, twr_call_spec, twr_loan_spec,
-    twr_marker_spec, twr_thread_spec, twr_generator_spec, twr_manager_spec;
+    twr_marker_spec, twr_thread_spec, twr_generator_spec, twr_manager_spec,
+    twr_hush_spec;
 
 /* The state; borrowed, never NULL once the module is imported. */
 TwrState *twr_state(PyObject *module);
@@ -275,7 +279,6 @@ struct Loan {
     PyObject *ready;       /* loop._ready, a deque */
     PyObject *owner;       /* greenlet inside run_forever, or NULL */
     PyObject *owner_error; /* to raise from run_forever */
-    PyObject *marker;      /* our handle that parks the owner */
     PyObject *hosts;       /* dict: hosted task -> Call */
     Call *home;            /* run.c's call, which ends the run; borrowed */
     Call *pinned;          /* the call above the owner; borrowed */
@@ -431,6 +434,13 @@ int twr_loop_flag(PyObject *loop, PyObject *flag);
 
 /* Whether a turn would find anything to do. */
 int twr_loop_busy(Loan *loan);
+
+/* --- hush.c ------------------------------------------------------------ */
+
+/* In debug mode: the handle in which the owner goes on is not slow, however
+ * long it took; and the opposite, if it does not end yet. */
+int twr_hush(TwrState *state, PyObject *loop);
+int twr_unhush(TwrState *state, PyObject *loop);
 
 /* --- task.c ------------------------------------------------------------ */
 

@@ -1,0 +1,445 @@
+"""Calls in a running loop: the loop goes on, and each ends at its own time."""
+
+import asyncio
+import sys
+import time
+
+import pytest
+from oracle import VirtualLoop
+
+from tworoutine import CannotSuspend, await_, tworoutine
+
+
+@tworoutine
+async def sleep(seconds):
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@tworoutine
+async def wait(event):
+    await event.wait()
+
+
+def test_a_thousand_tasks_with_two_calls_each_end_at_their_own_time():
+    async def one(number):
+        first, second = number % 5, number % 7
+        assert sleep(first) == first
+        assert sleep(second) == second
+        ended = asyncio.get_running_loop().time()
+        assert ended == pytest.approx(first + second, abs=1e-6)
+        return number
+
+    async def main():
+        return await asyncio.gather(*map(one, range(1000)))
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        assert runner.run(main()) == list(range(1000))
+
+
+def test_calls_return_in_the_order_in_which_what_they_wait_for_is_done():
+    order = []
+
+    async def waiter(number, events):
+        wait(events[number])
+        order.append(number)
+
+    async def main():
+        events = [asyncio.Event() for _ in range(5)]
+        tasks = [
+            asyncio.create_task(waiter(number, events)) for number in range(5)
+        ]
+        await asyncio.sleep(0)
+        for number in [2, 0, 4, 1, 3]:
+            events[number].set()
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert order == [2, 0, 4, 1, 3]
+
+
+def test_two_blocked_calls_that_need_each_other_both_end():
+    async def main():
+        here, there = asyncio.Event(), asyncio.Event()
+
+        async def one():
+            there.set()
+            wait(here)
+
+        async def other():
+            wait(there)
+            here.set()
+
+        await asyncio.wait_for(asyncio.gather(one(), other()), 5)
+
+    asyncio.run(main())
+
+
+def test_run_returns_at_once_while_another_task_is_blocked():
+    ended = []
+
+    async def blocked(event):
+        try:
+            wait(event)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        finally:
+            ended.append("finally")
+
+    async def main(first):
+        event = asyncio.Event()
+        if first:
+            sleep(0)  # so that the blocked call is not the first of the run
+        task = asyncio.create_task(blocked(event))
+        await asyncio.sleep(0)
+        assert not task.done()
+
+    for first in [True, False]:
+        asyncio.run(asyncio.wait_for(main(first), 5))
+        assert ended == ["cancelled", "finally"]
+        ended.clear()
+
+
+def test_a_daemon_that_calls_for_ever_does_not_keep_run_from_returning():
+    async def daemon(turns):
+        while True:
+            sleep(0)
+            turns.append(1)
+
+    async def main():
+        turns = []
+        task = asyncio.create_task(daemon(turns))
+        while len(turns) < 10:
+            await asyncio.sleep(0)
+        return task
+
+    task = asyncio.run(asyncio.wait_for(main(), 5))
+    assert task.cancelled()
+
+
+def test_ten_thousand_calls_blocked_at_once():
+    async def main():
+        event = asyncio.Event()
+        blocked = 0
+
+        async def one():
+            nonlocal blocked
+            blocked += 1
+            wait(event)
+            return 1
+
+        tasks = [asyncio.create_task(one()) for _ in range(10_000)]
+        while blocked < 10_000:
+            await asyncio.sleep(0)
+        event.set()
+        return sum(await asyncio.gather(*tasks))
+
+    assert asyncio.run(main()) == 10_000
+
+
+def test_depth_is_bounded_by_the_recursion_limit_alone():
+    reached = 0
+
+    @tworoutine
+    async def deeper():
+        nonlocal reached
+        reached += 1
+        await asyncio.sleep(0)
+        return deeper()
+
+    async def main():
+        with pytest.raises(RecursionError):
+            deeper()
+        return sleep(0)
+
+    assert asyncio.run(main()) == 0
+    assert reached > 150
+    with pytest.raises(RecursionError):
+        deeper()
+    assert sleep(0) == 0
+
+
+def test_depth_does_not_grow_with_the_number_of_blocked_calls():
+    """Drivers are started from a shallow stack, also if the first call is
+    made at the bottom of a deep one."""
+
+    def at_depth(depth, function):
+        return at_depth(depth - 1, function) if depth else function()
+
+    async def one(event):
+        at_depth(100, lambda: wait(event))
+        at_depth(600, lambda: sleep(0))
+
+    async def main():
+        event = asyncio.Event()
+        at_depth(sys.getrecursionlimit() - 300, lambda: sleep(0))
+        tasks = [asyncio.create_task(one(event)) for _ in range(300)]
+        await asyncio.sleep(0)
+        event.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+
+
+def test_a_callback_may_wait_and_callbacks_overlap():
+    async def main():
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        order = []
+
+        def callback(seconds):
+            order.append(sleep(seconds))
+            if len(order) == 3:
+                ended.set_result(None)
+
+        for seconds in [0.03, 0.02, 0.01]:
+            loop.call_soon(callback, seconds)
+        await asyncio.wait_for(ended, 5)
+        return order
+
+    assert asyncio.run(main()) == [0.01, 0.02, 0.03]
+
+
+def test_all_kinds_of_callbacks():
+    import os
+    import signal
+    import socket
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Queue()
+
+        def callback(name):
+            sleep(0.001)
+            ended.put_nowait(name)
+
+        left, right = socket.socketpair()
+        left.send(b"x")
+
+        def readable():
+            right.recv(1)
+            callback("reader")
+
+        loop.add_reader(right, readable)
+        loop.call_later(0.001, callback, "timer")
+        loop.call_soon_threadsafe(callback, "threadsafe")
+        loop.add_signal_handler(signal.SIGUSR1, callback, "signal")
+        os.kill(os.getpid(), signal.SIGUSR1)
+        task = loop.create_task(asyncio.sleep(0))
+        task.add_done_callback(lambda _: callback("done"))
+        names = {await asyncio.wait_for(ended.get(), 5) for _ in range(5)}
+        loop.remove_signal_handler(signal.SIGUSR1)
+        loop.remove_reader(right)
+        left.close()
+        right.close()
+        return names
+
+    assert asyncio.run(main()) == {
+        "reader", "timer", "threadsafe", "signal", "done",
+    }  # fmt: skip
+
+
+def test_below_c_frames(place):
+    import re
+    import sqlite3
+
+    @tworoutine
+    async def double(x):
+        await asyncio.sleep(0)
+        return 2 * x
+
+    class Remote:
+        def __getattr__(self, name):
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return sleep(0) or name.upper()
+
+        def __repr__(self):
+            return f"<remote {double(2)}>"
+
+        def __iter__(self):
+            return map(double, range(3))
+
+    def calls():
+        assert sorted([3, 1, 2], key=double) == [1, 2, 3]
+        assert list(map(double, [1, 2])) == [2, 4]
+        assert re.sub("a", lambda _: double("b"), "xa") == "xbb"
+        assert Remote().name == "NAME"
+        assert repr(Remote()) == "<remote 4>"
+        assert list(Remote()) == [0, 2, 4]
+        database = sqlite3.connect(":memory:")
+        database.create_function("double", 1, double)
+        rows = database.execute("select double(21)").fetchall()
+        database.close()
+        return rows
+
+    assert place(calls) == [(42,)]
+
+
+def test_the_loop_can_be_run_again_and_again():
+    loop = asyncio.new_event_loop()
+
+    async def background(log):
+        for _ in range(6):
+            sleep(0)
+            log.append(1)
+
+    async def main():
+        sleep(0)
+
+    loop.run_until_complete(main())
+    log = []
+    task = loop.create_task(background(log))
+    while not task.done():
+        loop.run_until_complete(main())
+    loop.close()
+    assert len(log) == 6
+
+
+def test_a_call_parked_when_the_loop_stops_goes_on_when_it_runs_again():
+    loop = asyncio.new_event_loop()
+    event = asyncio.Event()
+
+    async def background():
+        wait(event)
+        return "went on"
+
+    async def begin():
+        sleep(0)
+        task = loop.create_task(background())
+        await asyncio.sleep(0)
+        return task
+
+    task = loop.run_until_complete(begin())
+    assert not task.done()
+    event.set()
+    assert loop.run_until_complete(task) == "went on"
+    loop.close()
+
+
+def test_stop_from_within_a_call_and_run_again():
+    loop = asyncio.new_event_loop()
+
+    @tworoutine
+    async def stop():
+        loop.stop()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return "after"
+
+    async def main():
+        sleep(0)
+        await asyncio.sleep(0)  # a call in the first step would be cancelled
+        return stop()
+
+    task = loop.create_task(main())
+    loop.run_forever()
+    assert not task.done()
+    assert loop.run_until_complete(task) == "after"
+    loop.close()
+
+
+def test_a_loop_that_cannot_be_driven_is_refused_at_once():
+    class Strange(asyncio.SelectorEventLoop):
+        def _run_once(self):
+            super()._run_once()
+
+    begun = []
+
+    @tworoutine
+    async def f():
+        begun.append(1)
+
+    async def main():
+        with pytest.raises(CannotSuspend, match=r"f\(\.\.\.\).*await its ~"):
+            f()
+        with pytest.raises(CannotSuspend, match="use await"):
+            await_((~f)())
+        return "alive"
+
+    with asyncio.Runner(loop_factory=Strange) as runner:
+        assert runner.run(main()) == "alive"
+    assert not begun
+
+
+def test_a_patched_run_once_is_noticed(monkeypatch):
+    async def main():
+        sleep(0)
+        loop_type = type(asyncio.get_running_loop())
+        run_once = loop_type._run_once
+        monkeypatch.setattr(loop_type, "_run_once", lambda self: run_once(self))
+        with pytest.raises(CannotSuspend):
+            sleep(0)
+        monkeypatch.undo()
+        return sleep(0)
+
+    assert asyncio.run(main()) == 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks: 3.12+")
+def test_eager_tasks():
+    async def one():
+        me = asyncio.current_task()
+        assert sleep(0.001) == 0.001
+        assert asyncio.current_task() is me
+        await asyncio.sleep(0)
+        return me
+
+    async def main():
+        me = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        tasks = [loop.create_task(one()) for _ in range(5)]
+        assert asyncio.current_task() is me
+        assert await asyncio.gather(*tasks) == tasks
+
+    asyncio.run(main())
+
+
+def test_a_python_task_works_like_a_c_one():
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(
+        lambda loop, coro, **kwargs: asyncio.tasks._PyTask(
+            coro, loop=loop, **kwargs
+        )
+    )
+
+    async def main():
+        task = asyncio.current_task()
+        assert sleep(0.001) == 0.001
+        assert asyncio.current_task() is task
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                sleep(10)
+        assert task.cancelling() == 0
+        return sleep(0)
+
+    assert loop.run_until_complete(main()) == 0
+    loop.close()
+
+
+def test_debug_mode_does_not_take_waiting_for_being_slow(caplog):
+    async def main():
+        asyncio.get_running_loop().slow_callback_duration = 0.02
+        sleep(0.05)
+        await asyncio.sleep(0)
+        sleep(0.05)
+        return asyncio.get_running_loop().slow_callback_duration
+
+    assert asyncio.run(main(), debug=True) == 0.02
+    assert not [r for r in caplog.records if "took" in r.message]
+
+
+def test_debug_mode_still_reports_slow_callbacks(caplog):
+    async def slow():
+        time.sleep(0.03)
+
+    async def main():
+        asyncio.get_running_loop().slow_callback_duration = 0.02
+        sleep(0)
+        await asyncio.create_task(slow())
+
+    asyncio.run(main(), debug=True)
+    assert len([r for r in caplog.records if "took" in r.message]) == 1
