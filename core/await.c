@@ -40,7 +40,7 @@ await_iterator(PyObject *op)
     PyAsyncMethods *async = Py_TYPE(op)->tp_as_async;
     if (async == NULL || async->am_await == NULL) {
         return PyErr_Format(PyExc_TypeError,
-                            "await_() takes an awaitable, not %R", op);
+                            "%R is not an awaitable", op);
     }
     PyObject *iterator = async->am_await(op);
     if (iterator != NULL && !PyIter_Check(iterator)) {
@@ -136,26 +136,86 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
     return value;
 }
 
-/* What a task can be made of. */
-static PyObject *
-as_coroutine(TwrState *state, PyObject *awaitable)
+/* Refuse a coroutine that has begun: await does, but names nobody. */
+static int
+check_fresh(PyObject *coro, PyObject *subject)
 {
+    PyObject *frame = PyObject_GetAttrString(coro, "cr_frame");
+    PyObject *suspended =
+        frame == NULL ? NULL : PyObject_GetAttrString(coro, "cr_suspended");
+    const char *problem = NULL;
+    if (frame == Py_None) {
+        problem = "has already ended";
+    }
+    else if (suspended == Py_True) {
+        problem = "is being awaited already";
+    }
+    Py_XDECREF(frame);
+    Py_XDECREF(suspended);
+    if (problem != NULL && subject != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%R returned %R, which %s; it has to return a new one in "
+                     "each call",
+                     subject, coro, problem);
+    }
+    else if (problem != NULL) {
+        PyErr_Format(PyExc_RuntimeError, "cannot wait for %R: it %s", coro,
+                     problem);
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Refuse a future of another loop than the one that is to wait for it. */
+static int
+check_loop(TwrState *state, PyObject *future, PyObject *loop,
+           PyObject *subject)
+{
+    PyObject *blocking, *other;
+    if (PyObject_GetOptionalAttr(
+            future, state->names._asyncio_future_blocking, &blocking) <= 0) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    Py_DECREF(blocking);
+    other = twr_future_loop(state, future);
+    if (other == NULL) {
+        return -1;
+    }
+    if (other != loop) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%R cannot wait for %R, which is attached to a different "
+                     "loop",
+                     subject == NULL ? Py_None : subject, future);
+    }
+    Py_DECREF(other);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+check(TwrState *state, PyObject *awaitable, PyObject *loop, PyObject *subject)
+{
+    return PyCoro_CheckExact(awaitable)
+               ? check_fresh(awaitable, subject)
+               : check_loop(state, awaitable, loop, subject);
+}
+
+PyObject *
+twr_as_coroutine(TwrState *state, PyObject *awaitable, PyObject *loop,
+                 PyObject *subject)
+{
+    if (check(state, awaitable, loop, subject) < 0) {
+        return NULL;
+    }
     if (PyCoro_CheckExact(awaitable)) {
         return Py_NewRef(awaitable);
     }
-    PyObject *is = PyObject_CallOneArg(state->iscoroutine, awaitable);
-    if (is == NULL) {
-        return NULL;
-    }
-    int truth = PyObject_IsTrue(is);
-    Py_DECREF(is);
-    if (truth != 0) {
-        return truth < 0 ? NULL : Py_NewRef(awaitable);
-    }
-    PyObject *adapters = twr_adapters(state);
-    return adapters == NULL
-               ? NULL
-               : PyObject_CallMethod(adapters, "wait_for", "O", awaitable);
+    PyObject *iterator = await_iterator(awaitable);
+    PyObject *adapters = iterator == NULL ? NULL : twr_adapters(state);
+    PyObject *coro =
+        adapters == NULL
+            ? NULL
+            : PyObject_CallMethod(adapters, "exhaust", "O", iterator);
+    Py_XDECREF(iterator);
+    return coro;
 }
 
 /* Wait where a loop is running.  Switches. */
@@ -163,38 +223,28 @@ static PyObject *
 await_in_loop(Thread *th, PyObject *loop, PyObject *awaitable,
               PyObject *subject)
 {
+    TwrState *state = th->state;
     PyObject *result = NULL;
     if (twr_handoff_check(th, loop, subject) < 0) {
-        twr_close_awaitable(th->state, awaitable);
+        twr_close_awaitable(state, awaitable);
         return NULL;
     }
-    PyObject *task = twr_task_current(th->state, loop);
+    PyObject *task = twr_task_current(state, loop);
     if (task != NULL) {
-        result = step_in_place(th, loop, task, awaitable, subject);
+        if (check(state, awaitable, loop, subject) == 0) {
+            result = step_in_place(th, loop, task, awaitable, subject);
+        }
         Py_DECREF(task);
         return result;
     }
     if (PyErr_Occurred()) {
         return NULL;
     }
-    PyObject *coro = as_coroutine(th->state, awaitable);
+    PyObject *coro = twr_as_coroutine(state, awaitable, loop, subject);
     if (coro != NULL) {
         result = twr_host(th, loop, NULL, coro, subject);
         Py_DECREF(coro);
     }
-    return result;
-}
-
-/* Wait where no loop is running.  Switches. */
-static PyObject *
-await_without_loop(Thread *th, PyObject *awaitable, PyObject *subject)
-{
-    PyObject *coro = as_coroutine(th->state, awaitable);
-    if (coro == NULL) {
-        return NULL;
-    }
-    PyObject *result = twr_run(th, coro, subject);
-    Py_DECREF(coro);
     return result;
 }
 
@@ -211,7 +261,7 @@ twr_await(TwrState *state, PyObject *awaitable, PyObject *subject)
         return NULL;
     }
     if (loop == Py_None) {
-        result = await_without_loop(th, awaitable, subject);
+        result = twr_run(th, awaitable, subject);
     }
     else {
         result = await_in_loop(th, loop, awaitable, subject);

@@ -3,8 +3,67 @@
  * A Context can be entered once at a time.  A parked call would keep its
  * Context entered, and every other callback that shares it could not run; so
  * it leaves all contexts that are entered in its greenlet, and enters them
- * again, outermost first, when it goes on. */
+ * again, outermost first, when it goes on.
+ *
+ * Below them is a Context that nobody entered, the thread's own one.  Leaving
+ * that is an error, which is cheap to ignore but dear to make; so the flag that
+ * tells the two apart is looked for at import.  Where it cannot be found, the
+ * error is made. */
 #include "twr.h"
+
+/* Where an int of context is 0; as bits, one for each int. */
+static unsigned int
+zero_ints(PyObject *context)
+{
+    unsigned int zeros = 0;
+    Py_ssize_t size = Py_TYPE(context)->tp_basicsize / (Py_ssize_t)sizeof(int);
+    for (Py_ssize_t i = 0; i < size && i < 32; i++) {
+        zeros |= (((int *)context)[i] == 0 ? 1u : 0u) << i;
+    }
+    return zeros;
+}
+
+int
+twr_context_init(TwrState *state)
+{
+    state->entered_at = 0;
+    PyObject *context = PyContext_New();
+    if (context == NULL) {
+        return -1;
+    }
+    unsigned int before = zero_ints(context);
+    if (PyContext_Enter(context) < 0) {
+        Py_DECREF(context);
+        return -1;
+    }
+    unsigned int inside = zero_ints(context);
+    if (PyContext_Exit(context) < 0) {
+        Py_DECREF(context);
+        return -1;
+    }
+    unsigned int after = zero_ints(context);
+    /* Entering also sets a pointer: the flag is the one that is exactly 1. */
+    for (int i = 0; i < 32 && before == after; i++) {
+        if (((before & ~inside) >> i & 1u) == 0) {
+            continue;
+        }
+        if (PyContext_Enter(context) == 0) {
+            if (((int *)context)[i] == 1) {
+                state->entered_at = i;
+            }
+            PyContext_Exit(context);
+        }
+    }
+    Py_DECREF(context);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Whether context may be entered now, and so cannot be left. */
+static bool
+is_free(TwrState *state, PyObject *context)
+{
+    return state->entered_at > 0 && ((int *)context)[state->entered_at] == 0;
+}
 
 PyObject *
 twr_context_current(void)
@@ -22,10 +81,10 @@ twr_context_current(void)
 
 /* Leave the innermost context; NULL without error: none is entered. */
 static PyObject *
-leave_one(void)
+leave_one(TwrState *state)
 {
     PyThreadState *tstate = PyThreadState_Get();
-    if (tstate->context == NULL) {
+    if (tstate->context == NULL || is_free(state, tstate->context)) {
         return NULL;
     }
     PyObject *context = Py_NewRef(tstate->context);
@@ -42,15 +101,15 @@ leave_one(void)
 
 /* Usually one is entered: *left is then that Context; else a list. */
 int
-twr_context_leave(PyObject **left)
+twr_context_leave(TwrState *state, PyObject **left)
 {
     *left = NULL;
-    PyObject *context = leave_one();
+    PyObject *context = leave_one(state);
     if (context == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
     *left = context;
-    context = leave_one();
+    context = leave_one(state);
     if (context == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
@@ -59,7 +118,7 @@ twr_context_leave(PyObject **left)
     while (added == 0 && context != NULL) {
         added = PyList_Append(list, context);
         Py_DECREF(context);
-        context = added == 0 ? leave_one() : NULL;
+        context = added == 0 ? leave_one(state) : NULL;
     }
     Py_SETREF(*left, list);
     return added < 0 || PyErr_Occurred() ? -1 : 0;

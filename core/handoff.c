@@ -588,12 +588,17 @@ owner_returning(Loan *loan)
                                                          : twr_loop_mark(loan);
 }
 
+/* 1 if the task took it, 0 if it is already done. */
 static int
 cancel_task(TwrState *state, PyObject *task)
 {
     PyObject *taken = PyObject_CallMethodNoArgs(task, state->names.cancel);
-    Py_XDECREF(taken);
-    return taken == NULL ? -1 : 0;
+    if (taken == NULL) {
+        return -1;
+    }
+    int truth = PyObject_IsTrue(taken);
+    Py_DECREF(taken);
+    return truth;
 }
 
 /* Park the calling greenlet until call is resumed.  Switches. */
@@ -619,7 +624,7 @@ call_park(Thread *th, Call *call)
     if (twr_sigint_set(th) < 0) {
         return -1;
     }
-    int result = twr_context_leave(&call->contexts);
+    int result = twr_context_leave(th->state, &call->contexts);
     if (result == 0) {
         call_link(loan, call);
         loan->parks++;
@@ -648,19 +653,19 @@ call_park(Thread *th, Call *call)
 int
 twr_call_interrupt(TwrState *state, Call *call)
 {
+    int taken = 0;
     if (call->hosts) {
-        call->interrupted = true;
-        if (cancel_task(state, call->task) < 0) {
-            return -1;
-        }
+        taken = cancel_task(state, call->task);
+        call->interrupted = taken > 0;
     }
     else {
-        if (call->error == NULL) {
-            call->error = PyObject_CallNoArgs(PyExc_KeyboardInterrupt);
-        }
-        if (call->error == NULL || call_detach(state, call) < 0) {
-            return -1;
-        }
+        taken = call_detach(state, call);
+    }
+    if (taken == 0 && call->error == NULL) {
+        call->error = PyObject_CallNoArgs(PyExc_KeyboardInterrupt);
+    }
+    if (taken < 0 || (taken == 0 && call->error == NULL)) {
+        return -1;
     }
     PyObject *args[] = {call->loan->loop, (PyObject *)call, state->neutral};
     PyObject *handle = PyObject_VectorcallMethod(
@@ -725,7 +730,7 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     PyObject *contexts;
-    if (twr_context_leave(&contexts) < 0) {
+    if (twr_context_leave(th->state, &contexts) < 0) {
         Py_DECREF(me);
         return NULL;
     }
@@ -951,9 +956,8 @@ wake_soon(TwrState *state, PyObject *loop, Call *call)
     return twr_loop_call_soon(state, loop, (PyObject *)call);
 }
 
-/* The loop of a future. */
-static PyObject *
-loop_of(TwrState *state, PyObject *future)
+PyObject *
+twr_future_loop(TwrState *state, PyObject *future)
 {
     PyObject *get;
     if (PyObject_GetOptionalAttr(future, state->names.get_loop, &get) < 0) {
@@ -967,17 +971,11 @@ loop_of(TwrState *state, PyObject *future)
     return loop;
 }
 
-static PyObject *
-subject_of(Call *call)
-{
-    return call->subject != NULL ? call->subject : Py_None;
-}
-
 /* Listen to a future that was yielded by a Future's __await__. */
 static int
 wait_future(TwrState *state, PyObject *loop, Call *call, PyObject *future)
 {
-    PyObject *other = loop_of(state, future);
+    PyObject *other = twr_future_loop(state, future);
     if (other == NULL) {
         return -1;
     }
@@ -985,8 +983,8 @@ wait_future(TwrState *state, PyObject *loop, Call *call, PyObject *future)
     if (other != loop) {
         PyErr_Format(PyExc_RuntimeError,
                      "Task %R got Future %R attached to a different loop, in "
-                     "a synchronous call of %R",
-                     call->task, future, subject_of(call));
+                     "%R",
+                     call->task, future, (PyObject *)call);
         return wake_soon(state, loop, call);
     }
     if (future == call->task) {
@@ -1037,12 +1035,15 @@ subscribe(TwrState *state, PyObject *loop, Call *call, PyObject *yielded)
         return wake_soon(state, loop, call);
     }
     Py_XDECREF(blocking);
-    PyErr_Format(PyExc_RuntimeError,
-                 PyGen_Check(yielded)
-                     ? "yield was used instead of yield from for generator "
-                       "in task %R with %R"
-                     : "Task got bad yield: %2$R",
-                 call->task, yielded);
+    if (PyGen_Check(yielded)) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "yield was used instead of yield from for generator in "
+                     "task %R with %R",
+                     call->task, yielded);
+    }
+    else {
+        PyErr_Format(PyExc_RuntimeError, "Task got bad yield: %R", yielded);
+    }
     return wake_soon(state, loop, call);
 }
 
@@ -1192,7 +1193,7 @@ host_listen(TwrState *state, Call *call)
 static int
 host_park(Thread *th, Call *call, bool own_run)
 {
-    bool called_back = false;
+    bool called_back = false, flushed = false;
     while (!called_back &&
            (own_run || !future_done(th->state, call->task))) {
         if (call_park(th, call) < 0) {
@@ -1207,6 +1208,14 @@ host_park(Thread *th, Call *call, bool own_run)
         }
         else if (call->error != NULL) {
             return twr_raise(&call->error);
+        }
+        else if (own_run && !flushed && PyObject_Size(call->loan->ready) > 0) {
+            /* Let the callbacks run that were queued together with ours. */
+            flushed = true;
+            if (twr_loop_call_soon(th->state, call->loan->loop,
+                                   (PyObject *)call) < 0) {
+                return -1;
+            }
         }
         else {
             called_back = true;
@@ -1238,6 +1247,10 @@ host_wait(Thread *th, PyObject *loop, Call *call, bool own_run)
 static PyObject *
 host_result(TwrState *state, Call *call)
 {
+    if (call->error != NULL) {
+        twr_raise(&call->error); /* Ctrl-C came when the task was done */
+        return NULL;
+    }
     PyObject *result = twr_task_result(state, call->task);
     if (result != NULL || !call->interrupted ||
         !PyErr_ExceptionMatches(state->CancelledError)) {
@@ -1291,15 +1304,21 @@ twr_host(Thread *th, PyObject *loop, Loan *loan, PyObject *coro,
     PyObject *result = NULL, *contexts = NULL, *task = NULL;
     Call *call = NULL;
     PyObject *context = twr_context_current();
-    if (context == NULL || twr_context_leave(&contexts) < 0) {
+    if (context == NULL || twr_context_leave(th->state, &contexts) < 0) {
         goto done;
     }
     task = new_task(state, coro, loop, context);
+    if (task == NULL) {
+        twr_close_awaitable(state, coro);
+    }
     call = task == NULL ? NULL : call_new(state, task, subject);
     if (call != NULL) {
         call->hosts = true;
         if (loan != NULL) {
             loan->home = call;
+            call->loan = (Loan *)Py_NewRef((PyObject *)loan);
+            call->greenlet = Py_NewRef(th->active);
+            call->root = Py_NewRef(th->active);
         }
         result = host_run(th, loop, loan, call);
         if (loan != NULL) {

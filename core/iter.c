@@ -60,6 +60,40 @@ wrapper_new(PyTypeObject *type, PyObject *inner, PyObject *subject)
     return (PyObject *)self;
 }
 
+/* inner.name(*args).  An async generator takes note of the asyncgen hooks when
+ * it is first asked for an item: where no loop runs, they have to be those of
+ * the loop that is going to. */
+static PyObject *
+begin(TwrState *state, PyObject *name, PyObject *const *args, size_t n)
+{
+    PyObject *hooks = NULL;
+    Thread *th = twr_thread(state);
+    PyObject *loop =
+        th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
+    if (loop == NULL) {
+        return NULL;
+    }
+    if (loop == Py_None && PyAsyncGen_CheckExact(args[0])) {
+        Py_SETREF(loop, twr_run_loop(th));
+        hooks = loop == NULL ? NULL : twr_loop_hook(state, loop);
+        if (hooks == NULL) {
+            Py_XDECREF(loop);
+            return NULL;
+        }
+    }
+    Py_DECREF(loop);
+    PyObject *awaitable = PyObject_VectorcallMethod(name, args, n, NULL);
+    if (hooks != NULL) {
+        PyObject *pending = twr_error_take();
+        if (twr_loop_unhook(state, hooks) < 0) {
+            PyErr_WriteUnraisable(hooks);
+        }
+        Py_DECREF(hooks);
+        twr_error_put(pending);
+    }
+    return awaitable;
+}
+
 /* Wait for what inner.name(*args) returns.  Switches. */
 static PyObject *
 wait_for(Wrapper *self, PyObject *name, PyObject *const *args, Py_ssize_t n)
@@ -68,8 +102,8 @@ wait_for(Wrapper *self, PyObject *name, PyObject *const *args, Py_ssize_t n)
     for (Py_ssize_t i = 0; i < n; i++) {
         all[i + 1] = args[i];
     }
-    PyObject *awaitable = PyObject_VectorcallMethod(
-        name, all, (size_t)(n + 1) | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    PyObject *awaitable =
+        begin(twr_state_of((PyObject *)self), name, all, (size_t)(n + 1));
     if (awaitable == NULL) {
         return NULL;
     }

@@ -565,13 +565,16 @@ static int
 report_slow(Loan *loan, PyObject *handle, double seconds)
 {
     TwrState *state = loan->thread->state;
-    double limit;
-    if (get_double(loan->loop, state->names.slow_callback_duration, &limit) <
-        0) {
-        return -1;
-    }
-    if (seconds < limit) {
-        return 0;
+    PyObject *limit =
+        PyObject_GetAttr(loan->loop, state->names.slow_callback_duration);
+    PyObject *took = limit == NULL ? NULL : PyFloat_FromDouble(seconds);
+    /* Compared as objects: the limit may be one of hush.c's. */
+    int slow =
+        took == NULL ? -1 : PyObject_RichCompareBool(took, limit, Py_GE);
+    Py_XDECREF(limit);
+    Py_XDECREF(took);
+    if (slow <= 0) {
+        return slow;
     }
     PyObject *text = PyObject_CallOneArg(state->format_handle, handle);
     if (text == NULL) {
@@ -713,35 +716,56 @@ twr_loop_busy(Loan *loan)
 
 /* --- running it --------------------------------------------------------- */
 
+PyObject *
+twr_loop_hook(TwrState *state, PyObject *loop)
+{
+    PyObject *none = NULL;
+    PyObject *hooks = PyObject_CallNoArgs(state->get_asyncgen_hooks);
+    PyObject *first =
+        PyObject_GetAttr(loop, state->names._asyncgen_firstiter_hook);
+    PyObject *last =
+        first == NULL
+            ? NULL
+            : PyObject_GetAttr(loop, state->names._asyncgen_finalizer_hook);
+    if (hooks != NULL && last != NULL) {
+        PyObject *args[] = {first, last};
+        none = PyObject_Vectorcall(state->set_asyncgen_hooks, args, 0,
+                                   state->kw_hooks);
+    }
+    Py_XDECREF(first);
+    Py_XDECREF(last);
+    if (none == NULL) {
+        Py_CLEAR(hooks);
+    }
+    Py_XDECREF(none);
+    return hooks;
+}
+
+int
+twr_loop_unhook(TwrState *state, PyObject *hooks)
+{
+    PyObject *none = PyObject_CallObject(state->set_asyncgen_hooks, hooks);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
 /* 3.11 and 3.12 do all this inside run_forever.  Returns the asyncgen hooks
  * to restore. */
 static PyObject *
 enter_by_hand(TwrState *state, PyObject *loop)
 {
-    PyObject *none = NULL, *id = NULL, *first = NULL, *last = NULL;
-    PyObject *hooks = PyObject_CallNoArgs(state->get_asyncgen_hooks);
-    PyObject *kwnames =
-        PyTuple_Pack(2, state->names.firstiter, state->names.finalizer);
-    if (hooks == NULL || kwnames == NULL) {
-        goto done;
-    }
-    id = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    first = PyObject_GetAttr(loop, state->names._asyncgen_firstiter_hook);
-    last = PyObject_GetAttr(loop, state->names._asyncgen_finalizer_hook);
-    if (id == NULL || first == NULL || last == NULL ||
+    PyObject *none = NULL;
+    PyObject *id = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
+    if (id == NULL ||
         PyObject_SetAttr(loop, state->names._thread_id, id) < 0) {
-        goto done;
+        Py_XDECREF(id);
+        return NULL;
     }
-    PyObject *args[] = {first, last};
-    none = PyObject_Vectorcall(state->set_asyncgen_hooks, args, 0, kwnames);
-    if (none != NULL) {
-        Py_SETREF(none, PyObject_CallOneArg(state->set_running_loop, loop));
+    Py_DECREF(id);
+    PyObject *hooks = twr_loop_hook(state, loop);
+    if (hooks != NULL) {
+        none = PyObject_CallOneArg(state->set_running_loop, loop);
     }
-done:
-    Py_XDECREF(kwnames);
-    Py_XDECREF(id);
-    Py_XDECREF(first);
-    Py_XDECREF(last);
     if (none == NULL) {
         Py_CLEAR(hooks);
     }
@@ -758,12 +782,11 @@ leave_by_hand(TwrState *state, PyObject *loop, PyObject *hooks)
         result = 0;
     }
     PyObject *none = PyObject_CallOneArg(state->set_running_loop, Py_None);
-    if (none != NULL) {
-        Py_SETREF(none,
-                  PyObject_CallObject(state->set_asyncgen_hooks, hooks));
-    }
     Py_XDECREF(none);
-    return none == NULL ? -1 : result;
+    if (none == NULL || twr_loop_unhook(state, hooks) < 0) {
+        result = -1;
+    }
+    return result;
 }
 
 /* sys.set_coroutine_origin_tracking_depth as run_forever sets it. */

@@ -157,9 +157,10 @@ add_constants(PyObject *module, TwrState *state)
     state->kw_context = Py_BuildValue("(s)", "context");
     state->kw_msg = Py_BuildValue("(s)", "msg");
     state->kw_task = Py_BuildValue("(ss)", "loop", "context");
+    state->kw_hooks = Py_BuildValue("(ss)", "firstiter", "finalizer");
     state->interrupted = PyCFunction_New(&twr_sigint_def, module);
     if (state->neutral == NULL || state->kw_context == NULL ||
-        state->kw_msg == NULL || state->kw_task == NULL ||
+        state->kw_msg == NULL || state->kw_task == NULL || state->kw_hooks == NULL ||
         state->interrupted == NULL || state->CannotSuspend == NULL) {
         return -1;
     }
@@ -183,7 +184,7 @@ module_exec(PyObject *module)
     if (import_names(state) < 0 || twr_stack_init(state) < 0 ||
         import_others(state) < 0 || add_types(module, state) < 0 ||
         add_constants(module, state) < 0 || twr_loop_init(state) < 0 ||
-        twr_task_init(state) < 0 || twr_handoff_init(state) < 0) {
+        twr_task_init(state) < 0 || twr_context_init(state) < 0 || twr_handoff_init(state) < 0) {
         return -1;
     }
     return add_diagnostics(module, state);

@@ -51,9 +51,8 @@ set_loop(TwrState *state)
     return loop;
 }
 
-/* The loop to run. */
-static PyObject *
-choose_loop(Thread *th)
+PyObject *
+twr_run_loop(Thread *th)
 {
     TwrState *state = th->state;
     PyObject *loop = set_loop(state);
@@ -106,29 +105,31 @@ done:
 }
 
 PyObject *
-twr_run(Thread *th, PyObject *coro, PyObject *subject)
+twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
 {
-    PyObject *result = NULL;
+    PyObject *result = NULL, *coro = NULL;
     PyObject *loop =
-        twr_loan_settle(th, NULL) < 0 ? NULL : choose_loop(th);
+        twr_loan_settle(th, NULL) < 0 ? NULL : twr_run_loop(th);
     int driven = loop == NULL ? -1 : twr_loop_drivable(th, loop);
     if (driven >= 0 && th->loan != NULL) {
         PyErr_Format(th->state->CannotSuspend,
                      "%R cannot wait here: the loop that runs in this thread "
                      "is hidden; await its ~ form instead",
-                     subject == NULL ? coro : subject);
+                     subject == NULL ? awaitable : subject);
         driven = -1;
     }
     if (driven < 0) {
-        twr_close_awaitable(th->state, coro);
-    }
-    else if (driven) {
-        result = run_driven(th, loop, coro, subject);
+        twr_close_awaitable(th->state, awaitable);
     }
     else {
-        result = PyObject_CallMethodOneArg(
-            loop, th->state->names.run_until_complete, coro);
+        coro = twr_as_coroutine(th->state, awaitable, loop, subject);
     }
+    if (coro != NULL) {
+        result = driven ? run_driven(th, loop, coro, subject)
+                        : PyObject_CallMethodOneArg(
+                              loop, th->state->names.run_until_complete, coro);
+    }
+    Py_XDECREF(coro);
     Py_XDECREF(loop);
     return result;
 }

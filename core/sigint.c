@@ -29,8 +29,7 @@ foreground(Thread *th)
         return loan->parked;
     }
     /* If its stack is the active one, its own code is what runs. */
-    bool runs = home->greenlet == NULL || th->active == home->greenlet;
-    return runs ? NULL : home;
+    return th->active == home->greenlet ? NULL : home;
 }
 
 static PyObject *

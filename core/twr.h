@@ -145,8 +145,7 @@
     X(getsignal, "_signal", "getsignal")                                      \
     X(default_int_handler, "_signal", "default_int_handler")                  \
     X(partial, "functools", "partial")                                        \
-    X(main_thread, "threading", "main_thread")                                \
-    X(iscoroutine, "asyncio.coroutines", "iscoroutine")
+    X(main_thread, "threading", "main_thread")
 
 /* loop.c's share of the state. */
 typedef struct {
@@ -185,8 +184,10 @@ typedef struct {
     PyObject *kw_context; /* ("context",) */
     PyObject *kw_msg;     /* ("msg",) */
     PyObject *kw_task;    /* ("loop", "context") */
+    PyObject *kw_hooks;   /* ("firstiter", "finalizer") */
     PyObject *pad;        /* a handle that is skipped */
     PyObject *marker;     /* a handle that parks the owner: handoff.c */
+    int entered_at;       /* index, in ints, of a Context's flag; or 0 */
     PyObject *interrupted; /* sigint.c's signal handler, a function */
     PyObject *adapters;    /* the Python module of cold adapters, or NULL */
     TwrLoopFacts loop;
@@ -291,7 +292,7 @@ struct Loan {
     bool stop_later;       /* stop as soon as the owner is no longer pinned */
 };
 
-#define TWR_IDLE_MAX 256 /* drivers kept for later, per thread */
+#define TWR_IDLE_MAX 1024 /* drivers kept for later, per thread */
 
 /* What belongs to one thread of the operating system. */
 struct Thread {
@@ -337,6 +338,11 @@ PyObject *twr_await(TwrState *state, PyObject *awaitable, PyObject *subject);
 /* Close a coroutine that will not run, keeping a pending exception. */
 void twr_close_awaitable(TwrState *state, PyObject *awaitable);
 
+/* A coroutine, of which a task of loop can be made, for any awaitable that
+ * has not begun. */
+PyObject *twr_as_coroutine(TwrState *state, PyObject *awaitable,
+                           PyObject *loop, PyObject *subject);
+
 /* Whether await_() would take it: has __await__ or is a coroutine. */
 bool twr_is_awaitable(PyObject *op);
 
@@ -344,6 +350,9 @@ bool twr_is_awaitable(PyObject *op);
 
 /* The same in a thread without a running loop.  Switches. */
 PyObject *twr_run(Thread *th, PyObject *awaitable, PyObject *subject);
+
+/* The loop that twr_run would run. */
+PyObject *twr_run_loop(Thread *th);
 
 /* --- handoff.c --------------------------------------------------------- */
 
@@ -368,6 +377,9 @@ int twr_loan_release(Thread *th, Loan *loan);
 /* Take note if the loop that we drove has ended by itself.  running: the loop
  * that runs now, or NULL. */
 int twr_loan_settle(Thread *th, PyObject *running);
+
+/* The loop of a future. */
+PyObject *twr_future_loop(TwrState *state, PyObject *future);
 
 int twr_handoff_init(TwrState *state);
 
@@ -425,6 +437,10 @@ int twr_loop_pad(Loan *loan, Py_ssize_t count);
 int twr_loop_mark(Loan *loan);
 int twr_loop_unmark(Loan *loan);
 
+/* Set the asyncgen hooks of loop; the old ones. */
+PyObject *twr_loop_hook(TwrState *state, PyObject *loop);
+int twr_loop_unhook(TwrState *state, PyObject *hooks);
+
 /* What run_forever does before and after its turns. */
 int twr_loop_enter(TwrState *state, PyObject *loop, PyObject **undo);
 int twr_loop_leave(TwrState *state, PyObject *loop, PyObject *undo);
@@ -467,12 +483,14 @@ PyObject *twr_task_result(TwrState *state, PyObject *future);
 
 /* --- context.c --------------------------------------------------------- */
 
+int twr_context_init(TwrState *state);
+
 /* The caller's own Context object. */
 PyObject *twr_context_current(void);
 
 /* Leave all contexts entered in this greenlet; *left receives what
  * twr_context_enter needs (NULL: nothing). */
-int twr_context_leave(PyObject **left);
+int twr_context_leave(TwrState *state, PyObject **left);
 int twr_context_enter(PyObject *left);
 
 /* --- sigint.c ---------------------------------------------------------- */

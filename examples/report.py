@@ -33,7 +33,7 @@ class Way:
         self.began = began
         self.results = results  # a Tuning or an exception for each board
         self.sample = sample  # the numbers of these boards, if not all
-        self.gap = gap  # the largest between two polls of a temperature
+        self.gap = gap  # the most by which a poll came late
         self.boards = len(crate.addresses)
         self.connections = sum(crate.connections())
         numbers = sample or range(self.boards)
@@ -86,7 +86,7 @@ def failures(ways):
             if isinstance(result, Exception):
                 said = str(result).strip() or "no answer"
                 reason = f"{type(result).__name__}: {said.splitlines()[-1]}"
-                print(f"board {number:<3} {way.name:26} {reason:.60}")
+                print(f"board {number:<3} {way.name:26} {reason:.70}")
 
 
 def picture(ways, serial, path):

@@ -32,7 +32,7 @@ from tworoutine import tworoutine
 
 BOARDS = 256
 SAMPLE = 8  # boards tuned one after another, to extrapolate from
-SHARE = 64  # boards under way in a service, which has other work as well
+SHARE = 32  # boards under way in a service, which has other work as well
 
 
 @tworoutine

@@ -132,8 +132,10 @@ def fan_out_map(f):
             while (call := await ended.next()) is not None:
                 index, item, task = call
                 error = _error_of(task)
-                if error is None or return_exceptions:
-                    results.append((index, error or task.result()))
+                if error is None:
+                    results.append((index, task.result()))
+                elif return_exceptions:
+                    results.append((index, error))
                 else:
                     error.add_note(f"in {_name(f)}.map, on {item!r}")
                     errors.append((index, error))
@@ -163,7 +165,7 @@ def fan_out_as_completed(f):
             while (call := await ended.next()) is not None:
                 _, item, task = call
                 error = _error_of(task) if return_exceptions else None
-                yield item, error or task.result()
+                yield item, task.result() if error is None else error
         finally:
             await ended.cancel_rest()
 
@@ -234,7 +236,7 @@ def _task_of(function, item):
     except Exception as exc:
         awaitable = _raise(exc)
     if not asyncio.iscoroutine(awaitable):
-        awaitable = wait_for(awaitable)
+        awaitable = _wait_for(awaitable)
     return asyncio.get_running_loop().create_task(awaitable)
 
 
@@ -242,8 +244,20 @@ async def _raise(exc):
     raise exc
 
 
-async def wait_for(awaitable):
-    """A coroutine, of which a task can be made, for any awaitable."""
+class _Begun:
+    def __init__(self, iterator):
+        self._iterator = iterator
+
+    def __await__(self):
+        return self._iterator
+
+
+async def exhaust(iterator):
+    """A coroutine, of which a task can be made, of what __await__ gave."""
+    return await _Begun(iterator)
+
+
+async def _wait_for(awaitable):
     return await awaitable
 
 
@@ -276,5 +290,9 @@ def _progress_bar(f, items):
         raise ImportError(
             "progress=True needs tqdm: pip install tworoutine[progress]"
         ) from exc
+
+    class Bar(tqdm):
+        monitor_interval = 0  # no thread beside the loop's
+
     total = len(items) if hasattr(items, "__len__") else None
-    return tqdm(total=total, desc=getattr(f, "__name__", None))
+    return Bar(total=total, desc=getattr(f, "__name__", None))

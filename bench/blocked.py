@@ -1,0 +1,56 @@
+"""Time of one call among many that are blocked at once, in microseconds.
+
+So many tasks are started, each of which makes one call that waits for a gate.
+When all of them wait, or one has failed, the gate is opened, and all finish.
+Starting the task is part of the time, and so is what has to be set up in it.
+"""
+
+import asyncio
+import time
+
+from cost import Cost
+
+
+async def gather_blocked(way, count, blocked=None):
+    """Let so many calls wait at once; blocked() is called meanwhile."""
+    gate = asyncio.Event()
+    waiting = 0
+
+    async def wait():
+        nonlocal waiting
+        waiting += 1
+        await gate.wait()
+
+    wrapped = way.wrap(wait)
+    tasks = [asyncio.create_task(way.call(wrapped)) for _ in range(count)]
+    try:
+        while waiting < count and not any(task.done() for task in tasks):
+            await asyncio.sleep(0)
+        if blocked is not None:
+            blocked()
+    finally:
+        gate.set()
+    await asyncio.gather(*tasks)
+
+
+def blocked(count):
+    def prepare(way, seconds):
+        def figure():
+            began = time.process_time()
+            asyncio.run(gather_blocked(way, count))
+            return (time.process_time() - began) / count * 1e6
+
+        return figure
+
+    return prepare
+
+
+COSTS = [
+    Cost(f"{count:,} blocked at once", blocked(count))
+    for count in (100, 1_000, 10_000)
+]
+
+if __name__ == "__main__":
+    from harness import main
+
+    main(COSTS, __doc__)

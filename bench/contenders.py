@@ -1,0 +1,115 @@
+"""The ways to wait for a coroutine that are compared.
+
+Each runs in a process of its own: nest_asyncio patches the whole process.
+"""
+
+import asyncio
+import functools
+
+
+class Await:
+    """``await f()``, which cannot be had from a synchronous function."""
+
+    name = "await"
+
+    def __init__(self):
+        """Do what the way needs once in a process, before any loop runs."""
+
+    def wrap(self, function):
+        """Make an asynchronous function one that `call` takes."""
+        return function
+
+    async def enter(self):
+        """Do what the way needs once in every task that makes a call."""
+
+    async def call(self, function, times=1):
+        """Call a wrapped function so often, in this task."""
+        for _ in range(times):
+            await function()
+
+
+class CreateTask(Await):
+    """``await asyncio.create_task(f())``."""
+
+    name = "create_task"
+
+    async def call(self, function, times=1):
+        for _ in range(times):
+            await asyncio.create_task(function())
+
+
+class Synchronous(Await):
+    """``f()``, an ordinary synchronous call."""
+
+    async def call(self, function, times=1):
+        await self.enter()
+        self.call_here(function, times)
+
+    def call_here(self, function, times=1):
+        for _ in range(times):
+            function()
+
+
+class KeptLoop(Synchronous):
+    """``loop.run_until_complete(f())`` of one loop, kept between the calls."""
+
+    name = "run_until_complete"
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(self.loop)
+
+    def wrap(self, function):
+        @functools.wraps(function)
+        def run(*args):
+            return self.loop.run_until_complete(function(*args))
+
+        return run
+
+
+class NestAsyncio(KeptLoop):
+    """The same after ``nest_asyncio.apply()``, so in a running loop, too."""
+
+    name = "nest_asyncio"
+
+    def __init__(self):
+        import nest_asyncio
+
+        super().__init__()
+        nest_asyncio.apply(self.loop)
+
+
+class Greenback(Synchronous):
+    """``greenback.autoawait``; each task awaits ``ensure_portal()`` first."""
+
+    name = "greenback"
+
+    def __init__(self):
+        import greenback
+
+        self.wrap = greenback.autoawait
+        self.enter = greenback.ensure_portal
+
+
+class TwoRoutine(Synchronous):
+    """The decorator of this project."""
+
+    name = "tworoutine"
+
+    def __init__(self):
+        import tworoutine
+
+        self.wrap = tworoutine.tworoutine
+
+
+WAYS = {
+    way.name: way
+    for way in (
+        Await,
+        CreateTask,
+        KeptLoop,
+        TwoRoutine,
+        NestAsyncio,
+        Greenback,
+    )
+}

@@ -1,0 +1,51 @@
+"""Memory of one blocked call: what the process grows by, in KiB.
+
+Resident memory is read before 1,000 tasks are started and when each of them
+is in a call that waits; the task itself is part of the figure.  (Only where
+/proc/self/statm tells; elsewhere it is the growth of the peak.)
+"""
+
+import asyncio
+import resource
+import sys
+from pathlib import Path
+
+from blocked import gather_blocked
+from cost import Cost
+
+COUNT = 1_000
+STATM = Path("/proc/self/statm")
+
+
+def resident():
+    """KiB of memory in use."""
+    if STATM.exists():
+        pages = int(STATM.read_text().split()[1])
+        return pages * resource.getpagesize() / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if sys.platform == "darwin" else peak
+
+
+def per_call(way, seconds):
+    def figure():
+        sizes = []
+
+        async def measure():
+            await gather_blocked(way, 10)  # loads what is loaded late
+            sizes.append(resident())
+            await gather_blocked(way, COUNT, lambda: sizes.append(resident()))
+
+        asyncio.run(measure())
+        return (sizes[1] - sizes[0]) / COUNT
+
+    return figure
+
+
+COSTS = [
+    Cost("memory of a blocked call", per_call, "KiB", ratio=False, once=True)
+]
+
+if __name__ == "__main__":
+    from harness import main
+
+    main(COSTS, __doc__)

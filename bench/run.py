@@ -1,0 +1,21 @@
+"""What a synchronous call costs: one table of all files here.
+
+Requires: tworoutine greenlet nest_asyncio greenback
+
+    python bench/run.py [--quick] [--markdown]
+
+Every file can be run alone, too, with the same options.
+"""
+
+import blocked
+import bystander
+import call
+import depth
+import memory
+import mix
+from harness import main
+
+FILES = (call, blocked, memory, bystander, depth, mix)
+
+if __name__ == "__main__":
+    main([cost for file in FILES for cost in file.COSTS], __doc__)

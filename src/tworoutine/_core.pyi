@@ -1,0 +1,302 @@
+"""Types of the C core.
+
+``tworoutine[P, R, A]``: called with P it returns R, and its ``~`` form
+returns A.  For an ``async def`` A is a coroutine of R, and may be left out:
+``tworoutine[[int], str]``.
+"""
+
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+)
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    final,
+    overload,
+    type_check_only,
+)
+
+from typing_extensions import TypeVar as TypeVarWithDefault
+
+_P = ParamSpec("_P")
+_Q = ParamSpec("_Q")
+_R_co = TypeVar("_R_co", covariant=True)
+_A_co = TypeVarWithDefault(
+    "_A_co", covariant=True, default=Coroutine[Any, Any, _R_co]
+)
+_I = TypeVar("_I")  # an item
+_O = TypeVar("_O")  # an object to be bound to
+_C = TypeVar("_C")  # an instance of the class to be bound to
+_S = TypeVar("_S")  # sent to a generator
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+_X = TypeVar("_X", bound=bool | None)  # returned by __exit__
+_Y = TypeVar("_Y")  # yielded by a generator
+
+class CannotSuspend(RuntimeError): ...
+
+why_no_handoff: Final[str | None]
+
+def await_(awaitable: Awaitable[_T], /) -> _T: ...
+def forget_thread() -> None: ...
+def after_fork() -> asyncio.AbstractEventLoop | None: ...
+
+class tworoutine(Generic[_P, _R_co, _A_co]):
+    # --- what can be decorated ---------------------------------------------
+    # Below @tworoutine, a classmethod or staticmethod is told from a method
+    # by what __get__ gives.
+    @overload
+    def __new__(
+        cls, fn: classmethod[Any, _P, Coroutine[Any, Any, _T]], /
+    ) -> _unbinding[_P, _T, Coroutine[Any, Any, _T]]: ...
+    @overload
+    def __new__(
+        cls, fn: classmethod[Any, _P, AsyncGenerator[_Y, _S]], /
+    ) -> _unbinding[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
+    @overload
+    def __new__(
+        cls,
+        fn: classmethod[Any, _P, AbstractAsyncContextManager[_T, _X]],
+        /,
+    ) -> _unbinding[
+        _P,
+        AbstractContextManager[_T, _X],
+        AbstractAsyncContextManager[_T, _X],
+    ]: ...
+    @overload
+    def __new__(
+        cls, fn: staticmethod[_P, Coroutine[Any, Any, _T]], /
+    ) -> _unbinding[_P, _T, Coroutine[Any, Any, _T]]: ...
+    @overload
+    def __new__(
+        cls, fn: staticmethod[_P, AsyncGenerator[_Y, _S]], /
+    ) -> _unbinding[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
+    @overload
+    def __new__(
+        cls, fn: staticmethod[_P, AbstractAsyncContextManager[_T, _X]], /
+    ) -> _unbinding[
+        _P,
+        AbstractContextManager[_T, _X],
+        AbstractAsyncContextManager[_T, _X],
+    ]: ...
+    # functions
+    @overload
+    def __new__(
+        cls, fn: Callable[_P, Coroutine[Any, Any, _T]], /
+    ) -> tworoutine[_P, _T, Coroutine[Any, Any, _T]]: ...
+    @overload
+    def __new__(
+        cls, fn: Callable[_P, AsyncGenerator[_Y, _S]], /
+    ) -> tworoutine[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
+    @overload
+    def __new__(
+        cls, fn: Callable[_P, Awaitable[_T]], /
+    ) -> tworoutine[_P, _T, Awaitable[_T]]: ...
+    @overload
+    def __new__(
+        cls, fn: Callable[_P, AsyncIterator[_Y]], /
+    ) -> tworoutine[_P, Iterator[_Y], AsyncIterator[_Y]]: ...
+    @overload
+    def __new__(
+        cls, fn: Callable[_P, AbstractAsyncContextManager[_T, _X]], /
+    ) -> tworoutine[
+        _P,
+        AbstractContextManager[_T, _X],
+        AbstractAsyncContextManager[_T, _X],
+    ]: ...
+
+    # --- the two ways to call ----------------------------------------------
+    def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
+    def __invert__(self) -> Callable[_P, _A_co]: ...
+    @property
+    def aio(self) -> Callable[_P, _A_co]: ...
+
+    # --- binding, with type variables of its own ---------------------------
+    # @classmethod above @tworoutine: on the class, on an instance.  (mypy
+    # also takes the first for Class.method(obj, x); pyright does not.)
+    @overload
+    def __get__(
+        self: tworoutine[Concatenate[type[_C], _Q], _T, _U],
+        obj: None,
+        owner: type[_C],
+        /,
+    ) -> _bound[_Q, _T, _U]: ...
+    @overload
+    def __get__(
+        self: tworoutine[Concatenate[type[_C], _Q], _T, _U],
+        obj: _C,
+        owner: type[_C] | None = None,
+        /,
+    ) -> _bound[_Q, _T, _U]: ...
+    # a method: on the class, on an instance
+    @overload
+    def __get__(
+        self, obj: None, owner: type[Any], /
+    ) -> tworoutine[_P, _R_co, _A_co]: ...
+    @overload
+    def __get__(
+        self: tworoutine[Concatenate[_O, _Q], _T, _U],
+        obj: _O,
+        owner: type[Any] | None = None,
+        /,
+    ) -> _bound[_Q, _T, _U]: ...
+    # a static method: on an instance
+    @overload
+    def __get__(
+        self, obj: object, owner: type[Any] | None = None, /
+    ) -> tworoutine[_P, _R_co, _A_co]: ...
+
+    # --- fan-out -----------------------------------------------------------
+    @property
+    def map(self: _Function[_I, _T]) -> _Map[_I, _T]: ...
+    @property
+    def as_completed(self: _Function[_I, _T]) -> _AsCompleted[_I, _T]: ...
+
+    # --- what people look at -----------------------------------------------
+    __name__: str
+    __qualname__: str
+    __module__: str
+    __doc__: str | None
+    __wrapped__: Callable[_P, _A_co]
+    __annotations__: dict[str, Any]
+    __type_params__: tuple[Any, ...]
+    __isabstractmethod__: bool
+    # Any other attribute can be set, as on a function.
+    def __getattr__(self, name: str) -> Any: ...
+    def __setattr__(self, name: str, value: Any) -> None: ...
+    def __copy__(self) -> tworoutine[_P, _R_co, _A_co]: ...
+    def __deepcopy__(
+        self, memo: dict[int, Any], /
+    ) -> tworoutine[_P, _R_co, _A_co]: ...
+
+# A bound access: the same type at run time, and an object of its own here,
+# because its parameters no longer begin with self.
+@final
+@type_check_only
+class _bound(tworoutine[_P, _R_co, _A_co]):
+    @property
+    def __self__(self) -> Any: ...
+    @property
+    def __func__(self) -> Callable[..., _A_co]: ...
+    def __get__(
+        self, obj: object, owner: type[Any] | None = None, /
+    ) -> _bound[_P, _R_co, _A_co]: ...
+
+@final
+@type_check_only
+class _unbinding(tworoutine[_P, _R_co, _A_co]):
+    def __get__(
+        self, obj: object, owner: type[Any] | None = None, /
+    ) -> _bound[_P, _R_co, _A_co]: ...
+
+_I_contra = TypeVar("_I_contra", contravariant=True)
+_T_co = TypeVar("_T_co", covariant=True)
+
+# What takes one item, and perhaps optional arguments.
+@type_check_only
+class _Function(Protocol[_I_contra, _T_co]):
+    def __call__(self, item: _I_contra, /) -> _T_co: ...
+
+@type_check_only
+class _MapAsync(Protocol[_I_contra, _T]):
+    @overload
+    def __call__(
+        self,
+        items: Iterable[_I_contra],
+        *,
+        limit: int | None = None,
+        progress: bool = False,
+        return_exceptions: Literal[False] = False,
+    ) -> Coroutine[Any, Any, list[_T]]: ...
+    @overload
+    def __call__(
+        self,
+        items: Iterable[_I_contra],
+        *,
+        limit: int | None = None,
+        progress: bool = False,
+        return_exceptions: bool,
+    ) -> Coroutine[Any, Any, list[_T | BaseException]]: ...
+
+@type_check_only
+class _Map(Protocol[_I_contra, _T]):
+    @overload
+    def __call__(
+        self,
+        items: Iterable[_I_contra],
+        *,
+        limit: int | None = None,
+        progress: bool = False,
+        return_exceptions: Literal[False] = False,
+    ) -> list[_T]: ...
+    @overload
+    def __call__(
+        self,
+        items: Iterable[_I_contra],
+        *,
+        limit: int | None = None,
+        progress: bool = False,
+        return_exceptions: bool,
+    ) -> list[_T | BaseException]: ...
+    def __invert__(self) -> _MapAsync[_I_contra, _T]: ...
+    @property
+    def aio(self) -> _MapAsync[_I_contra, _T]: ...
+
+@type_check_only
+class _AsCompletedAsync(Protocol[_I, _T_co]):
+    @overload
+    def __call__(
+        self,
+        items: Iterable[_I],
+        *,
+        limit: int | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> AsyncGenerator[tuple[_I, _T_co]]: ...
+    @overload
+    def __call__(
+        self,
+        items: Iterable[_I],
+        *,
+        limit: int | None = None,
+        return_exceptions: bool,
+    ) -> AsyncGenerator[tuple[_I, _T_co | BaseException]]: ...
+
+@type_check_only
+class _AsCompleted(Protocol[_I, _T_co]):
+    @overload
+    def __call__(
+        self,
+        items: Iterable[_I],
+        *,
+        limit: int | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> Generator[tuple[_I, _T_co]]: ...
+    @overload
+    def __call__(
+        self,
+        items: Iterable[_I],
+        *,
+        limit: int | None = None,
+        return_exceptions: bool,
+    ) -> Generator[tuple[_I, _T_co | BaseException]]: ...
+    def __invert__(self) -> _AsCompletedAsync[_I, _T_co]: ...
+    @property
+    def aio(self) -> _AsCompletedAsync[_I, _T_co]: ...

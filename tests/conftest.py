@@ -1,0 +1,175 @@
+"""What the tests share.
+
+Places
+    A test that takes the fixture ``place`` runs once for each place where a
+    synchronous call can be made::
+
+        def test_a_call_returns_the_result(place):
+            assert place(lambda: f(1)) == 2
+
+    ``place(fn)`` runs the ordinary function fn there, and returns its result
+    or raises its exception.  ``place.name`` and ``place.in_loop`` tell which
+    place it is, where that matters.
+
+Noise
+    Every warning is an error, an exception that nobody can catch fails the
+    test, and so does every error that asyncio logs.  A test that causes one
+    on purpose takes the fixture ``asyncio_errors``, looks at the list and
+    clears it.
+"""
+
+import asyncio
+import gc
+import logging
+import subprocess
+import sys
+
+import pytest
+
+# --- places -----------------------------------------------------------------
+
+
+def _no_loop(fn):
+    return fn()
+
+
+def _task(fn):
+    async def main():
+        return _outcome(fn)
+
+    return _result(asyncio.run(main()))
+
+
+def _callback(fn):
+    async def main():
+        loop = asyncio.get_running_loop()
+        ended = loop.create_future()
+        loop.call_soon(lambda: ended.set_result(_outcome(fn, BaseException)))
+        return await ended
+
+    return _result(asyncio.run(main()))
+
+
+def _eager_task(fn):
+    async def step():
+        return _outcome(fn)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        return await loop.create_task(step())
+
+    return _result(asyncio.run(main()))
+
+
+def _outcome(fn, caught=StopIteration):
+    """What fn did, as a value: (result, exception).
+
+    A coroutine can raise all but StopIteration; a callback has nobody to
+    raise to.  KeyboardInterrupt and SystemExit end the loop, as they should.
+    """
+    try:
+        return fn(), None
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except caught as exc:
+        return None, exc
+
+
+def _result(outcome):
+    value, error = outcome
+    if error is not None:
+        raise error
+    return value
+
+
+class Place:
+    """Where a synchronous call is made; see above."""
+
+    def __init__(self, name, run):
+        self.name = name
+        self.in_loop = run is not _no_loop
+        self._run = run
+
+    def __call__(self, fn):
+        assert asyncio._get_running_loop() is None
+        try:
+            return self._run(fn)
+        finally:
+            assert asyncio._get_running_loop() is None, "a loop is left behind"
+
+
+PLACES = [
+    Place("no-loop", _no_loop),
+    Place("task", _task),
+    Place("callback", _callback),
+]
+if sys.version_info >= (3, 12):
+    PLACES.append(Place("eager-task", _eager_task))
+
+
+@pytest.fixture(params=PLACES, ids=lambda place: place.name)
+def place(request):
+    return request.param
+
+
+# --- noise ------------------------------------------------------------------
+
+
+def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "error")
+
+
+class _Errors(logging.Handler):
+    def __init__(self, messages):
+        super().__init__(logging.ERROR)
+        self.messages = messages
+
+    def emit(self, record):
+        self.messages.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def asyncio_errors():
+    """The errors that asyncio has logged; there must be none at the end."""
+    messages = []
+    handler = _Errors(messages)
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(handler)
+    yield messages
+    logger.removeHandler(handler)
+    assert messages == []
+
+
+@pytest.fixture(autouse=True, scope="module")
+def garbage():
+    """Let what a module has left behind speak up in that module."""
+    yield
+    gc.collect()
+
+
+# --- programs ---------------------------------------------------------------
+
+
+@pytest.fixture
+def program(tmp_path):
+    """``program(source, *args)`` runs source as a script of its own.
+
+    Returns what it prints.  It must exit with 0 and have nothing to complain
+    about: its stderr must be empty.
+    """
+
+    def run(source, *args, timeout=20):
+        path = tmp_path / "program.py"
+        path.write_text(source)
+        ran = subprocess.run(
+            [sys.executable, "-X", "dev", "-W", "error", path, *args],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=tmp_path,
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return ran.stdout
+
+    return run

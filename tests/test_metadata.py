@@ -1,0 +1,570 @@
+"""What people look at: names, signature, help, copies, pickles."""
+
+import asyncio
+import contextlib
+import copy
+import doctest
+import functools
+import gc
+import inspect
+import pickle
+import pydoc
+import sys
+import typing
+import weakref
+
+import cloudpickle
+import pytest
+
+from tworoutine import tworoutine
+
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+
+
+async def plain(x: int, *, scale: float = 1.0) -> float:
+    """Scale x.
+
+    >>> 1 + 1
+    2
+    """
+    return x * scale
+
+
+plain.unit = "K"
+
+
+@tworoutine
+async def documented(x: int, *, scale: float = 1.0) -> float:
+    """Scale x in a documented way.
+
+    >>> documented(2, scale=3)
+    6
+    """
+    return x * scale
+
+
+class Board:
+    def __init__(self, name="a"):
+        self.name = name
+
+    @tworoutine
+    async def tune(self, frequency, /, power=0):
+        """Tune this board.
+
+        >>> Board().tune(5)
+        ('a', 5)
+        """
+        return self.name, frequency
+
+    @tworoutine
+    @classmethod
+    async def make(cls, name):
+        """Make a board."""
+        return cls(name)
+
+    @tworoutine
+    @staticmethod
+    async def ping(host):
+        """Ping a board."""
+        return host
+
+
+@tworoutine
+async def numbers(n):
+    """Count."""
+    for i in range(n):
+        yield i
+
+
+@tworoutine
+@contextlib.asynccontextmanager
+async def opened(name):
+    """Open it."""
+    yield name
+
+
+NAMES = [
+    "__name__",
+    "__qualname__",
+    "__doc__",
+    "__module__",
+    "__annotations__",
+]
+if sys.version_info >= (3, 12):
+    NAMES.append("__type_params__")
+
+
+# --- names ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_that_of_the_function(name):
+    f = tworoutine(plain)
+    assert getattr(f, name) == getattr(plain, name)
+    bound = Board().tune
+    assert getattr(bound, name) == getattr(Board.tune, name)
+
+
+def test_wrapped_is_the_function():
+    assert tworoutine(plain).__wrapped__ is plain
+    assert documented.__wrapped__ is ~documented
+    assert inspect.unwrap(documented) is ~documented
+
+
+def test_names_do_not_change_when_the_async_form_is_taken():
+    for f in (documented, Board.tune, Board().tune):
+        assert callable(~f) and callable(f.aio)
+    assert documented.__name__ == documented.__qualname__ == "documented"
+    assert Board.tune.__qualname__ == "Board.tune"
+    assert Board().tune.__qualname__ == "Board.tune"
+    assert (~documented).__name__ == "documented"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("__name__", "other"),
+        ("__qualname__", "Some.other"),
+        ("__doc__", "Another text."),
+        ("__doc__", None),
+        ("__module__", "elsewhere"),
+        ("__wrapped__", len),
+        ("__signature__", inspect.Signature()),
+        ("__annotations__", {"x": str}),
+        ("__type_params__", (typing.TypeVar("T"),)),
+        ("__dict__", {"unit": "mK"}),
+        ("anything", 3),
+    ],
+)
+def test_a_name_can_be_assigned(name, value):
+    f = tworoutine(plain)
+    setattr(f, name, value)
+    assert getattr(f, name) == value
+
+
+def test_assigned_names_are_seen_through_a_bound_access():
+    class Local:
+        @tworoutine
+        async def m(self):
+            """One text."""
+
+    Local.m.__doc__ = "Another text."
+    Local.m.__name__ = "n"
+    Local.m.unit = "K"
+    assert Local().m.__doc__ == "Another text."
+    assert Local().m.__name__ == "n"
+    assert Local().m.unit == "K"
+    assert Local().m.__dict__["unit"] == "K"
+
+
+def test_assigning_touches_this_object_only():
+    f, g = tworoutine(plain), tworoutine(plain)
+    f.__doc__ = "Another text."
+    f.__name__ = "other"
+    f.unit = "mK"
+    assert plain.__doc__.startswith("Scale x.")
+    assert (g.__name__, plain.__name__) == ("plain", "plain")
+    assert (g.unit, plain.unit) == ("K", "K")
+
+
+def test_what_was_assigned_can_be_deleted():
+    f = tworoutine(plain)
+    f.note = 1
+    del f.note
+    assert not hasattr(f, "note")
+    with pytest.raises(AttributeError):
+        del f.note
+
+
+def test_attributes_of_the_function_are_found():
+    assert tworoutine(plain).unit == "K"
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = tworoutine(plain).nothing
+
+
+def test_a_signature_of_the_function_is_kept():
+    async def fn(*args):
+        pass
+
+    fn.__signature__ = inspect.signature(plain)
+    f = tworoutine(fn)
+    assert f.__signature__ == fn.__signature__
+    assert inspect.signature(f) == fn.__signature__
+
+
+def test_what_has_no_name_still_works():
+    class Nameless:
+        async def __call__(self, x):
+            return x
+
+    f = tworoutine(Nameless())
+    assert not hasattr(f, "__name__")
+    assert "Nameless" in repr(f)
+    assert f(1) == 1
+
+
+# --- inspect, help ----------------------------------------------------------
+
+
+def test_signature():
+    assert inspect.signature(tworoutine(plain)) == inspect.signature(plain)
+    text = "(self, frequency, /, power=0)"
+    assert str(inspect.signature(Board.tune)) == text
+    assert str(inspect.signature(Board().tune)) == "(frequency, /, power=0)"
+    assert str(inspect.signature(Board.make)) == "(name)"
+    assert str(inspect.signature(Board().make)) == "(name)"
+    assert str(inspect.signature(Board.ping)) == "(host)"
+    assert str(inspect.signature(Board().ping)) == "(host)"
+    assert str(inspect.signature(numbers)) == "(n)"
+    assert str(inspect.signature(opened)) == "(name)"
+    part = tworoutine(functools.partial(documented, 1))
+    assert str(inspect.signature(part)) == "(*, scale: float = 1.0) -> float"
+
+
+def test_type_hints():
+    hints = {"x": int, "scale": float, "return": float}
+    assert typing.get_type_hints(documented) == hints
+
+
+def test_source_file_and_doc():
+    source = inspect.getsource(documented)
+    assert source.startswith("@tworoutine\nasync def documented")
+    assert "async def tune" in inspect.getsource(Board().tune)
+    assert inspect.getdoc(documented).startswith("Scale x in a documented")
+    assert inspect.getdoc(Board().tune).startswith("Tune this board.")
+    assert inspect.getmodule(documented) is sys.modules[__name__]
+
+
+def test_help_of_a_function():
+    text = pydoc.plain(pydoc.render_doc(documented))
+    assert "documented(x: int, *, scale: float = 1.0) -> float" in text
+    assert "Scale x in a documented way." in text
+
+
+def test_help_of_a_bound_method():
+    text = pydoc.plain(pydoc.render_doc(Board().tune))
+    assert "tune(frequency, /, power=0)" in text
+    assert "Tune this board." in text
+
+
+def test_help_of_a_class_and_of_a_module():
+    text = pydoc.plain(pydoc.render_doc(Board))
+    assert "tune(self, frequency, /, power=0)" in text
+    assert "Tune this board." in text
+    assert "Make a board." in text
+    text = pydoc.plain(pydoc.render_doc(sys.modules[__name__]))
+    assert "documented(x: int" in text
+
+
+def test_help_of_the_decorator():
+    text = pydoc.plain(pydoc.render_doc(tworoutine))
+    assert "await (~f)(x)" in text
+    assert "limit=None" in text  # f.map
+    assert str(inspect.signature(tworoutine)) == "(fn, /)"
+
+
+def test_repr_names_the_function_and_the_object():
+    assert "documented" in repr(documented)
+    assert "tworoutine" in repr(documented)
+    board = Board()
+    assert "Board.tune" in repr(board.tune)
+    assert repr(board) in repr(board.tune)
+    assert ".aio" not in repr(documented)
+
+
+def test_functools_wraps_over_it():
+    f = tworoutine(plain)
+    f.note = 1
+
+    @functools.wraps(f)
+    def wrapper(*args, **kwargs):
+        return f(*args, **kwargs)
+
+    assert wrapper.__name__ == "plain"
+    assert wrapper.__doc__ == plain.__doc__
+    assert wrapper.__wrapped__ is f
+    assert wrapper.note == 1
+    assert wrapper.unit == "K"
+    assert inspect.signature(wrapper) == inspect.signature(plain)
+    assert wrapper(2, scale=3) == 6
+    assert not inspect.iscoroutinefunction(wrapper)
+
+
+def test_functools_wraps_below_it():
+    @tworoutine
+    @functools.wraps(plain)
+    async def wrapper(*args, **kwargs):
+        return await plain(*args, **kwargs)
+
+    assert wrapper.__name__ == "plain"
+    assert inspect.signature(wrapper) == inspect.signature(plain)
+    assert wrapper(2) == 2
+
+
+def test_update_wrapper_onto_it():
+    async def fn(*args, **kwargs):
+        return await plain(*args, **kwargs)
+
+    f = functools.update_wrapper(tworoutine(fn), plain)
+    assert f.__name__ == "plain"
+    assert f.__wrapped__ is plain
+    assert inspect.signature(f) == inspect.signature(plain)
+    assert ~f is fn
+    assert f(2) == 2
+
+
+def test_which_form_is_a_coroutine_function():
+    for f in (documented, Board.tune, Board().tune, Board.make, Board.ping):
+        assert not inspect.iscoroutinefunction(f)
+        assert inspect.iscoroutinefunction(~f)
+        assert inspect.iscoroutinefunction(f.aio)
+    assert not inspect.iscoroutinefunction(functools.partial(documented, 1))
+    assert not inspect.isasyncgenfunction(numbers)
+    assert inspect.isasyncgenfunction(~numbers)
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14),
+    reason="asyncio.iscoroutinefunction is deprecated",
+)
+def test_asyncio_sees_it_the_same_way():
+    assert not asyncio.iscoroutinefunction(documented)
+    assert asyncio.iscoroutinefunction(~documented)
+    assert asyncio.iscoroutinefunction(~Board().tune)
+
+
+def test_it_is_a_routine_and_callable():
+    assert inspect.isroutine(documented)
+    assert inspect.isroutine(Board().tune)
+    assert callable(documented)
+    assert not inspect.isfunction(documented)
+
+
+# --- doctest ----------------------------------------------------------------
+
+
+def test_doctests_are_found_and_run():
+    module = sys.modules[__name__]
+    found = {
+        test.name.removeprefix(f"{__name__}."): test
+        for test in doctest.DocTestFinder().find(module)
+        if test.examples
+    }
+    assert {"documented", "Board.tune"} <= set(found)
+    runner = doctest.DocTestRunner(verbose=False)
+    for name in ("documented", "Board.tune"):
+        assert runner.run(found[name]) == (0, 1)
+
+
+# --- weak references and the collector --------------------------------------
+
+
+def test_weak_references():
+    async def fn():
+        pass
+
+    f = tworoutine(fn)
+    ref = weakref.ref(f)
+    assert ref() is f
+    assert weakref.WeakKeyDictionary({f: 1})[f] == 1
+    del f
+    assert ref() is None
+
+
+def test_a_cycle_is_collected():
+    async def fn():
+        pass
+
+    f = tworoutine(fn)
+    f.me = f
+    fn.me = f
+    refs = weakref.ref(f), weakref.ref(fn)
+    del f, fn
+    gc.collect()
+    assert [ref() for ref in refs] == [None, None]
+
+
+# --- copy and pickle --------------------------------------------------------
+
+
+def test_a_copy_of_a_function_is_the_function():
+    assert copy.copy(documented) is documented
+    assert copy.deepcopy(documented) is documented
+    assert copy.deepcopy({"f": documented})["f"] is documented
+
+
+def test_copies_of_a_bound_one():
+    board = Board()
+    assert copy.copy(board.tune).__self__ is board
+    deep = copy.deepcopy(board.tune)
+    assert deep.__self__ is not board
+    assert deep(5) == ("a", 5)
+    both = copy.deepcopy([board, board.tune])
+    assert both[1].__self__ is both[0]
+    assert both[1] == both[0].tune
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "f",
+    [documented, Board.tune, numbers, opened],
+    ids=["function", "method", "generator", "manager"],
+)
+def test_pickle_by_name(f, protocol):
+    assert pickle.loads(pickle.dumps(f, protocol)) is f
+    assert pickle.loads(pickle.dumps(~f, protocol)) is ~f
+    assert pickle.loads(pickle.dumps(f, protocol)) is f
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_pickle_of_bound_ones(protocol):
+    def sent(f):
+        return pickle.loads(pickle.dumps(f, protocol))
+
+    assert sent(Board("b").tune)(5) == ("b", 5)
+    assert sent(Board("b").tune).__self__.name == "b"
+    assert sent(Board.make) == Board.make
+    assert sent(Board.make)("c").name == "c"
+    assert sent(Board.ping)("host") == "host"
+    assert sent(Board("b").ping)("host") == "host"
+
+
+@pytest.mark.parametrize(
+    ("make", "args"),
+    [
+        (lambda: Board("b").tune, (5,)),
+        (lambda: Board.make, ("b",)),
+        (lambda: Board.ping, ("host",)),
+    ],
+    ids=["method", "classmethod", "staticmethod"],
+)
+def test_pickle_of_the_async_form_of_bound_ones(make, args):
+    sent = pickle.loads(pickle.dumps(~make()))
+    assert inspect.iscoroutinefunction(sent)
+    made = sent(*args)
+    assert inspect.iscoroutine(made)
+    made.close()
+
+
+def test_pickle_of_a_local_function_fails_as_for_functions():
+    @tworoutine
+    async def local():
+        pass
+
+    with pytest.raises((pickle.PicklingError, AttributeError), match="local"):
+        pickle.dumps(local)
+
+
+def test_a_name_that_leads_elsewhere_is_not_trusted():
+    shadow = tworoutine(plain)
+    shadow.__name__ = shadow.__qualname__ = "documented"
+    with contextlib.suppress(pickle.PicklingError):
+        assert pickle.loads(pickle.dumps(shadow)) is not documented
+
+
+def test_cloudpickle_of_a_local_function():
+    unit = "K"
+
+    @tworoutine
+    async def local(x):
+        return x, unit
+
+    sent = cloudpickle.loads(cloudpickle.dumps(local))
+    assert type(sent) is tworoutine
+    assert sent(1) == (1, "K")
+    assert asyncio.run((~sent)(1)) == (1, "K")
+    assert local(1) == (1, "K")
+
+
+SENDER = """
+import asyncio, sys
+import cloudpickle
+from tworoutine import tworoutine
+
+@tworoutine
+async def countdown(n):
+    await asyncio.sleep(0)
+    return [n, *(await (~countdown)(n - 1) if n else [])]
+
+class Board:
+    def __init__(self, name):
+        self.name = name
+
+    @tworoutine
+    async def tune(self, x):
+        return self.name, countdown(x)
+
+    @tworoutine
+    @classmethod
+    async def make(cls, name):
+        return cls(name)
+
+assert countdown(1) == [1, 0]
+with open(sys.argv[1], "wb") as file:
+    sent = [countdown, ~countdown, Board("a").tune, Board.make]
+    cloudpickle.dump(sent, file)
+"""
+
+RECEIVER = """
+import asyncio, pickle, sys
+
+with open(sys.argv[1], "rb") as file:
+    countdown, async_countdown, tune, make = pickle.load(file)
+assert countdown(2) == [2, 1, 0]
+assert countdown.__name__ == "countdown"
+assert asyncio.run((~countdown)(2)) == [2, 1, 0]
+assert asyncio.run(async_countdown(1)) == [1, 0]
+assert tune(1) == ("a", [1, 0])
+assert asyncio.run((~tune)(1)) == ("a", [1, 0])
+assert make("b").tune(0) == ("b", [0])
+print("all right")
+"""
+
+
+def test_cloudpickle_from_main(program, tmp_path):
+    program(SENDER, tmp_path / "sent")
+    assert program(RECEIVER, tmp_path / "sent") == "all right\n"
+
+
+# --- remote methods, as made by tuber ---------------------------------------
+
+
+def test_names_and_signature_assigned_to_the_wrapper():
+    async def remote(self, *args, **kwargs):
+        return args, kwargs
+
+    class Resource:
+        pass
+
+    method = tworoutine(remote)
+    method.__name__ = "set_bias"
+    method.__qualname__ = "Resource.set_bias"
+    method.__doc__ = "Set the bias."
+    parameter = inspect.Parameter("volt", inspect.Parameter.POSITIONAL_ONLY)
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    method.__signature__ = inspect.Signature([own, parameter])
+    Resource.set_bias = method
+
+    resource = Resource()
+    assert str(inspect.signature(Resource.set_bias)) == "(self, volt, /)"
+    assert str(inspect.signature(resource.set_bias)) == "(volt, /)"
+    assert resource.set_bias.__name__ == "set_bias"
+    assert inspect.getdoc(resource.set_bias) == "Set the bias."
+    text = pydoc.plain(pydoc.render_doc(resource.set_bias))
+    assert "set_bias(volt, /)" in text
+    assert resource.set_bias(3) == ((3,), {})
+
+
+def test_a_signature_assigned_to_a_static_method_is_kept_whole():
+    async def ping(*args):
+        return args
+
+    class Resource:
+        pass
+
+    method = tworoutine(staticmethod(ping))
+    parameter = inspect.Parameter("host", inspect.Parameter.POSITIONAL_ONLY)
+    method.__signature__ = inspect.Signature([parameter])
+    Resource.ping = method
+    assert str(inspect.signature(Resource.ping)) == "(host, /)"
+    assert str(inspect.signature(Resource().ping)) == "(host, /)"

@@ -1,0 +1,464 @@
+"""Calls where no loop runs: the thread's own loop, kept between them."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import subprocess
+import sys
+import threading
+import warnings
+
+import pytest
+
+from tworoutine import await_, tworoutine
+
+
+@tworoutine
+async def running_loop():
+    return asyncio.get_running_loop()
+
+
+@tworoutine
+async def tick():
+    await asyncio.sleep(0)
+
+
+def in_thread(function):
+    """function() in a thread of its own; what it returns or raises."""
+    result = []
+
+    def target():
+        try:
+            result.append((function(), None))
+        except BaseException as exc:
+            result.append((None, exc))
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    value, error = result[0]
+    if error is not None:
+        raise error
+    return value
+
+
+def test_it_is_the_same_loop_in_every_call():
+    loop = running_loop()
+    tick()
+    assert running_loop() is loop
+    loop.mark = "attributes stay"
+    assert running_loop().mark == "attributes stay"
+
+
+def test_no_loop_is_left_running():
+    tick()
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+    assert not running_loop().is_running()
+
+
+def test_run_before_and_after():
+    async def main():
+        tick()
+        return asyncio.get_running_loop()
+
+    loop = running_loop()
+    assert asyncio.run(main()) is not loop
+    assert running_loop() is loop
+    assert asyncio.run(main()).is_closed()
+
+
+def test_a_connection_of_one_call_serves_the_next():
+    served = asyncio.Event()
+
+    @tworoutine
+    async def serve():
+        async def echo(reader, writer):
+            while line := await reader.readline():
+                writer.write(line)
+            writer.close()
+            await writer.wait_closed()
+            served.set()
+
+        return await asyncio.start_server(echo, "127.0.0.1", 0)
+
+    @tworoutine
+    async def connect(port):
+        return await asyncio.open_connection("127.0.0.1", port)
+
+    @tworoutine
+    async def ask(reader, writer, line):
+        writer.write(line)
+        return await reader.readline()
+
+    @tworoutine
+    async def close(server, writer):
+        writer.close()
+        await writer.wait_closed()
+        await served.wait()
+        server.close()
+        await server.wait_closed()
+
+    def calls():
+        server = serve()
+        port = server.sockets[0].getsockname()[1]
+        reader, writer = connect(port)
+        for line in [b"one\n", b"two\n"]:
+            assert ask(reader, writer, line) == line
+        close(server, writer)
+
+    in_thread(calls)
+
+
+def test_a_background_task_goes_on_in_the_next_call():
+    beats = []
+
+    async def background():
+        while True:
+            beats.append(1)
+            await asyncio.sleep(0)
+
+    @tworoutine
+    async def begin():
+        return asyncio.create_task(background())
+
+    def calls():
+        task = begin()
+        for count in range(1, 4):
+            tick()
+            assert len(beats) >= count
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await_(task)
+        assert task.cancelled()
+
+    in_thread(calls)
+
+
+def test_a_background_call_is_parked_between_calls_and_goes_on():
+    @tworoutine
+    async def begin(event):
+        async def background():
+            await_(event.wait())
+            return "went on"
+
+        return asyncio.create_task(background())
+
+    @tworoutine
+    async def finish(task, event):
+        event.set()
+        return await task
+
+    def calls():
+        event = asyncio.Event()
+        task = begin(event)
+        tick()
+        assert not task.done()
+        return finish(task, event)
+
+    assert in_thread(calls) == "went on"
+
+
+def test_done_callbacks_have_run_when_the_call_returns():
+    called = []
+
+    @tworoutine
+    async def f():
+        asyncio.current_task().add_done_callback(lambda _: called.append(1))
+
+    @tworoutine
+    async def g():
+        await asyncio.sleep(0)
+        await (~f)()
+
+    f()
+    assert called == [1]
+    g()
+    assert called == [1, 1]
+
+
+def test_the_set_loop_is_used_if_it_is_open():
+    def calls():
+        own = running_loop()
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            assert running_loop() is loop
+            loop.close()
+            assert running_loop() is own
+        finally:
+            asyncio.set_event_loop(None)
+        assert running_loop() is own
+
+    in_thread(calls)
+
+
+def test_a_loop_that_is_no_asyncio_loop_of_ours_is_run_by_itself():
+    class Strange(asyncio.SelectorEventLoop):
+        def _run_once(self):
+            super()._run_once()
+
+    def calls():
+        loop = Strange()
+        asyncio.set_event_loop(loop)
+        try:
+            assert running_loop() is loop
+            tick()
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    in_thread(calls)
+
+
+def test_stopping_the_loop_is_an_error_of_the_call():
+    @tworoutine
+    async def stop():
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(60)
+
+    def calls():
+        with pytest.raises(RuntimeError, match="stopped before"):
+            stop()
+        tick()
+
+    in_thread(calls)
+
+
+def test_await_a_future_and_a_task():
+    def calls():
+        loop = running_loop()
+        future = loop.create_future()
+        loop.call_soon(future.set_result, 1)
+        assert await_(future) == 1
+        assert await_(future) == 1
+        task = loop.create_task((~running_loop)())
+        assert await_(task) is loop
+
+    in_thread(calls)
+
+
+def test_async_generators_are_finalized():
+    log = []
+
+    async def numbers():
+        try:
+            yield 1
+            yield 2
+        finally:
+            await asyncio.sleep(0)
+            log.append("finally")
+
+    @tworoutine
+    async def first():
+        async for number in numbers():
+            return number
+
+    def calls():
+        assert first() == 1
+        gc.collect()
+        tick()
+        tick()
+
+    in_thread(calls)
+    assert log == ["finally"]
+
+
+def test_the_loop_is_closed_when_its_thread_ends():
+    log = []
+
+    async def background():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            log.append("cancelled")
+
+    @tworoutine
+    async def begin():
+        asyncio.get_running_loop().task = asyncio.create_task(background())
+        await asyncio.sleep(0)
+        return asyncio.get_running_loop()
+
+    loop = in_thread(begin)
+    assert loop.is_closed()
+    assert log == ["cancelled"]
+
+
+def test_two_hundred_threads_leave_no_descriptor_and_no_greenlet():
+    import greenlet
+
+    def calls():
+        @tworoutine
+        async def nested():
+            await asyncio.sleep(0)
+            tick()
+
+        nested()
+
+    def count():
+        return sum(isinstance(o, greenlet.greenlet) for o in gc.get_objects())
+
+    calls()
+    in_thread(calls)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd")), count()
+    for _ in range(20):
+        threads = [threading.Thread(target=calls) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    gc.collect()
+    assert (len(os.listdir("/proc/self/fd")), count()) == before
+
+
+def test_threads_do_not_disturb_each_other():
+    async def main(number):
+        async def one():
+            for _ in range(20):
+                tick()
+            return number
+
+        return await asyncio.gather(*(one() for _ in range(20)))
+
+    results = []
+    threads = [
+        threading.Thread(
+            target=lambda n=n: results.append((n, asyncio.run(main(n))))
+        )
+        for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [(n, [n] * 20) for n in range(8)]
+
+
+def run_script(script, code=0):
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_atexit():
+    assert (
+        run_script("""
+import asyncio, atexit
+
+@atexit.register
+def early():
+    print("early", f())
+
+from tworoutine import tworoutine
+
+@tworoutine
+async def f():
+    await asyncio.sleep(0)
+    return 42
+
+@atexit.register
+@tworoutine
+async def late():
+    await asyncio.sleep(0)
+    print("late")
+
+f()
+""")
+        == "late\nearly 42\n"
+    )
+
+
+def test_exit_in_the_middle_of_a_call():
+    out = run_script(
+        """
+import asyncio, sys
+from tworoutine import tworoutine
+
+@tworoutine
+async def f():
+    try:
+        await asyncio.sleep(0)
+        sys.exit(3)
+    finally:
+        print("finally")
+
+f()
+""",
+        code=3,
+    )
+    assert out == "finally\n"
+
+
+def test_exit_with_calls_parked():
+    run_script("""
+import asyncio
+from tworoutine import await_, tworoutine
+
+@tworoutine
+async def begin():
+    async def blocked():
+        await_(asyncio.Event().wait())
+    asyncio.get_running_loop().tasks = [
+        asyncio.create_task(blocked()) for _ in range(10)
+    ]
+    await asyncio.sleep(0)
+
+begin()
+""")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork():
+    run_script("""
+import asyncio, os
+from tworoutine import tworoutine
+
+@tworoutine
+async def loop():
+    await asyncio.sleep(0)
+    return asyncio.get_running_loop()
+
+def child(function):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function()
+            code = 0
+        except BaseException as exc:
+            import traceback
+            traceback.print_exc()
+            code = 1
+        os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+
+def fresh_loop():
+    assert loop() is not parents
+    assert loop() is loop()
+
+parents = loop()
+child(fresh_loop)
+assert loop() is parents
+
+async def main():
+    loop()
+    child(lambda: asyncio.get_running_loop)
+    assert loop() is asyncio.get_running_loop()
+
+asyncio.run(main())
+assert loop() is parents
+""")
+
+
+def test_nothing_is_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        in_thread(tick)
+        gc.collect()
