@@ -47,8 +47,8 @@ is_passed_on(TwrState *state, PyObject *name)
 static int
 get_assigned(Tworoutine *self, PyObject *name, PyObject **value)
 {
-    *value = self->dict == NULL ? NULL
-                                : PyDict_GetItemWithError(self->dict, name);
+    *value =
+        self->dict == NULL ? NULL : PyDict_GetItemWithError(self->dict, name);
     Py_XINCREF(*value);
     return *value != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
 }
@@ -62,8 +62,8 @@ plain_qualname(PyObject *qualname)
         return qualname;
     }
     Py_ssize_t length = PyUnicode_GET_LENGTH(qualname) - suffix;
-    PyObject *tail = PyUnicode_Substring(qualname, length < 0 ? 0 : length,
-                                         PY_SSIZE_T_MAX);
+    PyObject *tail =
+        PyUnicode_Substring(qualname, length < 0 ? 0 : length, PY_SSIZE_T_MAX);
     bool cut =
         tail != NULL && PyUnicode_CompareWithASCIIString(tail, SUFFIX) == 0;
     Py_XDECREF(tail);
@@ -158,7 +158,80 @@ twr_tworoutine_setattro(PyObject *op, PyObject *name, PyObject *value)
     return PyObject_GenericSetAttr(op, name, value);
 }
 
-/* --- ~ ------------------------------------------------------------------------- */
+/* functools.wraps over a tworoutine copies its __dict__: let it hold what the
+ * function's holds, but for what makes a coroutine function of it. */
+int
+twr_tworoutine_adopt(PyObject *op)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    if (!PyFunction_Check(self->fn)) {
+        return 0;
+    }
+    PyObject *dict = ((PyFunctionObject *)self->fn)->func_dict;
+    if (dict == NULL || PyDict_GET_SIZE(dict) == 0) {
+        return 0;
+    }
+    self->dict = PyDict_Copy(dict);
+    if (self->dict == NULL) {
+        return -1;
+    }
+    const char *const others[] = {"__wrapped__", "_is_coroutine",
+                                  "_is_coroutine_mark"};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (PyDict_GetItemString(self->dict, others[i]) != NULL &&
+            PyDict_DelItemString(self->dict, others[i]) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* pydoc reads __doc__ past our getattro.  In the type's dictionary it finds
+ * this: the type's text for the type, the function's for a tworoutine. */
+static PyObject *
+doc_descr_get(PyObject *op, PyObject *obj, PyObject *type)
+{
+    (void)type;
+    TwrState *state = twr_state_of(op);
+    return obj == NULL ? PyUnicode_FromString(twr_tworoutine_doc)
+                       : get_metadata(obj, state->names.__doc__);
+}
+
+static void
+doc_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyType_Slot doc_slots[] = {
+    {Py_tp_dealloc, doc_dealloc},
+    {Py_tp_descr_get, doc_descr_get},
+    {0, NULL},
+};
+
+PyType_Spec twr_doc_spec = {
+    .name = "tworoutine._core.Doc",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = doc_slots,
+};
+
+int
+twr_tworoutine_set_doc(TwrState *state)
+{
+    PyObject *doc = PyObject_New(PyObject, state->doc_type);
+    if (doc == NULL) {
+        return -1;
+    }
+    PyTypeObject *type = state->tworoutine_type;
+    int set = PyDict_SetItem(type->tp_dict, state->names.__doc__, doc);
+    Py_DECREF(doc);
+    PyType_Modified(type);
+    return set;
+}
 
 /* Let a plain function be found by name, and so be pickled, as <f>.aio, if
  * what its name leads to is this very tworoutine. */
@@ -179,7 +252,7 @@ PyObject *
 twr_tworoutine_async(PyObject *op)
 {
     Tworoutine *self = (Tworoutine *)op;
-    if (!self->named && self->origin == NULL && PyFunction_Check(self->fn)) {
+    if (!self->named && PyFunction_Check(self->fn)) {
         self->named = true;
         if (name_async_form(op) < 0) {
             return NULL;
@@ -194,8 +267,6 @@ get_aio(PyObject *op, void *closure)
     (void)closure;
     return twr_tworoutine_async(op);
 }
-
-/* --- what Python does better ----------------------------------------------------- */
 
 /* adapters.<closure>(f) */
 static PyObject *
@@ -231,16 +302,17 @@ tworoutine_deepcopy(PyObject *op, PyObject *memo)
         return Py_NewRef(op);
     }
     PyObject *adapters = twr_adapters(twr_state_of(op));
-    return adapters == NULL ? NULL
-                            : PyObject_CallMethod(adapters, "deepcopy_bound",
-                                                  "OO", op, memo);
+    return adapters == NULL
+               ? NULL
+               : PyObject_CallMethod(
+                     adapters, "deepcopy_bound", "OOO", op,
+                     self->origin == NULL ? Py_None : self->origin, memo);
 }
 
 PyGetSetDef twr_tworoutine_getset[] = {
-    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL,
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+    {"aio", get_aio, NULL, "The asynchronous callable itself; the same as ~f.",
      NULL},
-    {"aio", get_aio, NULL,
-     "The asynchronous callable itself; the same as ~f.", NULL},
     {"map", get_adapted, NULL,
      "f.map(items, *, limit=None, progress=False, return_exceptions=False)\n\n"
      "Call f on each item at once, at most `limit` at a time, and wait for "
@@ -255,13 +327,16 @@ PyGetSetDef twr_tworoutine_getset[] = {
      "Call f on each item at once, at most `limit` at a time; iterate over "
      "(item,\nresult) in the order in which they finish.  An item's error is "
      "raised at its\nturn, or, with return_exceptions, yielded as its result. "
-     " Leaving the loop\ncancels the rest and waits for it.  Async form: async "
+     " Leaving the loop\ncancels the rest and waits for it.  Async form: "
+     "async "
      "for over\n(~f.as_completed)(items).",
      "fan_out_as_completed"},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 PyMethodDef twr_tworoutine_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
+     "tworoutine[[int], str]: for annotations."},
     {"__reduce__", tworoutine_reduce, METH_NOARGS, NULL},
     {"__copy__", tworoutine_copy, METH_NOARGS, NULL},
     {"__deepcopy__", tworoutine_deepcopy, METH_O, NULL},

@@ -39,8 +39,7 @@ await_iterator(PyObject *op)
     }
     PyAsyncMethods *async = Py_TYPE(op)->tp_as_async;
     if (async == NULL || async->am_await == NULL) {
-        return PyErr_Format(PyExc_TypeError,
-                            "%R is not an awaitable", op);
+        return PyErr_Format(PyExc_TypeError, "%R is not an awaitable", op);
     }
     PyObject *iterator = async->am_await(op);
     if (iterator != NULL && !PyIter_Check(iterator)) {
@@ -145,7 +144,7 @@ check_fresh(PyObject *coro, PyObject *subject)
         frame == NULL ? NULL : PyObject_GetAttrString(coro, "cr_suspended");
     const char *problem = NULL;
     if (frame == Py_None) {
-        problem = "has already ended";
+        problem = "was already awaited";
     }
     else if (suspended == Py_True) {
         problem = "is being awaited already";
@@ -171,8 +170,8 @@ check_loop(TwrState *state, PyObject *future, PyObject *loop,
            PyObject *subject)
 {
     PyObject *blocking, *other;
-    if (PyObject_GetOptionalAttr(
-            future, state->names._asyncio_future_blocking, &blocking) <= 0) {
+    if (PyObject_GetOptionalAttr(future, state->names._asyncio_future_blocking,
+                                 &blocking) <= 0) {
         return PyErr_Occurred() ? -1 : 0;
     }
     Py_DECREF(blocking);
@@ -190,6 +189,7 @@ check_loop(TwrState *state, PyObject *future, PyObject *loop,
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* 0 if awaitable may be waited for in loop. */
 static int
 check(TwrState *state, PyObject *awaitable, PyObject *loop, PyObject *subject)
 {
@@ -210,10 +210,13 @@ twr_as_coroutine(TwrState *state, PyObject *awaitable, PyObject *loop,
     }
     PyObject *iterator = await_iterator(awaitable);
     PyObject *adapters = iterator == NULL ? NULL : twr_adapters(state);
-    PyObject *coro =
-        adapters == NULL
-            ? NULL
-            : PyObject_CallMethod(adapters, "exhaust", "O", iterator);
+    PyObject *coro = NULL;
+    if (adapters != NULL) {
+        /* A generator made by @types.coroutine is its own iterator. */
+        coro = PyObject_CallMethod(
+            adapters, iterator == awaitable ? "wait_for" : "exhaust", "O",
+            iterator);
+    }
     Py_XDECREF(iterator);
     return coro;
 }

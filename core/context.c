@@ -6,9 +6,9 @@
  * again, outermost first, when it goes on.
  *
  * Below them is a Context that nobody entered, the thread's own one.  Leaving
- * that is an error, which is cheap to ignore but dear to make; so the flag that
- * tells the two apart is looked for at import.  Where it cannot be found, the
- * error is made. */
+ * that is an error, which is cheap to ignore but dear to make; so the flag
+ * that tells the two apart is looked for at import.  Where it cannot be found,
+ * the error is made. */
 #include "twr.h"
 
 /* Where an int of context is 0; as bits, one for each int. */

@@ -8,6 +8,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *inner;   /* the async iterator, or async context manager */
     PyObject *subject; /* the tworoutine that made it, for messages */
+    bool dropped;      /* the last reference went; not the collector's */
 } Wrapper;
 
 static int
@@ -32,7 +33,9 @@ wrapper_clear(PyObject *op)
 static void
 wrapper_dealloc(PyObject *op)
 {
+    ((Wrapper *)op)->dropped = true;
     if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        ((Wrapper *)op)->dropped = false;
         return;
     }
     PyTypeObject *type = Py_TYPE(op);
@@ -107,13 +110,11 @@ wait_for(Wrapper *self, PyObject *name, PyObject *const *args, Py_ssize_t n)
     if (awaitable == NULL) {
         return NULL;
     }
-    PyObject *result = twr_await(twr_state_of((PyObject *)self), awaitable,
-                                 self->subject);
+    PyObject *result =
+        twr_await(twr_state_of((PyObject *)self), awaitable, self->subject);
     Py_DECREF(awaitable);
     return result;
 }
-
-/* --- iterators --------------------------------------------------------------- */
 
 /* The end of the async iterator is the end of this one. */
 static PyObject *
@@ -128,8 +129,8 @@ end_iteration(PyObject *result)
 static PyObject *
 generator_next(PyObject *op)
 {
-    return end_iteration(wait_for(
-        (Wrapper *)op, twr_state_of(op)->names.__anext__, NULL, 0));
+    return end_iteration(
+        wait_for((Wrapper *)op, twr_state_of(op)->names.__anext__, NULL, 0));
 }
 
 /* send() and throw() are methods: they have to raise StopIteration. */
@@ -177,24 +178,34 @@ generator_close(PyObject *op, PyObject *unused)
     return wait_for((Wrapper *)op, name, NULL, 0);
 }
 
-/* Dropped in the middle: run its finally.  In a running loop asyncio itself
- * does that, as for `async for`. */
+/* Whether the finalizer may wait.  In a running loop the collector's must
+ * not: asyncio ends the generator by itself, as for `async for`. */
+static bool
+may_wait(TwrState *state, Wrapper *self)
+{
+    Thread *th = twr_thread(state);
+    PyObject *loop =
+        th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
+    bool may = loop == Py_None || (loop != NULL && self->dropped &&
+                                   twr_handoff_check(th, loop, NULL) == 0);
+    PyErr_Clear();
+    Py_XDECREF(loop);
+    return may;
+}
+
+/* Dropped in the middle: run its finally. */
 static void
 generator_finalize(PyObject *op)
 {
     Wrapper *self = (Wrapper *)op;
-    TwrState *state = twr_state_of(op);
     PyObject *pending = twr_error_take();
     if (self->inner != NULL && PyAsyncGen_CheckExact(self->inner) &&
-        !twr_is_finalizing()) {
-        PyObject *loop = PyObject_CallNoArgs(state->get_running_loop);
-        PyObject *none =
-            loop == Py_None ? generator_close(op, NULL) : Py_XNewRef(loop);
+        !twr_is_finalizing() && may_wait(twr_state_of(op), self)) {
+        PyObject *none = generator_close(op, NULL);
         if (none == NULL) {
             PyErr_WriteUnraisable(op);
         }
         Py_XDECREF(none);
-        Py_XDECREF(loop);
     }
     twr_error_put(pending);
 }
@@ -233,8 +244,7 @@ PyType_Spec twr_generator_spec = {
 PyObject *
 twr_generator_new(TwrState *state, PyObject *agen, PyObject *subject)
 {
-    PyObject *inner =
-        PyObject_CallMethodNoArgs(agen, state->names.__aiter__);
+    PyObject *inner = PyObject_CallMethodNoArgs(agen, state->names.__aiter__);
     if (inner == NULL) {
         return NULL;
     }
@@ -242,8 +252,6 @@ twr_generator_new(TwrState *state, PyObject *agen, PyObject *subject)
     Py_DECREF(inner);
     return self;
 }
-
-/* --- context managers -------------------------------------------------------- */
 
 static PyObject *
 manager_enter(PyObject *op, PyObject *unused)
@@ -260,8 +268,7 @@ manager_exit(PyObject *op, PyObject *const *args, Py_ssize_t n)
         return PyErr_Format(PyExc_TypeError,
                             "__exit__() takes 3 arguments, not %zd", n);
     }
-    return wait_for((Wrapper *)op, twr_state_of(op)->names.__aexit__, args,
-                    n);
+    return wait_for((Wrapper *)op, twr_state_of(op)->names.__aexit__, args, n);
 }
 
 static PyMethodDef manager_methods[] = {

@@ -5,7 +5,7 @@
  *     await_          a synchronous await
  *     CannotSuspend   where a call cannot be served
  *     why_no_handoff  None, or why no running loop can be shared here
- *     forget_thread, after_fork   for tworoutine/__init__.py */
+ *     serve, forget_thread, after_fork   for tworoutine/_*.py */
 #include "twr.h"
 
 static int module_exec(PyObject *module);
@@ -25,8 +25,6 @@ twr_adapters(TwrState *state)
     return state->adapters;
 }
 
-/* --- functions ------------------------------------------------------------------ */
-
 PyDoc_STRVAR(await_doc,
              "await_(awaitable, /)\n--\n\n"
              "Wait for awaitable synchronously, and return its result.\n\n"
@@ -43,6 +41,18 @@ core_await(PyObject *module, PyObject *awaitable)
                             "await_() takes an awaitable, not %R", awaitable);
     }
     return twr_await(twr_state(module), awaitable, NULL);
+}
+
+/* serve(f, made): wait for what f's function returned. */
+static PyObject *
+core_serve(PyObject *module, PyObject *args)
+{
+    (void)module;
+    PyObject *f, *made;
+    if (!PyArg_ParseTuple(args, "OO", &f, &made)) {
+        return NULL;
+    }
+    return twr_tworoutine_serve(f, made);
 }
 
 /* Close this thread's loop and end its greenlets now. */
@@ -70,14 +80,14 @@ core_after_fork(PyObject *module, PyObject *unused)
 
 static PyMethodDef core_methods[] = {
     {"await_", core_await, METH_O, await_doc},
+    {"serve", core_serve, METH_VARARGS,
+     "Wait for what the function of a tworoutine returned."},
     {"forget_thread", core_forget_thread, METH_NOARGS,
      "Close this thread's own loop and end its greenlets."},
     {"after_fork", core_after_fork, METH_NOARGS,
      "Drop what the parent process had; return its loop, or None."},
     {NULL, NULL, 0, NULL},
 };
-
-/* --- state ----------------------------------------------------------------------- */
 
 static int
 import_names(TwrState *state)
@@ -133,6 +143,7 @@ add_types(PyObject *module, TwrState *state)
         {&state->generator_type, &twr_generator_spec},
         {&state->manager_type, &twr_manager_spec},
         {&state->hush_type, &twr_hush_spec},
+        {&state->doc_type, &twr_doc_spec},
     };
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         *types[i].field = (PyTypeObject *)PyType_FromModuleAndSpec(
@@ -141,7 +152,9 @@ add_types(PyObject *module, TwrState *state)
             return -1;
         }
     }
-    return PyModule_AddType(module, state->tworoutine_type);
+    return twr_tworoutine_set_doc(state) < 0
+               ? -1
+               : PyModule_AddType(module, state->tworoutine_type);
 }
 
 static int
@@ -160,8 +173,9 @@ add_constants(PyObject *module, TwrState *state)
     state->kw_hooks = Py_BuildValue("(ss)", "firstiter", "finalizer");
     state->interrupted = PyCFunction_New(&twr_sigint_def, module);
     if (state->neutral == NULL || state->kw_context == NULL ||
-        state->kw_msg == NULL || state->kw_task == NULL || state->kw_hooks == NULL ||
-        state->interrupted == NULL || state->CannotSuspend == NULL) {
+        state->kw_msg == NULL || state->kw_task == NULL ||
+        state->kw_hooks == NULL || state->interrupted == NULL ||
+        state->CannotSuspend == NULL) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "CannotSuspend",
@@ -184,7 +198,8 @@ module_exec(PyObject *module)
     if (import_names(state) < 0 || twr_stack_init(state) < 0 ||
         import_others(state) < 0 || add_types(module, state) < 0 ||
         add_constants(module, state) < 0 || twr_loop_init(state) < 0 ||
-        twr_task_init(state) < 0 || twr_context_init(state) < 0 || twr_handoff_init(state) < 0) {
+        twr_task_init(state) < 0 || twr_context_init(state) < 0 ||
+        twr_handoff_init(state) < 0) {
         return -1;
     }
     return add_diagnostics(module, state);
@@ -203,6 +218,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->generator_type);
     Py_VISIT(state->manager_type);
     Py_VISIT(state->hush_type);
+    Py_VISIT(state->doc_type);
     Py_VISIT(state->CannotSuspend);
     Py_VISIT(state->neutral);
     Py_VISIT(state->interrupted);

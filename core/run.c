@@ -34,9 +34,8 @@ static PyObject *
 set_loop(TwrState *state)
 {
     PyObject *policy, *local = NULL, *loop = NULL;
-    if (PyObject_GetOptionalAttr(state->events,
-                                 state->names._event_loop_policy,
-                                 &policy) < 0) {
+    if (PyObject_GetOptionalAttr(
+            state->events, state->names._event_loop_policy, &policy) < 0) {
         return NULL;
     }
     if (policy != NULL && policy != Py_None &&
@@ -108,8 +107,7 @@ PyObject *
 twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
 {
     PyObject *result = NULL, *coro = NULL;
-    PyObject *loop =
-        twr_loan_settle(th, NULL) < 0 ? NULL : twr_run_loop(th);
+    PyObject *loop = twr_loan_settle(th, NULL) < 0 ? NULL : twr_run_loop(th);
     int driven = loop == NULL ? -1 : twr_loop_drivable(th, loop);
     if (driven >= 0 && th->loan != NULL) {
         PyErr_Format(th->state->CannotSuspend,

@@ -10,8 +10,8 @@
  *               the middle of a step while a driver runs on.
  *
  *     thread's stack:   | user ... run_forever | hub | driver or caller ... |
- *                                                      one of many, the others'
- *                                                      slices are on the heap
+ *                                                      one of many, the
+ * others' slices are on the heap
  *
  * The token.  Other libraries switch greenlets on this thread too, and some
  * (SQLAlchemy) switch to the parent of theirs, which may by then be a parked
@@ -66,8 +66,9 @@ forward(Thread *th, PyObject *got)
 {
     if (th->active == NULL) {
         Py_XDECREF(got);
-        PyErr_SetString(PyExc_RuntimeError,
-                        "a greenlet switched into a parked call of tworoutine");
+        PyErr_SetString(
+            PyExc_RuntimeError,
+            "a greenlet switched into a parked call of tworoutine");
         return NULL;
     }
     PyGreenlet *active = (PyGreenlet *)th->active;
@@ -233,8 +234,6 @@ twr_stack_park(Thread *th)
     }
     return back;
 }
-
-/* --- threads ------------------------------------------------------------ */
 
 /* End a greenlet of ours that waits in switch_to.  Steals it. */
 static void

@@ -14,8 +14,6 @@
  * say why. */
 #include "twr.h"
 
-/* --- finding the fields -------------------------------------------------- */
-
 /* The one aligned place in op's memory that holds pointer; -1: none or two. */
 static Py_ssize_t
 find_pointer(PyObject *op, PyObject *pointer)
@@ -209,8 +207,6 @@ twr_task_init(TwrState *state)
     return 0;
 }
 
-/* --- the current task ----------------------------------------------------- */
-
 PyObject *
 twr_task_current(TwrState *state, PyObject *loop)
 {
@@ -246,8 +242,6 @@ twr_task_leave(TwrState *state, PyObject *loop, PyObject *task)
     return none == NULL ? -1 : 0;
 }
 
-/* --- a wait and a cancel -------------------------------------------------- */
-
 static bool
 is_c_task(TwrState *state, PyObject *task)
 {
@@ -277,8 +271,7 @@ static int
 must_cancel(TwrState *state, PyObject *task)
 {
     if (is_c_task(state, task)) {
-        unsigned char byte =
-            *((unsigned char *)task + state->task.must_at);
+        unsigned char byte = *((unsigned char *)task + state->task.must_at);
         return (byte & state->task.must_mask) != 0;
     }
     return twr_loop_flag(task, state->names._must_cancel);
@@ -299,14 +292,13 @@ clear_must_cancel(TwrState *state, PyObject *task)
 static int
 cancel_with_message(TwrState *state, PyObject *task, PyObject *future)
 {
-    PyObject *message =
-        PyObject_GetAttr(task, state->names._cancel_message);
+    PyObject *message = PyObject_GetAttr(task, state->names._cancel_message);
     if (message == NULL) {
         return -1;
     }
     PyObject *args[] = {future, message};
-    PyObject *taken = PyObject_VectorcallMethod(state->names.cancel, args, 1,
-                                                state->kw_msg);
+    PyObject *taken =
+        PyObject_VectorcallMethod(state->names.cancel, args, 1, state->kw_msg);
     Py_DECREF(message);
     if (taken == NULL) {
         return -1;
@@ -378,8 +370,8 @@ twr_task_take_cancel(TwrState *state, PyObject *task, PyObject **error)
         PyErr_GivenExceptionMatches(*error, state->CancelledError)) {
         return 0;
     }
-    PyObject *cancelled = PyObject_CallMethodNoArgs(
-        task, state->names._make_cancelled_error);
+    PyObject *cancelled =
+        PyObject_CallMethodNoArgs(task, state->names._make_cancelled_error);
     if (cancelled == NULL) {
         return -1;
     }
@@ -391,8 +383,8 @@ PyObject *
 twr_task_result(TwrState *state, PyObject *future)
 {
     int cancelled;
-    PyObject *exc, *flag =
-        PyObject_CallMethodNoArgs(future, state->names.cancelled);
+    PyObject *exc,
+        *flag = PyObject_CallMethodNoArgs(future, state->names.cancelled);
     if (flag == NULL) {
         return NULL;
     }
@@ -402,10 +394,9 @@ twr_task_result(TwrState *state, PyObject *future)
         return NULL;
     }
     /* result() would raise with a new __context__: take the exception. */
-    exc = PyObject_CallMethodNoArgs(future,
-                                    cancelled
-                                        ? state->names._make_cancelled_error
-                                        : state->names.exception);
+    exc = PyObject_CallMethodNoArgs(
+        future, cancelled ? state->names._make_cancelled_error
+                          : state->names.exception);
     if (exc == NULL) {
         return NULL;
     }

@@ -5,8 +5,6 @@
  * ~f is always simply fn. */
 #include "twr.h"
 
-/* --- life --------------------------------------------------------------------- */
-
 static PyObject *tworoutine_vectorcall(PyObject *op, PyObject *const *args,
                                        size_t nargsf, PyObject *kwnames);
 
@@ -19,6 +17,9 @@ twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin)
         self->vectorcall = tworoutine_vectorcall;
         self->fn = Py_NewRef(fn);
         self->origin = Py_XNewRef(origin);
+        if (origin == NULL && twr_tworoutine_adopt((PyObject *)self) < 0) {
+            Py_CLEAR(self);
+        }
     }
     return (PyObject *)self;
 }
@@ -110,8 +111,6 @@ tworoutine_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-/* --- call --------------------------------------------------------------------- */
-
 /* What fn returned is no coroutine: an async generator, a context manager, or
  * a mistake. */
 static PyObject *
@@ -136,24 +135,111 @@ serve_other(PyObject *op, PyObject *made)
                         op, made);
 }
 
+PyObject *
+twr_tworoutine_serve(PyObject *op, PyObject *made)
+{
+    return twr_is_awaitable(made) ? twr_await(twr_state_of(op), made, op)
+                                  : serve_other(op, made);
+}
+
+/* Whether calling fn only makes a coroutine or an async generator. */
+static bool
+only_makes(TwrState *state, PyObject *fn)
+{
+    const int kinds = CO_COROUTINE | CO_ASYNC_GENERATOR;
+    if (PyMethod_Check(fn)) {
+        fn = PyMethod_GET_FUNCTION(fn);
+    }
+    if (PyFunction_Check(fn)) {
+        return ((PyCodeObject *)PyFunction_GET_CODE(fn))->co_flags & kinds;
+    }
+    PyObject *inner = NULL;
+    if (PyObject_TypeCheck(fn, (PyTypeObject *)state->partial)) {
+        inner = PyObject_GetAttrString(fn, "func");
+    }
+    else {
+        inner = PyObject_GetAttrString((PyObject *)Py_TYPE(fn), "__call__");
+        if (inner != NULL && !PyFunction_Check(inner)) {
+            Py_CLEAR(inner);
+        }
+    }
+    bool result = inner != NULL && only_makes(state, inner);
+    Py_XDECREF(inner);
+    PyErr_Clear();
+    return result;
+}
+
+/* 1 if fn has to be called where a loop runs, and none does here. */
+static int
+needs_loop(TwrState *state, Tworoutine *self)
+{
+    if (self->makes == MAKES_UNKNOWN) {
+        self->makes = only_makes(state, self->fn) ? MAKES_ONLY : MAKES_MORE;
+    }
+    if (self->makes == MAKES_ONLY) {
+        return 0;
+    }
+    PyObject *loop = PyObject_CallNoArgs(state->get_running_loop);
+    Py_XDECREF(loop);
+    return loop == NULL ? -1 : loop == Py_None;
+}
+
+/* Call fn inside a coroutine that the thread's own loop runs.  Switches. */
+static PyObject *
+call_in_loop(PyObject *op, PyObject *const *args, size_t nargsf,
+             PyObject *kwnames)
+{
+    TwrState *state = twr_state_of(op);
+    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
+    PyObject *result = NULL, *coro = NULL;
+    PyObject *adapters = twr_adapters(state);
+    PyObject *positional = PyTuple_New(n);
+    PyObject *keywords = PyDict_New();
+    if (adapters == NULL || positional == NULL || keywords == NULL) {
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
+    }
+    Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; i < named; i++) {
+        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(kwnames, i),
+                           args[n + i]) < 0) {
+            goto done;
+        }
+    }
+    coro =
+        PyObject_CallMethod(adapters, "call", "OOO", op, positional, keywords);
+    if (coro != NULL) {
+        result = twr_await(state, coro, op);
+    }
+done:
+    Py_XDECREF(coro);
+    Py_XDECREF(positional);
+    Py_XDECREF(keywords);
+    return result;
+}
+
 /* f(...): call fn, and wait for what it returned.  Switches. */
 static PyObject *
 tworoutine_vectorcall(PyObject *op, PyObject *const *args, size_t nargsf,
                       PyObject *kwnames)
 {
     Tworoutine *self = (Tworoutine *)op;
+    if (self->makes != MAKES_ONLY) {
+        int needs = needs_loop(twr_state_of(op), self);
+        if (needs != 0) {
+            return needs < 0 ? NULL : call_in_loop(op, args, nargsf, kwnames);
+        }
+    }
     PyObject *made = PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
     if (made == NULL) {
         return NULL;
     }
-    PyObject *result = twr_is_awaitable(made)
-                           ? twr_await(twr_state_of(op), made, op)
-                           : serve_other(op, made);
+    PyObject *result = twr_tworoutine_serve(op, made);
     Py_DECREF(made);
     return result;
 }
-
-/* --- bind --------------------------------------------------------------------- */
 
 static PyObject *
 tworoutine_descr_get(PyObject *op, PyObject *obj, PyObject *type)
@@ -184,8 +270,8 @@ tworoutine_richcompare(PyObject *op, PyObject *other, int operation)
     bool equal = op == other;
     if (!equal && Py_IS_TYPE(other, Py_TYPE(op)) && self->origin != NULL &&
         self->origin == ((Tworoutine *)other)->origin) {
-        int same = PyObject_RichCompareBool(
-            self->fn, ((Tworoutine *)other)->fn, Py_EQ);
+        int same = PyObject_RichCompareBool(self->fn,
+                                            ((Tworoutine *)other)->fn, Py_EQ);
         if (same < 0) {
             return NULL;
         }
@@ -239,23 +325,23 @@ static PyMemberDef tworoutine_members[] = {
     {NULL, 0, 0, 0, NULL},
 };
 
-PyDoc_STRVAR(tworoutine_doc,
-             "tworoutine(fn, /)\n--\n\n"
-             "One async function, two ways to call it.\n\n"
-             "f(x) waits for the result, wherever it is called: without a "
-             "loop, or in the\nmiddle of a running one, which goes on "
-             "meanwhile.  (~f)(x), or f.aio(x), is the\ncoroutine itself.  "
-             "The rule: f(x) is `await (~f)(x)`.\n\n"
-             "fn: an async function, an async generator function, a function "
-             "made by\ncontextlib.asynccontextmanager, a classmethod or "
-             "staticmethod of one, or any\ncallable that returns an "
-             "awaitable.\n\n"
-             "Raises TypeError if fn is not callable.  A call raises what fn "
-             "raises, TypeError\nif what it returns cannot be awaited, and "
-             "CannotSuspend where it cannot wait.");
+const char twr_tworoutine_doc[] =
+    PyDoc_STR("tworoutine(fn, /)\n--\n\n"
+              "One async function, two ways to call it.\n\n"
+              "f(x) waits for the result, wherever it is called: without a "
+              "loop, or in the\nmiddle of a running one, which goes on "
+              "meanwhile.  (~f)(x), or f.aio(x), is the\ncoroutine itself.  "
+              "The rule: f(x) is `await (~f)(x)`.\n\n"
+              "fn: an async function, an async generator function, a function "
+              "made by\ncontextlib.asynccontextmanager, a classmethod or "
+              "staticmethod of one, or any\ncallable that returns an "
+              "awaitable.\n\n"
+              "Raises TypeError if fn is not callable.  A call raises what fn "
+              "raises, TypeError\nif what it returns cannot be awaited, and "
+              "CannotSuspend where it cannot wait.");
 
 static PyType_Slot tworoutine_slots[] = {
-    {Py_tp_doc, (void *)tworoutine_doc},
+    {Py_tp_doc, (void *)twr_tworoutine_doc},
     {Py_tp_new, tworoutine_new},
     {Py_tp_traverse, tworoutine_traverse},
     {Py_tp_clear, tworoutine_clear},

@@ -10,7 +10,8 @@
  * which stand on
  *
  *     stack.c     the only door to greenlet: hub, pool, switch
- *     loop.c      what asyncio keeps private about a loop: one turn of it
+ *     loop.c      what asyncio keeps private about a loop
+ *     turn.c        and one turn of it
  *     task.c      what asyncio keeps private about a task: a wait, a cancel
  *     context.c   leaving and entering contextvars contexts
  *     hush.c      debug mode's slow callbacks
@@ -37,7 +38,7 @@
 
 #include "compat.h"
 
-/* --- module.c: the state ---------------------------------------------- */
+/* --- module.c: the state */
 
 /* Interned names, each a field of TwrState.names. */
 #define TWR_NAMES(X)                                                          \
@@ -179,15 +180,16 @@ typedef struct {
     PyTypeObject *generator_type;
     PyTypeObject *manager_type;
     PyTypeObject *hush_type;
+    PyTypeObject *doc_type;
     PyObject *CannotSuspend;
-    PyObject *neutral; /* the Context in which our callbacks are queued */
-    PyObject *kw_context; /* ("context",) */
-    PyObject *kw_msg;     /* ("msg",) */
-    PyObject *kw_task;    /* ("loop", "context") */
-    PyObject *kw_hooks;   /* ("firstiter", "finalizer") */
-    PyObject *pad;        /* a handle that is skipped */
-    PyObject *marker;     /* a handle that parks the owner: handoff.c */
-    int entered_at;       /* index, in ints, of a Context's flag; or 0 */
+    PyObject *neutral;     /* the Context in which our callbacks are queued */
+    PyObject *kw_context;  /* ("context",) */
+    PyObject *kw_msg;      /* ("msg",) */
+    PyObject *kw_task;     /* ("loop", "context") */
+    PyObject *kw_hooks;    /* ("firstiter", "finalizer") */
+    PyObject *pad;         /* a handle that is skipped */
+    PyObject *marker;      /* a handle that parks the owner: handoff.c */
+    int entered_at;        /* index, in ints, of a Context's flag; or 0 */
     PyObject *interrupted; /* sigint.c's signal handler, a function */
     PyObject *adapters;    /* the Python module of cold adapters, or NULL */
     TwrLoopFacts loop;
@@ -204,7 +206,7 @@ typedef struct {
 
 extern PyType_Spec twr_tworoutine_spec, twr_call_spec, twr_loan_spec,
     twr_marker_spec, twr_thread_spec, twr_generator_spec, twr_manager_spec,
-    twr_hush_spec;
+    twr_hush_spec, twr_doc_spec;
 
 /* The state; borrowed, never NULL once the module is imported. */
 TwrState *twr_state(PyObject *module);
@@ -240,7 +242,7 @@ twr_raise(PyObject **exc)
     return -1;
 }
 
-/* --- the objects ------------------------------------------------------- */
+/* --- the objects */
 
 typedef struct Thread Thread;
 typedef struct Loan Loan;
@@ -249,15 +251,15 @@ typedef struct Call Call;
 /* A call that waits.  It is also the done callback of what it waits for. */
 struct Call {
     PyObject_HEAD
-    Loan *loan;         /* owned; NULL until parked */
-    PyObject *subject;  /* the tworoutine that was called, or NULL */
-    PyObject *greenlet; /* who waits */
-    PyObject *root;     /* the greenlet whose step it is part of */
-    PyObject *task;     /* whose step it is; for a host, the task it hosts */
-    PyObject *awaited;  /* the future waited for; NULL after a bare yield */
-    PyObject *error;    /* to raise in the call when it goes on */
-    PyObject *handle;   /* for a host: a handle of its task, to run */
-    PyObject *contexts; /* the contexts left, innermost first; or NULL */
+    Loan *loan;          /* owned; NULL until parked */
+    PyObject *subject;   /* the tworoutine that was called, or NULL */
+    PyObject *greenlet;  /* who waits */
+    PyObject *root;      /* the greenlet whose step it is part of */
+    PyObject *task;      /* whose step it is; for a host, the task it hosts */
+    PyObject *awaited;   /* the future waited for; NULL after a bare yield */
+    PyObject *error;     /* to raise in the call when it goes on */
+    PyObject *handle;    /* for a host: a handle of its task, to run */
+    PyObject *contexts;  /* the contexts left, innermost first; or NULL */
     Call *newer, *older; /* neighbours in loan->parked; borrowed */
     bool hosts;          /* it hosts its own task (run.c, callbacks) */
     bool parked;         /* it is in loan->parked */
@@ -275,7 +277,7 @@ typedef enum {
 /* A running loop that we drive. */
 struct Loan {
     PyObject_HEAD
-    Thread *thread;        /* borrowed: it outlives its loans */
+    Thread *thread; /* borrowed: it outlives its loans */
     PyObject *loop;
     PyObject *ready;       /* loop._ready, a deque */
     PyObject *owner;       /* greenlet inside run_forever, or NULL */
@@ -305,20 +307,20 @@ struct Thread {
     PyObject *active;    /* the greenlet in which the loop's steps run */
     PyObject *idle[TWR_IDLE_MAX];
     int n_idle;
-    bool no_driver;      /* the hub could not make one */
-    bool closing;        /* drivers and hub are to end */
-    bool forked;         /* made before a fork: of no use in this process */
-    Loan *loan;          /* the loop being driven; NULL: by itself or none */
-    PyObject *loans;     /* list of the loans with calls parked */
-    PyObject *own_loop;  /* the loop kept for calls where none runs */
-    PyTypeObject *good_type; /* the last loop type found drivable */
+    bool no_driver;     /* the hub could not make one */
+    bool closing;       /* drivers and hub are to end */
+    bool forked;        /* made before a fork: of no use in this process */
+    Loan *loan;         /* the loop being driven; NULL: by itself or none */
+    PyObject *loans;    /* list of the loans with calls parked */
+    PyObject *own_loop; /* the loop kept for calls where none runs */
+    PyTypeObject *good_type;   /* the last loop type found drivable */
     unsigned int good_version; /* ... and its version tag then */
-    Call *sigint_call;   /* interrupted and not gone on yet; borrowed */
-    bool sigint_ours;    /* our SIGINT handler is in place */
-    bool is_main;        /* signals are handled in this thread */
+    Call *sigint_call;         /* interrupted and not gone on yet; borrowed */
+    bool sigint_ours;          /* our SIGINT handler is in place */
+    bool is_main;              /* signals are handled in this thread */
 };
 
-/* --- thread: in stack.c ------------------------------------------------ */
+/* --- thread: in stack.c */
 
 /* This thread's record, made when first asked for.  Borrowed. */
 Thread *twr_thread(TwrState *state);
@@ -330,7 +332,7 @@ int twr_thread_forget(void);
  * closed in the usual way; NULL without error: none. */
 PyObject *twr_thread_after_fork(void);
 
-/* --- await.c ----------------------------------------------------------- */
+/* --- await.c */
 
 /* Wait for awaitable; subject (may be NULL) is named in errors.  Switches. */
 PyObject *twr_await(TwrState *state, PyObject *awaitable, PyObject *subject);
@@ -346,7 +348,7 @@ PyObject *twr_as_coroutine(TwrState *state, PyObject *awaitable,
 /* Whether await_() would take it: has __await__ or is a coroutine. */
 bool twr_is_awaitable(PyObject *op);
 
-/* --- run.c ------------------------------------------------------------- */
+/* --- run.c */
 
 /* The same in a thread without a running loop.  Switches. */
 PyObject *twr_run(Thread *th, PyObject *awaitable, PyObject *subject);
@@ -354,7 +356,7 @@ PyObject *twr_run(Thread *th, PyObject *awaitable, PyObject *subject);
 /* The loop that twr_run would run. */
 PyObject *twr_run_loop(Thread *th);
 
-/* --- handoff.c --------------------------------------------------------- */
+/* --- handoff.c */
 
 /* 0 if calls can wait in the running loop; CannotSuspend if not. */
 int twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject);
@@ -370,7 +372,8 @@ PyObject *twr_host(Thread *th, PyObject *loop, Loan *loan, PyObject *coro,
                    PyObject *subject);
 
 /* The loan of a loop that we do not drive: an old one if calls are parked in
- * it.  It stays in th->loans until released, which keeps it if any still is. */
+ * it.  It stays in th->loans until released, which keeps it if any still is.
+ */
 Loan *twr_loan_of(Thread *th, PyObject *loop);
 int twr_loan_release(Thread *th, Loan *loan);
 
@@ -390,7 +393,7 @@ PyObject *twr_drive(Thread *th);
  * as soon as the loop comes round.  For signal handlers. */
 int twr_call_interrupt(TwrState *state, Call *call);
 
-/* --- stack.c ----------------------------------------------------------- */
+/* --- stack.c */
 
 int twr_stack_init(TwrState *state);
 
@@ -406,7 +409,7 @@ int twr_stack_switch(Thread *th, PyObject *greenlet);
 /* Make greenlet the one in which the loop's steps run. */
 void twr_stack_set_active(Thread *th, PyObject *greenlet);
 
-/* --- loop.c ------------------------------------------------------------ */
+/* --- loop.c */
 
 int twr_loop_init(TwrState *state);
 
@@ -417,15 +420,6 @@ int twr_loop_drivable(Thread *th, PyObject *loop);
  * exception: there is none, -2: error.  direct: it has called us itself, and
  * not through a handle of its own. */
 Py_ssize_t twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct);
-
-typedef enum { TURN_ERROR = -1, TURN_HANDLE, TURN_STOP } Turn;
-
-/* The next handle to run, in the order of BaseEventLoop._run_once; polls
- * when a turn begins.  TURN_STOP when the loop wants to stop. */
-Turn twr_loop_next(Loan *loan, PyObject **handle);
-
-/* Run a handle as _run_once does.  Switches. */
-int twr_loop_run_handle(Loan *loan, PyObject *handle);
 
 /* Queue call on loop's ready queue, as loop.call_soon does. */
 int twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call);
@@ -448,17 +442,28 @@ int twr_loop_leave(TwrState *state, PyObject *loop, PyObject *undo);
 /* loop.<flag> as a truth value; -1: error. */
 int twr_loop_flag(PyObject *loop, PyObject *flag);
 
-/* Whether a turn would find anything to do. */
-int twr_loop_busy(Loan *loan);
+/* --- turn.c */
 
-/* --- hush.c ------------------------------------------------------------ */
+typedef enum { TURN_ERROR = -1, TURN_HANDLE, TURN_STOP } Turn;
+
+/* The next handle to run, in the order of BaseEventLoop._run_once; polls
+ * when a turn begins.  TURN_STOP when the loop wants to stop. */
+Turn twr_turn_next(Loan *loan, PyObject **handle);
+
+/* Run a handle as _run_once does.  Switches. */
+int twr_turn_run(Loan *loan, PyObject *handle);
+
+/* Whether a turn would find anything to do. */
+int twr_turn_any(Loan *loan);
+
+/* --- hush.c */
 
 /* In debug mode: the handle in which the owner goes on is not slow, however
  * long it took; and the opposite, if it does not end yet. */
 int twr_hush(TwrState *state, PyObject *loop);
 int twr_unhush(TwrState *state, PyObject *loop);
 
-/* --- task.c ------------------------------------------------------------ */
+/* --- task.c */
 
 int twr_task_init(TwrState *state);
 
@@ -481,7 +486,7 @@ int twr_task_take_cancel(TwrState *state, PyObject *task, PyObject **error);
  * new __context__. */
 PyObject *twr_task_result(TwrState *state, PyObject *future);
 
-/* --- context.c --------------------------------------------------------- */
+/* --- context.c */
 
 int twr_context_init(TwrState *state);
 
@@ -493,7 +498,7 @@ PyObject *twr_context_current(void);
 int twr_context_leave(TwrState *state, PyObject **left);
 int twr_context_enter(PyObject *left);
 
-/* --- sigint.c ---------------------------------------------------------- */
+/* --- sigint.c */
 
 /* The signal handler, a function of the module. */
 extern PyMethodDef twr_sigint_def;
@@ -503,7 +508,7 @@ extern PyMethodDef twr_sigint_def;
 int twr_sigint_set(Thread *th);
 int twr_sigint_restore(Thread *th);
 
-/* --- iter.c ------------------------------------------------------------ */
+/* --- iter.c */
 
 /* A synchronous iterator over an async iterator. */
 PyObject *twr_generator_new(TwrState *state, PyObject *agen,
@@ -512,7 +517,7 @@ PyObject *twr_generator_new(TwrState *state, PyObject *agen,
 PyObject *twr_manager_new(TwrState *state, PyObject *manager,
                           PyObject *subject);
 
-/* --- tworoutine.c ------------------------------------------------------ */
+/* --- tworoutine.c */
 
 typedef struct {
     PyObject_HEAD
@@ -522,17 +527,33 @@ typedef struct {
     PyObject *dict;
     PyObject *weakrefs;
     bool named; /* fn's __qualname__ has been looked at: attrs.c */
+    enum {
+        MAKES_UNKNOWN, /* not looked at yet */
+        MAKES_ONLY,    /* calling fn makes a coroutine, and does no more */
+        MAKES_MORE,    /* it may ask for the running loop */
+    } makes;
 } Tworoutine;
 
 /* A tworoutine over fn; origin: see above, may be NULL. */
 PyObject *twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin);
 
-/* --- attrs.c ----------------------------------------------------------- */
+/* Wait for what fn returned, or wrap it for iteration or with.  Switches. */
+PyObject *twr_tworoutine_serve(PyObject *op, PyObject *made);
+
+extern const char twr_tworoutine_doc[];
+
+/* --- attrs.c */
 
 extern PyGetSetDef twr_tworoutine_getset[];
 extern PyMethodDef twr_tworoutine_methods[];
 PyObject *twr_tworoutine_getattro(PyObject *op, PyObject *name);
 int twr_tworoutine_setattro(PyObject *op, PyObject *name, PyObject *value);
+
+/* Take over what fn's __dict__ holds. */
+int twr_tworoutine_adopt(PyObject *op);
+
+/* Give the type its __doc__. */
+int twr_tworoutine_set_doc(TwrState *state);
 
 /* ~f, which is fn. */
 PyObject *twr_tworoutine_async(PyObject *op);

@@ -429,11 +429,18 @@ def test_pickle_of_bound_ones(protocol):
     assert sent(Board("b").ping)("host") == "host"
 
 
+METHOD_PICKLE = pytest.mark.xfail(
+    strict=True,
+    reason="a method pickles as getattr(owner, name), which gives the "
+    "tworoutine: pickle the bound tworoutine and turn that over",
+)
+
+
 @pytest.mark.parametrize(
     ("make", "args"),
     [
-        (lambda: Board("b").tune, (5,)),
-        (lambda: Board.make, ("b",)),
+        pytest.param(lambda: Board("b").tune, (5,), marks=METHOD_PICKLE),
+        pytest.param(lambda: Board.make, ("b",), marks=METHOD_PICKLE),
         (lambda: Board.ping, ("host",)),
     ],
     ids=["method", "classmethod", "staticmethod"],

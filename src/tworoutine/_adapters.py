@@ -7,11 +7,23 @@ import asyncio
 import collections
 import copy
 import functools
+import importlib
 import inspect
 import operator
 import sys
 
-from tworoutine._core import await_, tworoutine
+from tworoutine._core import await_, serve, tworoutine
+
+# --- calls ------------------------------------------------------------------
+
+
+async def call(f, args, kwargs):
+    """f's function, called where a loop runs, since it may ask for one.
+
+    What it returns is waited for as in any call.
+    """
+    return serve(f, f.__wrapped__(*args, **kwargs))
+
 
 # --- the end of a loop ------------------------------------------------------
 
@@ -77,9 +89,11 @@ def name_async_form(f):
     So that it, too, can be found, and pickled, by its qualified name.
     """
     fn = f.__wrapped__
-    if _lookup(f.__module__, f.__qualname__) is f:
-        if not fn.__qualname__.endswith(".aio"):
-            fn.__qualname__ += ".aio"
+    if (
+        not fn.__qualname__.endswith(".aio")
+        and _lookup(f.__module__, f.__qualname__) == f
+    ):
+        fn.__qualname__ += ".aio"
 
 
 def reduce(f):
@@ -88,15 +102,28 @@ def reduce(f):
     if owner is not None:
         return getattr, (owner, f.__name__)
     module, qualname = f.__module__, f.__qualname__
-    if module != "__main__" and _lookup(module, qualname) is f:
+    found = _lookup(module, qualname) if module != "__main__" else None
+    if found is f:
         return qualname
+    if found == f:  # a static method: another object at each access
+        return find, (module, qualname)
     return tworoutine, (f.__wrapped__,)
 
 
-def deepcopy_bound(f, memo):
+def find(module, qualname):
+    """Unpickle what is found by name."""
+    return operator.attrgetter(qualname)(importlib.import_module(module))
+
+
+def deepcopy_bound(f, origin, memo):
+    """As for methods: bound to a deep copy of what f is bound to."""
     method = f.__wrapped__
     owner = copy.deepcopy(method.__self__, memo)
-    return tworoutine(type(method)(method.__func__, owner))
+    if origin is None:
+        return tworoutine(type(method)(method.__func__, owner))
+    if isinstance(owner, type):
+        return origin.__get__(None, owner)
+    return origin.__get__(owner, type(owner))
 
 
 def bound_signature(origin, method):
@@ -236,8 +263,10 @@ def _task_of(function, item):
     except Exception as exc:
         awaitable = _raise(exc)
     if not asyncio.iscoroutine(awaitable):
-        awaitable = _wait_for(awaitable)
-    return asyncio.get_running_loop().create_task(awaitable)
+        awaitable = wait_for(awaitable)
+    # Not create_task: an eager task would run its first step inside ours, and
+    # a synchronous call in it would hold up the other items.
+    return asyncio.Task(awaitable, loop=asyncio.get_running_loop())
 
 
 async def _raise(exc):
@@ -257,7 +286,7 @@ async def exhaust(iterator):
     return await _Begun(iterator)
 
 
-async def _wait_for(awaitable):
+async def wait_for(awaitable):
     return await awaitable
 
 

@@ -1,0 +1,56 @@
+# make demo    tune an array of 256 boards, three ways (examples/telescope.py)
+# make test    the test suite
+# make bench   ratios against await and the peers
+# make lint    format, warnings as errors with gcc and clang, ruff
+# make asan    the test suite under AddressSanitizer and UBSan
+#
+# Each sets up what it needs in a virtual environment of its own.  PYTHON
+# chooses the interpreter: make test PYTHON=python3.13
+
+PYTHON ?= python3
+VENV ?= .venv/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+BIN = $(VENV)/bin
+SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard core/*.[ch]) $(wildcard src/tworoutine/*.py*)
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: demo test bench lint asan clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python -W error::RuntimeWarning -W error::ResourceWarning examples/telescope.py
+
+test: $(VENV)/.test
+	$(BIN)/python -X dev -W error -m pytest $(ARGS)
+
+bench: $(VENV)/.bench
+	$(BIN)/python bench/run.py $(ARGS)
+
+# The stamp of an extra: the package as it is now, installed with the extra.
+$(VENV)/.%: $(VENV)/bin/python $(SOURCES)
+	$(PIP) install --force-reinstall --no-deps .
+	$(PIP) install '.[$*]'
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "tworoutine needs CPython 3.11 or later: make PYTHON=python3.x ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror core/*.[ch]
+	for cc in gcc clang; do \
+	    command -v $$cc >/dev/null || { echo "no $$cc here: not checked"; continue; }; \
+	    CC=$$cc TWR_STRICT=1 $(BIN)/python setup.py -q build --force \
+	        --build-base $(VENV)/strict-$$cc || exit 1; \
+	done
+
+asan: $(VENV)/.test
+	TWR_SANITIZE=1 $(PIP) install --force-reinstall --no-deps \
+	    --target $(VENV)/asan .
+	LD_PRELOAD=$$(gcc -print-file-name=libasan.so) PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	PYTHONPATH=$(VENV)/asan $(BIN)/python -X dev -W error -m pytest $(ARGS)
+
+clean:
+	rm -rf .venv build dist src/*.egg-info src/tworoutine/*.so

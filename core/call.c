@@ -1,0 +1,364 @@
+/* call.c - one parked call.
+ *
+ * A Call lives on the stack of the call that waits, which owns it.  It is the
+ * done callback of what the call waits for, and stands in the ready queue when
+ * that is done.  There it is usually found by a driver; called by a loop that
+ * runs by itself, it makes that loop's greenlet the idle owner. */
+#include "handoff.h"
+
+static int
+call_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Call *call = (Call *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(call->loan);
+    Py_VISIT(call->subject);
+    Py_VISIT(call->greenlet);
+    Py_VISIT(call->root);
+    Py_VISIT(call->task);
+    Py_VISIT(call->awaited);
+    Py_VISIT(call->error);
+    Py_VISIT(call->handle);
+    Py_VISIT(call->contexts);
+    return 0;
+}
+
+static int
+call_clear(PyObject *op)
+{
+    Call *call = (Call *)op;
+    Py_CLEAR(call->loan);
+    Py_CLEAR(call->subject);
+    Py_CLEAR(call->greenlet);
+    Py_CLEAR(call->root);
+    Py_CLEAR(call->task);
+    Py_CLEAR(call->awaited);
+    Py_CLEAR(call->error);
+    Py_CLEAR(call->handle);
+    Py_CLEAR(call->contexts);
+    return 0;
+}
+
+static void
+call_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    call_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *
+call_repr(PyObject *op)
+{
+    Call *call = (Call *)op;
+    if (call->subject == NULL) {
+        return PyUnicode_FromString("<a synchronous call of tworoutine>");
+    }
+    return PyUnicode_FromFormat("<a synchronous call of %R>", call->subject);
+}
+
+Call *
+twr_call_new(TwrState *state, PyObject *task, PyObject *subject)
+{
+    Call *call = (Call *)state->call_type->tp_alloc(state->call_type, 0);
+    if (call != NULL) {
+        call->task = Py_XNewRef(task);
+        call->subject = Py_XNewRef(subject);
+    }
+    return call;
+}
+
+static void
+call_link(Loan *loan, Call *call)
+{
+    call->older = loan->parked;
+    call->newer = NULL;
+    if (loan->parked != NULL) {
+        loan->parked->newer = call;
+    }
+    loan->parked = call;
+    call->parked = true;
+}
+
+static void
+call_unlink(Loan *loan, Call *call)
+{
+    if (call->newer != NULL) {
+        call->newer->older = call->older;
+    }
+    else {
+        loan->parked = call->older;
+    }
+    if (call->older != NULL) {
+        call->older->newer = call->newer;
+    }
+    call->newer = call->older = NULL;
+    call->parked = false;
+}
+
+/* Stop listening to what call waits for. */
+int
+twr_call_detach(TwrState *state, Call *call)
+{
+    if (call->awaited == NULL) {
+        return 0;
+    }
+    PyObject *removed = PyObject_CallMethodOneArg(
+        call->awaited, state->names.remove_done_callback, (PyObject *)call);
+    Py_XDECREF(removed);
+    return removed == NULL ? -1 : 0;
+}
+
+/* Ask the future that call waits for how it ended.  Done here, in a driver,
+ * since a caller may be handling an exception, which would become the
+ * context of this one. */
+void
+twr_call_collect(TwrState *state, Call *call)
+{
+    if (call->error != NULL || call->awaited == NULL) {
+        return;
+    }
+    PyObject *result =
+        PyObject_CallMethodNoArgs(call->awaited, state->names.result);
+    if (result == NULL) {
+        call->error = twr_error_take();
+    }
+    Py_XDECREF(result);
+}
+
+/* The greenlet to switch to so that call goes on. */
+PyObject *
+twr_call_resume(Thread *th, Call *call)
+{
+    twr_stack_set_active(th, call->root);
+    return Py_NewRef(call->greenlet);
+}
+
+/* The same, raising the pending exception in it. */
+PyObject *
+twr_call_fail(Thread *th, Call *call)
+{
+    PyObject *exc = twr_error_take();
+    if (twr_call_detach(th->state, call) < 0) {
+        PyErr_Clear();
+    }
+    Py_XSETREF(call->error, exc);
+    return twr_call_resume(th, call);
+}
+
+/* Make sure that we drive loop, of which call is about to wait. */
+int
+twr_call_take_over(Thread *th, PyObject *loop, Call *call)
+{
+    if (th->loan == NULL) {
+        PyObject *me = twr_stack_current();
+        if (me == NULL) {
+            return -1;
+        }
+        Py_ssize_t pops = twr_loop_native_pops(th->state, loop, false);
+        Loan *loan = pops < 0 ? NULL : twr_loan_of(th, loop);
+        if (loan != NULL) {
+            twr_loan_begin(th, loan, me, OWNER_PINNED, pops);
+            twr_stack_set_active(th, me);
+            Py_DECREF(loan);
+        }
+        Py_DECREF(me);
+        if (pops == -1) {
+            return twr_handoff_refuse(
+                th->state, call->subject,
+                PyUnicode_FromString(
+                    "this greenlet is not one in which the running "
+                    "loop runs its callbacks"));
+        }
+        if (loan == NULL) {
+            return -1;
+        }
+    }
+    Py_XSETREF(call->loan, (Loan *)Py_NewRef((PyObject *)th->loan));
+    return 0;
+}
+
+/* 1 if the task took it, 0 if it is already done. */
+int
+twr_call_cancel_task(TwrState *state, PyObject *task)
+{
+    PyObject *taken = PyObject_CallMethodNoArgs(task, state->names.cancel);
+    if (taken == NULL) {
+        return -1;
+    }
+    int truth = PyObject_IsTrue(taken);
+    Py_DECREF(taken);
+    return truth;
+}
+
+/* Park the calling greenlet until call is resumed.  Switches. */
+int
+twr_call_park(Thread *th, Call *call)
+{
+    Loan *loan = call->loan;
+    if (call->greenlet == NULL) {
+        call->greenlet = twr_stack_current();
+        if (call->greenlet == NULL) {
+            return -1;
+        }
+        call->root = Py_NewRef(th->active);
+    }
+    bool owners = loan->owner == call->root;
+    if (owners && twr_loan_pin(loan, call) < 0) {
+        return -1;
+    }
+    if (owners && loan->stop_later &&
+        twr_call_cancel_task(th->state, call->task) < 0) {
+        return -1;
+    }
+    if (twr_sigint_set(th) < 0) {
+        return -1;
+    }
+    int result = twr_context_leave(th->state, &call->contexts);
+    if (result == 0) {
+        call_link(loan, call);
+        loan->parks++;
+        result = twr_stack_park(th);
+        call_unlink(loan, call);
+    }
+    PyObject *pending = twr_error_take();
+    if (th->sigint_call == call && !call->hosts) {
+        th->sigint_call = NULL;
+    }
+    if (twr_context_enter(call->contexts) < 0 ||
+        (loan->parked == NULL && loan->home == NULL &&
+         twr_sigint_restore(th) < 0) ||
+        (loan->owner == call->root && loan->place == OWNER_PINNED &&
+         twr_loan_unpin(loan) < 0)) {
+        result = -1;
+    }
+    Py_CLEAR(call->contexts);
+    if (pending != NULL) {
+        PyErr_Clear();
+        twr_error_put(pending);
+    }
+    return result;
+}
+
+int
+twr_call_interrupt(TwrState *state, Call *call)
+{
+    int taken = 0;
+    if (call->hosts) {
+        taken = twr_call_cancel_task(state, call->task);
+        call->interrupted = taken > 0;
+    }
+    else {
+        taken = twr_call_detach(state, call);
+    }
+    if (taken == 0 && call->error == NULL) {
+        call->error = PyObject_CallNoArgs(PyExc_KeyboardInterrupt);
+    }
+    if (taken < 0 || (taken == 0 && call->error == NULL)) {
+        return -1;
+    }
+    PyObject *args[] = {call->loan->loop, (PyObject *)call, state->neutral};
+    PyObject *handle = PyObject_VectorcallMethod(
+        state->names.call_soon_threadsafe, args, 2, state->kw_context);
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
+}
+
+bool
+twr_call_future_done(TwrState *state, PyObject *future)
+{
+    PyObject *done = PyObject_CallMethodNoArgs(future, state->names.done);
+    bool truth = done == Py_True;
+    if (done == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(done);
+    return truth;
+}
+
+/* Whether call, whose turn has come in the queue, is to go on. */
+bool
+twr_call_due(TwrState *state, Call *call)
+{
+    return call->parked && (!call->hosts || call->error != NULL ||
+                            twr_call_future_done(state, call->task));
+}
+
+/* The loop that runs by itself calls a parked call back: take it over here,
+ * inside this callback, and let the call go on.  Switches. */
+static PyObject *
+call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    Call *call = (Call *)op;
+    TwrState *state = twr_state_of(op);
+    Thread *th = twr_thread(state);
+    if (th == NULL) {
+        return NULL;
+    }
+    if (!twr_call_due(state, call)) {
+        Py_RETURN_NONE;
+    }
+    Loan *loan = call->loan;
+    if (th != loan->thread) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%R is parked in another thread than the one that runs "
+                     "its loop now",
+                     op);
+        return NULL;
+    }
+    if (th->loan != NULL) {
+        /* Called by something else than the queue: go by the queue. */
+        return twr_loop_call_soon(state, loan->loop, op) < 0
+                   ? NULL
+                   : Py_NewRef(Py_None);
+    }
+    Py_ssize_t pops = twr_loop_native_pops(state, loan->loop, false);
+    PyObject *me = pops < -1 ? NULL : twr_stack_current();
+    if (me == NULL) {
+        return NULL;
+    }
+    PyObject *contexts;
+    if (twr_context_leave(th->state, &contexts) < 0) {
+        Py_DECREF(me);
+        return NULL;
+    }
+    Py_INCREF(loan);
+    twr_loan_begin(th, loan, me, OWNER_IDLE, pops < 0 ? 0 : pops);
+    Py_DECREF(me);
+    twr_call_collect(state, call);
+    PyObject *next = twr_call_resume(th, call);
+    int back = twr_stack_switch(th, next);
+    Py_DECREF(next);
+    PyObject *pending = twr_error_take();
+    if (twr_context_enter(contexts) < 0) {
+        back = -1;
+    }
+    Py_XDECREF(contexts);
+    if (pending != NULL) {
+        PyErr_Clear();
+        twr_error_put(pending);
+    }
+    else if (back == 0 && loan->owner_error != NULL) {
+        back = twr_raise(&loan->owner_error);
+    }
+    Py_DECREF(loan);
+    return back < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyType_Slot call_slots[] = {
+    {Py_tp_traverse, call_traverse}, {Py_tp_clear, call_clear},
+    {Py_tp_dealloc, call_dealloc},   {Py_tp_repr, call_repr},
+    {Py_tp_call, call_callback},     {0, NULL},
+};
+
+PyType_Spec twr_call_spec = {
+    .name = "tworoutine._core.Call",
+    .basicsize = sizeof(Call),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = call_slots,
+};

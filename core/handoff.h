@@ -1,0 +1,54 @@
+/* handoff.h - what loan.c, call.c, handoff.c and host.c share. */
+#ifndef TWR_HANDOFF_H
+#define TWR_HANDOFF_H
+
+#include "twr.h"
+
+/* --- loan.c */
+
+/* The loop of loan is ours to drive; its owner stands at place, inside a
+ * _run_once that will still pop so many handles. */
+void twr_loan_begin(Thread *th, Loan *loan, PyObject *owner, OwnerPlace place,
+                    Py_ssize_t pops);
+
+/* call, which is about to wait, pins the owner of its loop; it waits no more.
+ */
+int twr_loan_pin(Loan *loan, Call *call);
+int twr_loan_unpin(Loan *loan);
+
+/* --- call.c */
+
+Call *twr_call_new(TwrState *state, PyObject *task, PyObject *subject);
+
+/* Make sure that we drive loop, of which call is about to wait. */
+int twr_call_take_over(Thread *th, PyObject *loop, Call *call);
+
+/* Park the calling greenlet until call is resumed.  Switches. */
+int twr_call_park(Thread *th, Call *call);
+
+/* Stop listening to what call waits for. */
+int twr_call_detach(TwrState *state, Call *call);
+
+/* Whether call, whose turn has come in the queue, is to go on. */
+bool twr_call_due(TwrState *state, Call *call);
+
+/* Ask the future that call waits for how it ended. */
+void twr_call_collect(TwrState *state, Call *call);
+
+/* The greenlet to switch to so that call goes on; the same, raising the
+ * pending exception in it. */
+PyObject *twr_call_resume(Thread *th, Call *call);
+PyObject *twr_call_fail(Thread *th, Call *call);
+
+/* task.cancel(): 1 if the task took it, 0 if it is already done. */
+int twr_call_cancel_task(TwrState *state, PyObject *task);
+
+/* future.done() */
+bool twr_call_future_done(TwrState *state, PyObject *future);
+
+/* --- handoff.c */
+
+/* Raise CannotSuspend with a reason (owned by the callee).  Always -1. */
+int twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason);
+
+#endif

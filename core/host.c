@@ -1,0 +1,255 @@
+/* host.c - a call made where there is no task.
+ *
+ * A plain callback, or a thread without a running loop, has no current task,
+ * and much of asyncio needs one.  So the coroutine of such a call is made a
+ * task, hosted by the call: its handles, when a driver comes upon them, are
+ * run on the caller's stack, so that a traceback or a debugger inside shows
+ * the caller, and a nested call parks this stack and no other.  The first step
+ * is run at once. */
+#include "handoff.h"
+
+/* asyncio.Task(coro, loop=loop, context=context) */
+static PyObject *
+new_task(TwrState *state, PyObject *coro, PyObject *loop, PyObject *context)
+{
+    PyObject *args[] = {coro, loop, context};
+    return PyObject_Vectorcall(state->Task, args, 1, state->kw_task);
+}
+
+/* Take the handle of task's first step, the last in the queue, out of it;
+ * NULL without error if it is not there. */
+static PyObject *
+take_first_step(TwrState *state, PyObject *loop, PyObject *task)
+{
+    PyObject *callback = NULL, *self = NULL, *handle = NULL;
+    PyObject *ready = PyObject_GetAttr(loop, state->names._ready);
+    if (ready == NULL) {
+        return NULL;
+    }
+    if (PyObject_Size(ready) <= 0) {
+        goto done;
+    }
+    handle = PyObject_CallMethodNoArgs(ready, state->names.pop);
+    if (handle == NULL ||
+        PyObject_GetOptionalAttr(handle, state->names._callback, &callback) <
+            0 ||
+        (callback != NULL &&
+         PyObject_GetOptionalAttr(callback, state->names.__self__, &self) <
+             0)) {
+        Py_CLEAR(handle);
+        goto done;
+    }
+    if (self != task) {
+        PyObject *none =
+            PyObject_CallMethodOneArg(ready, state->names.append, handle);
+        Py_XDECREF(none);
+        Py_CLEAR(handle);
+    }
+done:
+    Py_XDECREF(ready);
+    Py_XDECREF(callback);
+    Py_XDECREF(self);
+    return handle;
+}
+
+/* Run a handle of the hosted task on this stack.  Switches. */
+static int
+host_step(TwrState *state, Call *call, PyObject *handle)
+{
+    PyObject *none = PyObject_CallMethodNoArgs(handle, state->names._run);
+    Py_DECREF(handle);
+    Py_XDECREF(none);
+    if (none != NULL) {
+        return 0;
+    }
+    /* KeyboardInterrupt or SystemExit: the task has it too, and would
+     * complain that nobody asked for it. */
+    PyObject *pending = twr_error_take();
+    if (twr_call_future_done(state, call->task)) {
+        PyObject *exc =
+            PyObject_CallMethodNoArgs(call->task, state->names.exception);
+        Py_XDECREF(exc);
+        PyErr_Clear();
+    }
+    twr_error_put(pending);
+    return -1;
+}
+
+static int
+host_register(Loan *loan, Call *call, bool present)
+{
+    PyObject *key = PyLong_FromVoidPtr(call->task);
+    if (key == NULL) {
+        return -1;
+    }
+    int result = present ? PyDict_SetItem(loan->hosts, key, (PyObject *)call)
+                         : PyDict_DelItem(loan->hosts, key);
+    Py_DECREF(key);
+    return result;
+}
+
+/* Have call woken up when its task is done, wherever that happens. */
+static int
+host_listen(TwrState *state, Call *call)
+{
+    PyObject *args[] = {call->task, (PyObject *)call, state->neutral};
+    PyObject *none = PyObject_VectorcallMethod(state->names.add_done_callback,
+                                               args, 2, state->kw_context);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+/* Park, running the task's handles whenever one is due, until the task is
+ * done; in a run of our own, until its done callbacks have run.  Switches. */
+static int
+host_park(Thread *th, Call *call, bool own_run)
+{
+    bool called_back = false, flushed = false;
+    while (!called_back &&
+           (own_run || !twr_call_future_done(th->state, call->task))) {
+        if (twr_call_park(th, call) < 0) {
+            return -1;
+        }
+        PyObject *handle = call->handle;
+        call->handle = NULL;
+        if (handle != NULL) {
+            if (host_step(th->state, call, handle) < 0) {
+                return -1;
+            }
+        }
+        else if (call->error != NULL) {
+            return twr_raise(&call->error);
+        }
+        else if (own_run && !flushed && PyObject_Size(call->loan->ready) > 0) {
+            /* Let the callbacks run that were queued together with ours. */
+            flushed = true;
+            if (twr_loop_call_soon(th->state, call->loan->loop,
+                                   (PyObject *)call) < 0) {
+                return -1;
+            }
+        }
+        else {
+            called_back = true;
+        }
+    }
+    return 0;
+}
+
+static int
+host_wait(Thread *th, PyObject *loop, Call *call, bool own_run)
+{
+    if (twr_call_take_over(th, loop, call) < 0 ||
+        host_listen(th->state, call) < 0 ||
+        host_register(call->loan, call, true) < 0) {
+        return -1;
+    }
+    int result = host_park(th, call, own_run);
+    PyObject *pending = twr_error_take();
+    if (host_register(call->loan, call, false) < 0) {
+        PyErr_Clear();
+    }
+    Py_CLEAR(call->handle);
+    twr_error_put(pending);
+    return result;
+}
+
+/* Ctrl-C has cancelled the task, and nobody else did: what asyncio.Runner
+ * makes of that. */
+static PyObject *
+host_result(TwrState *state, Call *call)
+{
+    if (call->error != NULL) {
+        twr_raise(&call->error); /* Ctrl-C came when the task was done */
+        return NULL;
+    }
+    PyObject *result = twr_task_result(state, call->task);
+    if (result != NULL || !call->interrupted ||
+        !PyErr_ExceptionMatches(state->CancelledError)) {
+        return result;
+    }
+    PyObject *cancelled = twr_error_take();
+    PyObject *left =
+        PyObject_CallMethodNoArgs(call->task, state->names.uncancel);
+    long count = left == NULL ? -1 : PyLong_AsLong(left);
+    Py_XDECREF(left);
+    if (count == 0) {
+        Py_DECREF(cancelled);
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+    }
+    else {
+        PyErr_Clear();
+        PyErr_SetRaisedException(cancelled);
+    }
+    return NULL;
+}
+
+/* The first step is run at once, wherever the loop stands; most calls at a
+ * prompt need no more. */
+static PyObject *
+host_run(Thread *th, PyObject *loop, Loan *loan, Call *call)
+{
+    TwrState *state = th->state;
+    PyObject *step = take_first_step(state, loop, call->task);
+    if (step == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (step != NULL && host_step(state, call, step) < 0) {
+        return NULL;
+    }
+    int wait = !twr_call_future_done(state, call->task);
+    if (!wait && loan != NULL) {
+        wait = twr_turn_any(loan);
+    }
+    if (wait < 0 || (wait && host_wait(th, loop, call, loan != NULL) < 0)) {
+        return NULL;
+    }
+    return host_result(state, call);
+}
+
+PyObject *
+twr_host(Thread *th, PyObject *loop, Loan *loan, PyObject *coro,
+         PyObject *subject)
+{
+    TwrState *state = th->state;
+    PyObject *result = NULL, *contexts = NULL, *task = NULL;
+    Call *call = NULL;
+    PyObject *context = twr_context_current();
+    if (context == NULL || twr_context_leave(th->state, &contexts) < 0) {
+        goto done;
+    }
+    task = new_task(state, coro, loop, context);
+    if (task == NULL) {
+        twr_close_awaitable(state, coro);
+    }
+    call = task == NULL ? NULL : twr_call_new(state, task, subject);
+    if (call != NULL) {
+        call->hosts = true;
+        if (loan != NULL) {
+            loan->home = call;
+            call->loan = (Loan *)Py_NewRef((PyObject *)loan);
+            call->greenlet = Py_NewRef(th->active);
+            call->root = Py_NewRef(th->active);
+        }
+        result = host_run(th, loop, loan, call);
+        if (loan != NULL) {
+            loan->home = NULL;
+        }
+    }
+    PyObject *pending = twr_error_take();
+    if (th->sigint_call == call) {
+        th->sigint_call = NULL;
+    }
+    if (twr_context_enter(contexts) < 0) {
+        Py_CLEAR(result);
+    }
+    if (pending != NULL) {
+        PyErr_Clear();
+        twr_error_put(pending);
+    }
+done:
+    Py_XDECREF(call);
+    Py_XDECREF(task);
+    Py_XDECREF(contexts);
+    Py_XDECREF(context);
+    return result;
+}
