@@ -176,6 +176,8 @@ def main():
         help="of the slowest board, in ms (default %(default)g)",
     )
     options = parser.parse_args()
+    # A shell ignores Ctrl-C for what it runs in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         demo(options.boards, options.latency)
     except KeyboardInterrupt:

@@ -21,10 +21,15 @@ Noise
 import asyncio
 import gc
 import logging
+import signal
 import subprocess
 import sys
 
 import pytest
+
+# A shell starts its background jobs with SIGINT ignored, and children inherit
+# that; tests of Ctrl-C need Python's own handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # --- places -----------------------------------------------------------------
 
