@@ -35,7 +35,8 @@ find_pointer(PyObject *op, PyObject *pointer)
 
 /* A C task about to wait for a future, in a loop that only queues. */
 static const char probe_source[] =
-    "from _asyncio import Future, Task\n"
+    "from _asyncio import Future, Task, _get_running_loop\n"
+    "from _asyncio import _set_running_loop\n"
     "class Loop:\n"
     "    def __init__(self): self.queue = []\n"
     "    def call_soon(self, callback, *args, context=None):\n"
@@ -46,10 +47,16 @@ static const char probe_source[] =
     "loop = Loop()\n"
     "future = Future(loop=loop)\n"
     "async def wait(): await future\n"
-    "task = Task(wait(), loop=loop)\n"
+    "coro = wait()\n"
+    "task = Task(coro, loop=loop)\n"
     "task._log_destroy_pending = False\n"
     "task._cancel_message = None\n" /* as cancel() leaves it */
-    "callback, args = loop.queue.pop()\n";
+    "def step():\n"
+    "    callback, args = loop.queue.pop()\n"
+    "    running = _get_running_loop()\n"
+    "    _set_running_loop(loop)\n" /* 3.14 wants that of the task */
+    "    try: callback(*args)\n"
+    "    finally: _set_running_loop(running)\n";
 
 /* Run probe_source; the dictionary of its names. */
 static PyObject *
@@ -134,7 +141,7 @@ find_fields(PyObject *names, TwrTaskFacts *facts)
     if (ok <= 0) {
         return ok;
     }
-    PyObject *none = evaluate(names, "callback(*args)", Py_eval_input);
+    PyObject *none = evaluate(names, "step()", Py_eval_input);
     if (none == NULL) {
         return -1;
     }
@@ -150,11 +157,21 @@ find_fields(PyObject *names, TwrTaskFacts *facts)
     /* End it, or its coroutine complains that it was never finished. */
     none = evaluate(names,
                     "future.set_result(None)\n"
-                    "callback, args = loop.queue.pop()\n"
-                    "callback(*args)\n",
+                    "step()\n",
                     Py_file_input);
     Py_XDECREF(none);
     return none == NULL ? -1 : 1;
+}
+
+/* The coroutine of a probe that failed must not complain that it never ran. */
+static void
+probe_close(PyObject *names)
+{
+    if (names != NULL) {
+        PyObject *none = evaluate(names, "coro.close()", Py_eval_input);
+        Py_XDECREF(none);
+        PyErr_Clear();
+    }
 }
 
 static int
@@ -191,20 +208,22 @@ twr_task_init(TwrState *state)
     }
     PyObject *names = probe();
     int found = names == NULL ? -1 : find_fields(names, facts);
-    Py_XDECREF(names);
     if (found < 0) {
         if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            Py_XDECREF(names);
             return -1;
         }
         PyErr_Clear();
     }
     if (found <= 0) {
+        probe_close(names);
         facts->why_not = PyUnicode_FromString(
             "the fields of asyncio.Task in this Python are not where "
             "tworoutine can find them");
-        return facts->why_not == NULL ? -1 : 0;
+        found = facts->why_not == NULL ? -1 : 0;
     }
-    return 0;
+    Py_XDECREF(names);
+    return found < 0 ? -1 : 0;
 }
 
 PyObject *

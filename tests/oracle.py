@@ -322,9 +322,7 @@ class Program:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.budget = self.random.randint(5, 40)
-        self.blocks = [
-            self.block(0) for _ in range(self.random.randint(1, 5))
-        ]
+        self.blocks = [self.block(0) for _ in range(self.random.randint(1, 5))]
 
     def block(self, depth):
         length = self.random.randint(1, 4 if depth < 3 else 1)

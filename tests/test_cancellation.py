@@ -28,7 +28,9 @@ def run_prepared(main):
     return asyncio.run(asyncio.wait_for(prepared(), 10))
 
 
-@pytest.mark.parametrize("run", [run_prepared, lambda main: asyncio.run(main())])
+@pytest.mark.parametrize(
+    "run", [run_prepared, lambda main: asyncio.run(main())]
+)
 def test_timeout_around_a_call(run):
     async def main():
         with pytest.raises(TimeoutError):
@@ -290,8 +292,9 @@ def test_asyncio_run_interrupted_by_an_exception_of_main():
 
     async def main():
         sleep(0)
-        asyncio.create_task(blocked(asyncio.Event()))
+        task = asyncio.create_task(blocked(asyncio.Event()))
         sleep(0)
+        assert not task.done()
         raise LookupError("main")
 
     with pytest.raises(LookupError):
@@ -306,8 +309,9 @@ def test_system_exit_leaves_the_loop_as_from_await():
 
     async def main():
         sleep(0)
-        asyncio.create_task(exits())
+        task = asyncio.create_task(exits())
         sleep(60)
+        assert not task.done(), "never reached"
 
     with pytest.raises(SystemExit) as caught:
         asyncio.run(main())

@@ -5,8 +5,8 @@ import sys
 import time
 
 import pytest
-from oracle import VirtualLoop
 
+from oracle import VirtualLoop
 from tworoutine import CannotSuspend, await_, tworoutine
 
 
@@ -369,7 +369,9 @@ def test_a_patched_run_once_is_noticed(monkeypatch):
         sleep(0)
         loop_type = type(asyncio.get_running_loop())
         run_once = loop_type._run_once
-        monkeypatch.setattr(loop_type, "_run_once", lambda self: run_once(self))
+        monkeypatch.setattr(
+            loop_type, "_run_once", lambda self: run_once(self)
+        )
         with pytest.raises(CannotSuspend):
             sleep(0)
         monkeypatch.undo()
@@ -398,6 +400,10 @@ def test_eager_tasks():
     asyncio.run(main())
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14),
+    reason="asyncio.current_task() of 3.14 knows C tasks only",
+)
 def test_a_python_task_works_like_a_c_one():
     loop = asyncio.new_event_loop()
     loop.set_task_factory(

@@ -27,7 +27,7 @@ from tworoutine._core import (
     why_no_handoff,
 )
 
-__all__ = ["CannotSuspend", "await_", "tworoutine"]
+__all__ = ["CannotSuspend", "await_", "tworoutine", "why_no_handoff"]
 __version__ = "0.1.0"
 
 atexit.register(forget_thread)
