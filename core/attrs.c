@@ -114,8 +114,8 @@ get_metadata(PyObject *op, PyObject *name)
     return value;
 }
 
-PyObject *
-twr_tworoutine_getattro(PyObject *op, PyObject *name)
+static PyObject *
+get_attribute(PyObject *op, PyObject *name)
 {
     Tworoutine *self = (Tworoutine *)op;
     TwrState *state = twr_state_of(op);
@@ -142,6 +142,19 @@ twr_tworoutine_getattro(PyObject *op, PyObject *name)
         return NULL;
     }
     Py_DECREF(missing);
+    return value;
+}
+
+PyObject *
+twr_tworoutine_getattro(PyObject *op, PyObject *name)
+{
+    if (!PyUnicode_Check(name)) {
+        return PyObject_GenericGetAttr(op, name);
+    }
+    Py_INCREF(name);
+    PyUnicode_InternInPlace(&name); /* names are told apart by identity */
+    PyObject *value = get_attribute(op, name);
+    Py_DECREF(name);
     return value;
 }
 

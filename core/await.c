@@ -227,7 +227,11 @@ await_in_loop(Thread *th, PyObject *loop, PyObject *awaitable,
               PyObject *subject)
 {
     TwrState *state = th->state;
-    PyObject *result = NULL;
+    PyObject *handled;
+    PyObject *result = twr_stack_sqlalchemy(&handled, awaitable);
+    if (handled != NULL) {
+        return result;
+    }
     if (twr_handoff_check(th, loop, subject) < 0) {
         twr_close_awaitable(state, awaitable);
         return NULL;

@@ -198,6 +198,11 @@ int
 twr_call_park(Thread *th, Call *call)
 {
     Loan *loan = call->loan;
+    if (th->forked) {
+        PyErr_SetString(th->state->CannotSuspend,
+                        "the process was forked in the middle of this call");
+        return -1;
+    }
     if (call->greenlet == NULL) {
         call->greenlet = twr_stack_current();
         if (call->greenlet == NULL) {
@@ -217,7 +222,11 @@ twr_call_park(Thread *th, Call *call)
         return -1;
     }
     int result = twr_context_leave(th->state, &call->contexts);
-    if (result == 0) {
+    if (result == 0 && call->woken) {
+        call->woken = false;
+        twr_call_collect(th->state, call);
+    }
+    else if (result == 0) {
         call_link(loan, call);
         loan->parks++;
         result = twr_stack_park(th);
@@ -240,6 +249,21 @@ twr_call_park(Thread *th, Call *call)
         twr_error_put(pending);
     }
     return result;
+}
+
+void
+twr_call_give_up(Call *call)
+{
+    Loan *loan = call->loan;
+    if (loan == NULL || loan->place != OWNER_PINNED ||
+        (loan->pinned != NULL && loan->pinned != call)) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    if (twr_loan_unpin(loan) < 0) {
+        PyErr_WriteUnraisable((PyObject *)call);
+    }
+    twr_error_put(pending);
 }
 
 int
@@ -282,8 +306,12 @@ twr_call_future_done(TwrState *state, PyObject *future)
 bool
 twr_call_due(TwrState *state, Call *call)
 {
-    return call->parked && (!call->hosts || call->error != NULL ||
-                            twr_call_future_done(state, call->task));
+    bool due = !call->hosts || call->error != NULL ||
+               twr_call_future_done(state, call->task);
+    if (due && !call->parked) {
+        call->woken = true; /* other code ran while it was about to park */
+    }
+    return due && call->parked;
 }
 
 /* The loop that runs by itself calls a parked call back: take it over here,
@@ -310,14 +338,15 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
                      op);
         return NULL;
     }
-    if (th->loan != NULL) {
+    Py_ssize_t pops =
+        th->loan != NULL ? -1 : twr_loop_native_pops(state, loan->loop, false);
+    if (pops == -1) {
         /* Called by something else than the queue: go by the queue. */
         return twr_loop_call_soon(state, loan->loop, op) < 0
                    ? NULL
                    : Py_NewRef(Py_None);
     }
-    Py_ssize_t pops = twr_loop_native_pops(state, loan->loop, false);
-    PyObject *me = pops < -1 ? NULL : twr_stack_current();
+    PyObject *me = pops < 0 ? NULL : twr_stack_current();
     if (me == NULL) {
         return NULL;
     }
@@ -327,7 +356,7 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     Py_INCREF(loan);
-    twr_loan_begin(th, loan, me, OWNER_IDLE, pops < 0 ? 0 : pops);
+    twr_loan_begin(th, loan, me, OWNER_IDLE, pops);
     Py_DECREF(me);
     twr_call_collect(state, call);
     PyObject *next = twr_call_resume(th, call);

@@ -127,36 +127,39 @@ give_back(Thread *th, Loan *loan)
     if (twr_sigint_restore(th) < 0 || twr_hush(state, loan->loop) < 0) {
         return NULL;
     }
+    if (twr_loan_release(th, loan) < 0) {
+        return NULL;
+    }
     PyObject *owner = loan->owner;
     loan->owner = NULL;
     loan->place = OWNER_NONE;
     twr_stack_set_active(th, owner);
-    if (twr_loan_release(th, loan) < 0) {
-        Py_DECREF(owner);
-        return NULL;
-    }
     Py_CLEAR(th->loan);
     return owner;
 }
 
-/* The call that is parked uppermost on greenlet; NULL: none. */
+/* The call that is parked uppermost in the step that home is part of. */
 static Call *
-parked_on(Loan *loan, PyObject *greenlet)
+parked_in_step_of(Loan *loan, Call *home)
 {
     Call *call = loan->parked;
-    while (call != NULL && call->greenlet != greenlet) {
+    while (call != NULL && call->root != home->root) {
         call = call->older;
     }
-    return call;
+    return call == NULL ? home : call;
 }
 
 /* run.c's loop was stopped by somebody. */
 static PyObject *
 stop_home(Thread *th, Loan *loan)
 {
+    Call *home = loan->home;
+    if (twr_call_future_done(th->state, home->task)) {
+        return twr_call_resume(th, home);
+    }
     PyErr_SetString(PyExc_RuntimeError,
                     "Event loop stopped before Future completed.");
-    return twr_call_fail(th, parked_on(loan, loan->home->greenlet));
+    return twr_call_fail(th, parked_in_step_of(loan, home));
 }
 
 /* The pending exception ends the run of the loop, as one would that comes out
@@ -165,7 +168,7 @@ static PyObject *
 fail(Thread *th, Loan *loan, bool in_handle)
 {
     if (loan->place == OWNER_NONE) {
-        return twr_call_fail(th, parked_on(loan, loan->home->greenlet));
+        return twr_call_fail(th, parked_in_step_of(loan, loan->home));
     }
     bool interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
     if (interrupt && !in_handle && loan->parked != NULL) {
@@ -204,37 +207,38 @@ host_of(TwrState *state, Loan *loan, PyObject *callback)
     return call != NULL && call->parked ? call : NULL;
 }
 
-/* Run one handle, or say which greenlet has to (*next).  Switches. */
+/* Run one handle, or say which greenlet has to (*next).  Steals handle: it is
+ * dropped before the decision, since that may run other code.  Switches. */
 static int
 drive_handle(Thread *th, Loan *loan, PyObject *handle, PyObject **next)
 {
     TwrState *state = th->state;
-    int result = 0;
-    Call *call = NULL;
     PyObject *callback;
     /* Markers and foreign stand-ins have no _callback. */
     if (PyObject_GetOptionalAttr(handle, state->names._callback, &callback) <
         0) {
+        Py_DECREF(handle);
         return -1;
     }
     if (callback != NULL && Py_IS_TYPE(callback, state->call_type)) {
-        call = (Call *)callback;
+        Call *call = (Call *)callback;
+        Py_DECREF(handle);
         if (call->loan == loan && twr_call_due(state, call)) {
             twr_call_collect(state, call);
             *next = twr_call_resume(th, call);
         }
-        goto done;
+        Py_DECREF(callback);
+        return 0;
     }
-    call = callback == NULL ? NULL : host_of(state, loan, callback);
-    if (call != NULL) {
-        Py_XSETREF(call->handle, Py_NewRef(handle));
-        *next = twr_call_resume(th, call);
-        goto done;
-    }
-    Py_CLEAR(callback); /* hold nothing of it while it runs */
-    result = twr_turn_run(loan, handle);
-done:
+    Call *host = callback == NULL ? NULL : host_of(state, loan, callback);
     Py_XDECREF(callback);
+    if (host != NULL) {
+        Py_XSETREF(host->handle, handle);
+        *next = twr_call_resume(th, host);
+        return 0;
+    }
+    int result = twr_turn_run(loan, handle);
+    Py_DECREF(handle);
     return result;
 }
 
@@ -244,10 +248,17 @@ twr_drive(Thread *th)
     for (;;) {
         Loan *loan = th->loan;
         PyObject *handle = NULL, *next = NULL;
-        Turn turn = twr_turn_next(loan, &handle);
+        Turn turn = TURN_ERROR;
+        if (th->forked) {
+            PyErr_SetString(PyExc_RuntimeError,
+                            "the process was forked while this loop ran; its "
+                            "child cannot run it");
+        }
+        else {
+            turn = twr_turn_next(loan, &handle);
+        }
         if (turn == TURN_HANDLE) {
             int ran = drive_handle(th, loan, handle, &next);
-            Py_DECREF(handle);
             if (ran < 0) {
                 next = fail(th, th->loan, true);
             }
@@ -411,6 +422,9 @@ detach:
         twr_error_put(pending);
     }
 done:
+    if (result < 0) {
+        twr_call_give_up(call);
+    }
     Py_DECREF(call);
     return result;
 }

@@ -26,6 +26,9 @@ int twr_call_take_over(Thread *th, PyObject *loop, Call *call);
 /* Park the calling greenlet until call is resumed.  Switches. */
 int twr_call_park(Thread *th, Call *call);
 
+/* call has failed before it waited: it pins the owner no more. */
+void twr_call_give_up(Call *call);
+
 /* Stop listening to what call waits for. */
 int twr_call_detach(TwrState *state, Call *call);
 

@@ -141,6 +141,7 @@ host_wait(Thread *th, PyObject *loop, Call *call, bool own_run)
     if (twr_call_take_over(th, loop, call) < 0 ||
         host_listen(th->state, call) < 0 ||
         host_register(call->loan, call, true) < 0) {
+        twr_call_give_up(call);
         return -1;
     }
     int result = host_park(th, call, own_run);
@@ -150,6 +151,9 @@ host_wait(Thread *th, PyObject *loop, Call *call, bool own_run)
     }
     Py_CLEAR(call->handle);
     twr_error_put(pending);
+    if (result < 0) {
+        twr_call_give_up(call);
+    }
     return result;
 }
 
@@ -183,6 +187,28 @@ host_result(TwrState *state, Call *call)
     return NULL;
 }
 
+/* The first step has failed; if it did so before it began, as at the end of
+ * the stack, nobody is going to run it: the task is not to be missed. */
+static void
+host_abandon(TwrState *state, Call *call)
+{
+    if (twr_call_future_done(state, call->task)) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    PyObject *coro = PyObject_CallMethod(call->task, "get_coro", NULL);
+    PyObject *frame =
+        coro == NULL ? NULL : PyObject_GetAttrString(coro, "cr_suspended");
+    if (frame == Py_False) {
+        twr_close_awaitable(state, coro);
+        PyObject_SetAttrString(call->task, "_log_destroy_pending", Py_False);
+    }
+    Py_XDECREF(frame);
+    Py_XDECREF(coro);
+    PyErr_Clear();
+    twr_error_put(pending);
+}
+
 /* The first step is run at once, wherever the loop stands; most calls at a
  * prompt need no more. */
 static PyObject *
@@ -194,6 +220,7 @@ host_run(Thread *th, PyObject *loop, Loan *loan, Call *call)
         return NULL;
     }
     if (step != NULL && host_step(state, call, step) < 0) {
+        host_abandon(state, call);
         return NULL;
     }
     int wait = !twr_call_future_done(state, call->task);

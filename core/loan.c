@@ -50,6 +50,12 @@ owner_idles(Thread *th, PyObject *loop, Py_ssize_t pops)
         if (loan->owner_pops == 0 && loan->batch == 0) {
             loan->batch = pops; /* this _run_once has just begun a turn */
         }
+        PyObject *now = twr_stack_current();
+        if (now == NULL) {
+            return -1;
+        }
+        Py_XSETREF(loan->owner, now);
+        twr_stack_set_active(th, now);
         loan->owner_pops = pops;
         loan->place = OWNER_IDLE;
         loan->pinned = NULL;
@@ -63,6 +69,16 @@ owner_idles(Thread *th, PyObject *loop, Py_ssize_t pops)
     }
     Py_XDECREF(me);
     return loan == NULL ? -1 : 0;
+}
+
+/* We drive the loop of loan no more. */
+static void
+loan_drop(Thread *th, Loan *loan)
+{
+    Py_CLEAR(loan->owner);
+    loan->place = OWNER_NONE;
+    loan->pinned = NULL;
+    Py_CLEAR(th->loan);
 }
 
 /* The owner has nothing of the user's above it: park it here until the loop
@@ -92,6 +108,9 @@ marker_run(PyObject *op, PyObject *unused)
     else if (pops >= 0) {
         loan = (Loan *)Py_NewRef((PyObject *)th->loan);
         back = twr_stack_park(th);
+        if (back < 0 && th->loan == loan) {
+            loan_drop(th, loan); /* there was no driver to be had */
+        }
         if (back == 0 && loan->owner_error != NULL) {
             back = twr_raise(&loan->owner_error);
         }
@@ -277,9 +296,7 @@ twr_loan_settle(Thread *th, PyObject *running)
         twr_sigint_restore(th) < 0) {
         return -1;
     }
-    Py_CLEAR(loan->owner);
-    loan->place = OWNER_NONE;
-    Py_CLEAR(th->loan);
+    loan_drop(th, loan);
     return 0;
 }
 

@@ -410,9 +410,8 @@ twr_loop_leave(TwrState *state, PyObject *loop, PyObject *undo)
         result = none == NULL ? -1 : 0;
     }
     else {
-        int debug = twr_loop_flag(loop, state->names._debug);
-        if (leave_by_hand(state, loop, undo) < 0 || debug < 0 ||
-            (debug && track_origins(state, loop, Py_False) < 0)) {
+        if (leave_by_hand(state, loop, undo) < 0 ||
+            track_origins(state, loop, Py_False) < 0) {
             result = -1;
         }
     }

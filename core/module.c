@@ -5,7 +5,7 @@
  *     await_          a synchronous await
  *     CannotSuspend   where a call cannot be served
  *     why_no_handoff  None, or why no running loop can be shared here
- *     serve, forget_thread, after_fork   for tworoutine/_*.py */
+ *     serve, run_in, forget_thread, after_fork   for tworoutine/_*.py */
 #include "twr.h"
 
 static int module_exec(PyObject *module);
@@ -55,6 +55,18 @@ core_serve(PyObject *module, PyObject *args)
     return twr_tworoutine_serve(f, made);
 }
 
+/* run_in(loop, coro): run a loop that is not running until coro is done. */
+static PyObject *
+core_run_in(PyObject *module, PyObject *args)
+{
+    PyObject *loop, *coro;
+    if (!PyArg_ParseTuple(args, "OO", &loop, &coro)) {
+        return NULL;
+    }
+    Thread *th = twr_thread(twr_state(module));
+    return th == NULL ? NULL : twr_run_in(th, loop, coro, NULL);
+}
+
 /* Close this thread's loop and end its greenlets now. */
 static PyObject *
 core_forget_thread(PyObject *module, PyObject *unused)
@@ -82,6 +94,8 @@ static PyMethodDef core_methods[] = {
     {"await_", core_await, METH_O, await_doc},
     {"serve", core_serve, METH_VARARGS,
      "Wait for what the function of a tworoutine returned."},
+    {"run_in", core_run_in, METH_VARARGS,
+     "Run a loop until a coroutine is done."},
     {"forget_thread", core_forget_thread, METH_NOARGS,
      "Close this thread's own loop and end its greenlets."},
     {"after_fork", core_after_fork, METH_NOARGS,

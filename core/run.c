@@ -104,11 +104,10 @@ done:
 }
 
 PyObject *
-twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
+twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable, PyObject *subject)
 {
     PyObject *result = NULL, *coro = NULL;
-    PyObject *loop = twr_loan_settle(th, NULL) < 0 ? NULL : twr_run_loop(th);
-    int driven = loop == NULL ? -1 : twr_loop_drivable(th, loop);
+    int driven = twr_loop_drivable(th, loop);
     if (driven >= 0 && th->loan != NULL) {
         PyErr_Format(th->state->CannotSuspend,
                      "%R cannot wait here: the loop that runs in this thread "
@@ -118,16 +117,27 @@ twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
     }
     if (driven < 0) {
         twr_close_awaitable(th->state, awaitable);
+        return NULL;
     }
-    else {
-        coro = twr_as_coroutine(th->state, awaitable, loop, subject);
-    }
+    coro = twr_as_coroutine(th->state, awaitable, loop, subject);
     if (coro != NULL) {
         result = driven ? run_driven(th, loop, coro, subject)
                         : PyObject_CallMethodOneArg(
                               loop, th->state->names.run_until_complete, coro);
     }
     Py_XDECREF(coro);
-    Py_XDECREF(loop);
+    return result;
+}
+
+PyObject *
+twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
+{
+    PyObject *loop = twr_loan_settle(th, NULL) < 0 ? NULL : twr_run_loop(th);
+    if (loop == NULL) {
+        twr_close_awaitable(th->state, awaitable);
+        return NULL;
+    }
+    PyObject *result = twr_run_in(th, loop, awaitable, subject);
+    Py_DECREF(loop);
     return result;
 }

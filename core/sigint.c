@@ -40,6 +40,12 @@ on_sigint(PyObject *module, PyObject *args)
     if (th == NULL) {
         return NULL;
     }
+    PyObject *running = PyObject_CallNoArgs(state->get_running_loop);
+    if (running == NULL || twr_loan_settle(th, running) < 0) {
+        Py_XDECREF(running);
+        return NULL;
+    }
+    Py_DECREF(running); /* only compared */
     Call *call = th->sigint_call != NULL ? NULL : foreground(th);
     if (call == NULL) {
         return PyObject_CallObject(state->default_int_handler, args);

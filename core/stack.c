@@ -195,6 +195,23 @@ hub_main(PyObject *module, PyObject *args)
 
 static PyMethodDef hub_def = {"hub", hub_main, METH_VARARGS, NULL};
 
+/* The greenlet that the thread began with: a hub below another one would keep
+ * that alive. */
+static PyGreenlet *
+root_greenlet(void)
+{
+    PyGreenlet *greenlet = PyGreenlet_GetCurrent();
+    while (greenlet != NULL) {
+        PyGreenlet *parent = PyGreenlet_GetParent(greenlet);
+        if (parent == NULL) {
+            break;
+        }
+        Py_DECREF(greenlet);
+        greenlet = parent;
+    }
+    return greenlet;
+}
+
 static int
 ensure_hub(Thread *th)
 {
@@ -205,9 +222,38 @@ ensure_hub(Thread *th)
     if (run == NULL) {
         return -1;
     }
-    th->hub = (PyObject *)PyGreenlet_New(run, NULL);
+    PyGreenlet *root = root_greenlet();
+    if (root != NULL) {
+        th->hub = (PyObject *)PyGreenlet_New(run, root);
+        Py_DECREF(root);
+    }
     Py_DECREF(run);
     return th->hub == NULL ? -1 : 0;
+}
+
+PyObject *
+twr_stack_sqlalchemy(PyObject **handled, PyObject *awaitable)
+{
+    PyObject *result = NULL;
+    *handled = NULL;
+    PyGreenlet *me = PyGreenlet_GetCurrent();
+    if (me == NULL) {
+        return NULL;
+    }
+    if (!Py_IS_TYPE((PyObject *)me, &PyGreenlet_Type) &&
+        PyObject_HasAttrString((PyObject *)me,
+                               "__sqlalchemy_greenlet_provider__")) {
+        PyGreenlet *parent = PyGreenlet_GetParent(me);
+        PyObject *args = PyTuple_Pack(1, awaitable);
+        if (parent != NULL && args != NULL) {
+            *handled = Py_True;
+            result = PyGreenlet_Switch(parent, args, NULL);
+        }
+        Py_XDECREF(parent);
+        Py_XDECREF(args);
+    }
+    Py_DECREF(me);
+    return result;
 }
 
 int
@@ -383,11 +429,18 @@ twr_thread(TwrState *state)
         return NULL;
     }
     th->state = state;
-    if (find_main(th) < 0) {
+    int known = find_main(th);
+    th->loans = PyList_New(0);
+    if (this_thread != NULL && !this_thread->forked) {
+        /* Other code ran meanwhile, a finalizer perhaps, and made one. */
+        PyErr_Clear();
+        Py_DECREF(th);
+        return this_thread;
+    }
+    if (known < 0) {
         Py_DECREF(th);
         return NULL;
     }
-    th->loans = PyList_New(0);
     if (th->loans == NULL ||
         PyDict_SetItemString(dict, "tworoutine", (PyObject *)th) < 0) {
         Py_DECREF(th);
@@ -415,6 +468,8 @@ twr_thread_after_fork(void)
         return NULL;
     }
     this_thread->forked = true;
+    /* Frames on this stack may still use it: it is never freed. */
+    Py_INCREF(this_thread);
     PyObject *loop = this_thread->own_loop;
     this_thread->own_loop = NULL;
     return loop;

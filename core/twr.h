@@ -46,7 +46,6 @@
     X(__aexit__)                                                              \
     X(__aiter__)                                                              \
     X(__anext__)                                                              \
-    X(__await__)                                                              \
     X(__doc__)                                                                \
     X(__isabstractmethod__)                                                   \
     X(__module__)                                                             \
@@ -97,18 +96,13 @@
     X(cancel)                                                                 \
     X(cancelled)                                                              \
     X(close)                                                                  \
-    X(context)                                                                \
     X(done)                                                                   \
     X(exception)                                                              \
-    X(finalizer)                                                              \
-    X(firstiter)                                                              \
     X(ident)                                                                  \
     X(get_loop)                                                               \
     X(get_map)                                                                \
     X(is_closed)                                                              \
     X(is_running)                                                             \
-    X(loop)                                                                   \
-    X(msg)                                                                    \
     X(pop)                                                                    \
     X(popleft)                                                                \
     X(remove)                                                                 \
@@ -128,14 +122,12 @@
     X(set_running_loop, "asyncio.events", "_set_running_loop")                \
     X(new_event_loop, "asyncio.events", "new_event_loop")                     \
     X(events, "asyncio.events", NULL)                                         \
-    X(Handle, "asyncio.events", "Handle")                                     \
     X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                  \
     X(format_handle, "asyncio.base_events", "_format_handle")                 \
     X(enter_task, "asyncio.tasks", "_enter_task")                             \
     X(leave_task, "asyncio.tasks", "_leave_task")                             \
     X(Task, "asyncio.tasks", "Task")                                          \
     X(CTask, "_asyncio", "Task")                                              \
-    X(Future, "asyncio.futures", "Future")                                    \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
     X(logger, "asyncio.log", "logger")                                        \
     X(heappop, "heapq", "heappop")                                            \
@@ -262,6 +254,7 @@ struct Call {
     PyObject *contexts;  /* the contexts left, innermost first; or NULL */
     Call *newer, *older; /* neighbours in loan->parked; borrowed */
     bool hosts;          /* it hosts its own task (run.c, callbacks) */
+    bool woken;          /* its turn came before it was parked */
     bool parked;         /* it is in loan->parked */
     bool interrupted;    /* Ctrl-C has cancelled the hosted task */
 };
@@ -277,7 +270,7 @@ typedef enum {
 /* A running loop that we drive. */
 struct Loan {
     PyObject_HEAD
-    Thread *thread; /* borrowed: it outlives its loans */
+    Thread *thread; /* that drives it; borrowed */
     PyObject *loop;
     PyObject *ready;       /* loop._ready, a deque */
     PyObject *owner;       /* greenlet inside run_forever, or NULL */
@@ -353,6 +346,10 @@ bool twr_is_awaitable(PyObject *op);
 /* The same in a thread without a running loop.  Switches. */
 PyObject *twr_run(Thread *th, PyObject *awaitable, PyObject *subject);
 
+/* The same in a certain loop. */
+PyObject *twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable,
+                     PyObject *subject);
+
 /* The loop that twr_run would run. */
 PyObject *twr_run_loop(Thread *th);
 
@@ -405,6 +402,11 @@ int twr_stack_park(Thread *th);
 
 /* The same, but let greenlet go on.  Switches. */
 int twr_stack_switch(Thread *th, PyObject *greenlet);
+
+/* In a greenlet of SQLAlchemy's greenlet_spawn: let it await awaitable in its
+ * own way, which other greenlets of it rely on.  *handled is then not NULL.
+ * Switches. */
+PyObject *twr_stack_sqlalchemy(PyObject **handled, PyObject *awaitable);
 
 /* Make greenlet the one in which the loop's steps run. */
 void twr_stack_set_active(Thread *th, PyObject *greenlet);

@@ -12,7 +12,7 @@ import inspect
 import operator
 import sys
 
-from tworoutine._core import await_, serve, tworoutine
+from tworoutine._core import run_in, serve, tworoutine
 
 # --- calls ------------------------------------------------------------------
 
@@ -33,7 +33,7 @@ def close_loop(loop):
     if loop.is_closed():
         return
     try:
-        await_(_wind_up(loop))
+        run_in(loop, _wind_up(loop))
     finally:
         loop.close()
 
