@@ -59,6 +59,17 @@ twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason)
     return -1;
 }
 
+/* A greenlet of somebody else, in which a step has come to stand, would have
+ * to be parked together with the one that waits for it. */
+static int
+refuse_greenlet(TwrState *state, PyObject *subject)
+{
+    return twr_handoff_refuse(
+        state, subject,
+        PyUnicode_FromString("this greenlet is not one in which the running "
+                             "loop runs its callbacks"));
+}
+
 int
 twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
 {
@@ -78,11 +89,16 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
                                        "loops do",
                                        Py_TYPE(loop)->tp_name));
     }
-    if (th->loan == NULL) {
-        return 0;
-    }
     if (twr_loan_settle(th, loop) < 0) {
         return -1;
+    }
+    int home = twr_stack_in_step(th);
+    if (home == 0 && th->loan == NULL) {
+        Py_ssize_t pops = twr_loop_native_pops(state, loop, false);
+        home = pops == -2 ? -1 : pops >= 0;
+    }
+    if (home <= 0) {
+        return home < 0 ? -1 : refuse_greenlet(state, subject);
     }
     if (th->loan == NULL) {
         return 0;

@@ -192,10 +192,11 @@ host_result(TwrState *state, Call *call)
 static void
 host_abandon(TwrState *state, Call *call)
 {
+    PyObject *pending = twr_error_take();
     if (twr_call_future_done(state, call->task)) {
+        twr_error_put(pending);
         return;
     }
-    PyObject *pending = twr_error_take();
     PyObject *coro = PyObject_CallMethod(call->task, "get_coro", NULL);
     PyObject *frame =
         coro == NULL ? NULL : PyObject_GetAttrString(coro, "cr_suspended");

@@ -257,6 +257,23 @@ twr_stack_sqlalchemy(PyObject **handled, PyObject *awaitable)
 }
 
 int
+twr_stack_in_step(Thread *th)
+{
+    PyGreenlet *me = PyGreenlet_GetCurrent();
+    if (me == NULL) {
+        return -1;
+    }
+    int here = (PyObject *)me == th->active;
+    if (th->loan == NULL) {
+        PyGreenlet *parent = PyGreenlet_GetParent(me);
+        here = parent == NULL;
+        Py_XDECREF(parent);
+    }
+    Py_DECREF(me);
+    return here;
+}
+
+int
 twr_stack_switch(Thread *th, PyObject *greenlet)
 {
     return switch_to(th, Py_NewRef(greenlet));

@@ -403,6 +403,11 @@ int twr_stack_park(Thread *th);
 /* The same, but let greenlet go on.  Switches. */
 int twr_stack_switch(Thread *th, PyObject *greenlet);
 
+/* Whether the running greenlet is the one in which the steps of the loop run:
+ * the active one, or, while the loop runs by itself, probably the thread's
+ * first.  -1: error. */
+int twr_stack_in_step(Thread *th);
+
 /* In a greenlet of SQLAlchemy's greenlet_spawn: let it await awaitable in its
  * own way, which other greenlets of it rely on.  *handled is then not NULL.
  * Switches. */
