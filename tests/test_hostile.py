@@ -1,0 +1,256 @@
+"""What a hostile program can do to a call; each was a crash or a hang once."""
+
+import pytest
+
+PRELUDE = """
+import asyncio, faulthandler, os, signal, sys, threading
+import greenlet
+real_main_thread = threading.main_thread
+meanwhile = []  # called inside threading.main_thread, as by the collector
+def main_thread():
+    if meanwhile:
+        meanwhile.pop()()
+    return real_main_thread()
+threading.main_thread = main_thread
+from tworoutine import CannotSuspend, tworoutine
+faulthandler.dump_traceback_later(15, exit=True)
+
+@tworoutine
+async def nap(seconds=0.001):
+    await asyncio.sleep(seconds)
+    return 5
+"""
+
+PROGRAMS = {
+    "a first call that fails before it waits": """
+class Future(asyncio.Future):
+    def add_done_callback(self, *args, **kwargs):
+        raise ValueError("no")
+
+@tworoutine
+async def fails():
+    await Future(loop=asyncio.get_running_loop())
+
+async def main():
+    try:
+        fails()
+    except ValueError:
+        pass
+    else:
+        sys.exit("no error")
+    assert nap() == 5
+
+asyncio.run(main())
+assert nap() == 5
+""",
+    "a first call at the end of the stack": """
+@tworoutine
+async def nop():
+    await asyncio.sleep(0)
+
+def deep(n):
+    try:
+        if n == 0:
+            nop()
+        else:
+            deep(n - 1)
+    except RecursionError:
+        pass
+
+async def main(n):
+    deep(n)
+    assert nap() == 5
+
+for n in range(sys.getrecursionlimit() - 60, sys.getrecursionlimit() + 5):
+    asyncio.run(main(n))
+    assert nap() == 5
+""",
+    "a fork in the middle of a call": """
+@tworoutine
+async def forks():
+    await asyncio.sleep(0.001)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(nap() + nap())
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+assert forks() == 10
+assert nap() == 5
+""",
+    "a stop by a coroutine that is done": """
+@tworoutine
+async def stops():
+    asyncio.get_running_loop().call_later(5, print)
+    asyncio.get_running_loop().stop()
+    return 5
+
+assert stops() == 5
+assert nap() == 5
+""",
+    "a loop run again in another greenlet": """
+loop = asyncio.new_event_loop()
+
+async def leaves():
+    nap()
+    raise SystemExit(3)
+
+def first():
+    try:
+        loop.run_until_complete(leaves())
+    except SystemExit:
+        return "left"
+
+async def again():
+    nap()
+    await asyncio.sleep(0)
+    return nap()
+
+assert greenlet.greenlet(first).switch() == "left"
+assert loop.run_until_complete(again()) == 5
+assert nap() == 5
+loop.close()
+""",
+    "Ctrl-C after the end of a loop with a call parked": """
+loop = asyncio.new_event_loop()
+
+async def background():
+    nap(100)
+
+async def main():
+    tasks.append(asyncio.ensure_future(background()))
+    nap(0.02)
+    raise SystemExit(1)
+
+tasks = []
+try:
+    loop.run_until_complete(main())
+except SystemExit:
+    pass
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    pass
+else:
+    sys.exit("Ctrl-C was lost")
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+tasks[0].cancel()
+try:
+    loop.run_until_complete(tasks[0])
+except asyncio.CancelledError:
+    pass
+loop.close()
+""",
+    "a future that calls back by itself, after the end": """
+class Future(asyncio.Future):
+    def add_done_callback(self, callback, *, context=None):
+        self.callback = callback
+
+    def set_result(self, result):
+        super().set_result(result)
+        self.callback(self)
+
+@tworoutine
+async def wait(future):
+    return await future
+
+loop = asyncio.new_event_loop()
+future = Future(loop=loop)
+
+async def waits():
+    return wait(future), asyncio.get_running_loop() is loop
+
+async def main():
+    nap()
+    tasks.append(asyncio.ensure_future(waits()))
+    await asyncio.sleep(0.01)
+
+tasks = []
+loop.run_until_complete(main())
+future.set_result(3)
+assert loop.run_until_complete(tasks[0]) == (3, True)
+loop.close()
+""",
+    "a call made while another is about to park": """
+class Loop(asyncio.SelectorEventLoop):
+    armed = False
+
+    def call_soon(self, callback, *args, context=None):
+        handle = super().call_soon(callback, *args, context=context)
+        if self.armed:
+            self.armed = False
+            nap(0.01)  # what a finalizer run here does
+        return handle
+
+async def main():
+    nap()
+
+    async def task():
+        asyncio.get_running_loop().armed = True
+        return nap(0)
+
+    assert await asyncio.gather(task()) == [5]
+
+with asyncio.Runner(loop_factory=Loop) as runner:
+    runner.run(main())
+""",
+    "a call made while the thread's record is made": """
+async def main():
+    async def background():
+        return nap(0.02)
+
+    tasks = [asyncio.ensure_future(background()) for _ in range(3)]
+    meanwhile.append(lambda: nap(0.005))
+    assert nap(0.05) == 5
+    assert await asyncio.gather(*tasks) == [5] * 3
+
+asyncio.run(main())
+""",
+    "a call in a raw greenlet of the step": """
+@tworoutine
+async def switches():
+    try:
+        greenlet.greenlet(lambda: nap(0.1)).switch()
+    except CannotSuspend:
+        return "refused"
+
+assert switches() == "refused"
+assert nap() == 5
+""",
+    "the end, with another loop set": """
+@tworoutine
+async def begin():
+    async def background():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.001)
+            print("finally")
+
+    asyncio.get_running_loop().task = asyncio.create_task(background())
+    await asyncio.sleep(0)
+
+begin()
+other = asyncio.new_event_loop()
+asyncio.set_event_loop(other)
+other.close()
+""",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_it_survives(program, name):
+    out = program(PRELUDE + PROGRAMS[name], timeout=60)
+    assert out == ("finally\n" if name.startswith("the end,") else "")
+
+
+def test_attributes_whose_names_are_not_interned():
+    from tworoutine import tworoutine
+
+    @tworoutine
+    async def f():
+        """Documented."""
+
+    for name in ["module", "name", "doc"]:
+        assert getattr(f, "".join(["__", name, "__"])) == getattr(
+            ~f, f"__{name}__"
+        )
