@@ -9,6 +9,8 @@
  * not take a tworoutine for an async function. */
 #include "twr.h"
 
+#include <string.h>
+
 /* Added to the __qualname__ of a function whose plain name leads to its
  * tworoutine, so that ~f can be pickled by name too. */
 #define SUFFIX ".aio"
@@ -206,8 +208,11 @@ doc_descr_get(PyObject *op, PyObject *obj, PyObject *type)
 {
     (void)type;
     TwrState *state = twr_state_of(op);
-    return obj == NULL ? PyUnicode_FromString(twr_tworoutine_doc)
-                       : get_metadata(obj, state->names.__doc__);
+    if (obj != NULL) {
+        return get_metadata(obj, state->names.__doc__);
+    }
+    const char *text = strstr(twr_tworoutine_doc, "--\n\n");
+    return PyUnicode_FromString(text == NULL ? twr_tworoutine_doc : text + 4);
 }
 
 static void

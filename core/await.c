@@ -193,9 +193,13 @@ check_loop(TwrState *state, PyObject *future, PyObject *loop,
 static int
 check(TwrState *state, PyObject *awaitable, PyObject *loop, PyObject *subject)
 {
-    return PyCoro_CheckExact(awaitable)
-               ? check_fresh(awaitable, subject)
-               : check_loop(state, awaitable, loop, subject);
+    if (!PyCoro_CheckExact(awaitable)) {
+        return check_loop(state, awaitable, loop, subject);
+    }
+    bool fresh = subject != NULL &&
+                 Py_IS_TYPE(subject, state->tworoutine_type) &&
+                 ((Tworoutine *)subject)->makes == MAKES_ONLY;
+    return fresh ? 0 : check_fresh(awaitable, subject);
 }
 
 PyObject *

@@ -176,6 +176,8 @@ def main():
         help="of the slowest board, in ms (default %(default)g)",
     )
     options = parser.parse_args()
+    if options.boards < 1 or options.latency < 0:
+        parser.error("--boards must be at least 1, --latency at least 0")
     # A shell ignores Ctrl-C for what it runs in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

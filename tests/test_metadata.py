@@ -575,3 +575,33 @@ def test_a_signature_assigned_to_a_static_method_is_kept_whole():
     Resource.ping = method
     assert str(inspect.signature(Resource.ping)) == "(host, /)"
     assert str(inspect.signature(Resource().ping)) == "(host, /)"
+
+
+def test_plain_pickle_from_main(program):
+    """Also through processes, forked and spawned, which have a __main__."""
+    out = program(
+        """
+import asyncio, multiprocessing, pickle
+from tworoutine import tworoutine
+
+@tworoutine
+async def double(x):
+    await asyncio.sleep(0)
+    return 2 * x
+
+if __name__ == "__main__":
+    assert pickle.loads(pickle.dumps(double)) is double
+    assert pickle.loads(pickle.dumps(~double)) is ~double
+    assert pickle.loads(pickle.dumps(double)) is double
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(double, [1, 2]))
+        pool.close()
+        pool.join()
+"""
+    )
+    assert out == "[2, 4]\n"
+
+
+def test_the_types_own_documentation():
+    assert tworoutine.__doc__.startswith("One async function")
+    assert str(inspect.signature(tworoutine)) == "(fn, /)"

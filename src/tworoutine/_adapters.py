@@ -107,7 +107,18 @@ def reduce(f):
         return qualname
     if found == f:  # a static method: another object at each access
         return find, (module, qualname)
-    return tworoutine, (f.__wrapped__,)
+    return wrap, (module, qualname, ~f)
+
+
+def wrap(module, qualname, fn):
+    """Unpickle what was sent by value: the one of that name if it has fn.
+
+    It has if fn came by name, as a plain pickle of ``__main__`` sends it.
+    """
+    found = _lookup(module, qualname)
+    if isinstance(found, tworoutine) and found.__wrapped__ is fn:
+        return found
+    return tworoutine(fn)
 
 
 def find(module, qualname):
