@@ -219,8 +219,7 @@ loop = asyncio.new_event_loop()
 async def background():
     while True:
         log.append("beat")
-        tick()
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # a call here could be the latest one
 
 async def cell(waiting):
     try:
