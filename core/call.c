@@ -166,11 +166,7 @@ twr_call_take_over(Thread *th, PyObject *loop, Call *call)
         }
         Py_DECREF(me);
         if (pops == -1) {
-            return twr_handoff_refuse(
-                th->state, call->subject,
-                PyUnicode_FromString(
-                    "this greenlet is not one in which the running "
-                    "loop runs its callbacks"));
+            return twr_handoff_refuse_greenlet(th->state, call->subject);
         }
         if (loan == NULL) {
             return -1;

@@ -6,7 +6,7 @@
  *
  * and what f waits for can only happen if the loop goes on.  So the call parks
  * this stack as it is, and a driver (stack.c), which is another stack, runs
- * the turns of the loop from there on (loop.c):
+ * the turns of the loop from there on (turn.c):
  *
  *     owner:   run_forever > _run_once > ... > main() > f(x)  parked
  *     driver:  twr_drive > Handle._run > other task > g(x)    parked
@@ -59,10 +59,8 @@ twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason)
     return -1;
 }
 
-/* A greenlet of somebody else, in which a step has come to stand, would have
- * to be parked together with the one that waits for it. */
-static int
-refuse_greenlet(TwrState *state, PyObject *subject)
+int
+twr_handoff_refuse_greenlet(TwrState *state, PyObject *subject)
 {
     return twr_handoff_refuse(
         state, subject,
@@ -98,7 +96,7 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
         home = pops == -2 ? -1 : pops >= 0;
     }
     if (home <= 0) {
-        return home < 0 ? -1 : refuse_greenlet(state, subject);
+        return home < 0 ? -1 : twr_handoff_refuse_greenlet(state, subject);
     }
     if (th->loan == NULL) {
         return 0;

@@ -54,4 +54,8 @@ bool twr_call_future_done(TwrState *state, PyObject *future);
 /* Raise CannotSuspend with a reason (owned by the callee).  Always -1. */
 int twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason);
 
+/* The same: a greenlet of somebody else, in which a step has come to stand,
+ * would have to be parked together with the one that waits for it. */
+int twr_handoff_refuse_greenlet(TwrState *state, PyObject *subject);
+
 #endif
