@@ -45,10 +45,13 @@ lint: $(VENV)/.lint
 	        --build-base $(VENV)/strict-$$cc || exit 1; \
 	done
 
+# greenlet throws C++ exceptions, which AddressSanitizer must know how to pass
+# on before greenlet is loaded: hence libstdc++.
 asan: $(VENV)/.test
 	TWR_SANITIZE=1 $(PIP) install --force-reinstall --no-deps \
 	    --target $(VENV)/asan .
-	LD_PRELOAD=$$(gcc -print-file-name=libasan.so) PYTHONMALLOC=malloc \
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so.6)" \
+	PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	PYTHONPATH=$(VENV)/asan $(BIN)/python -X dev -W error -m pytest $(ARGS)
 
