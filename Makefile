@@ -48,7 +48,7 @@ lint: $(VENV)/.lint
 # greenlet throws C++ exceptions, which AddressSanitizer must know how to pass
 # on before greenlet is loaded: hence libstdc++.
 asan: $(VENV)/.test
-	TWR_SANITIZE=1 $(PIP) install --force-reinstall --no-deps \
+	TWR_SANITIZE=1 $(PIP) install --force-reinstall --upgrade --no-deps \
 	    --target $(VENV)/asan .
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so.6)" \
 	PYTHONMALLOC=malloc \
