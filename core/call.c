@@ -329,8 +329,8 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
     Loan *loan = call->loan;
     if (th != loan->thread) {
         PyErr_Format(PyExc_RuntimeError,
-                     "%R is parked in another thread than the one that runs "
-                     "its loop now",
+                     "%R waits in another thread than the one that runs its "
+                     "loop now, and can never go on",
                      op);
         return NULL;
     }
@@ -357,6 +357,9 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
     twr_call_collect(state, call);
     PyObject *next = twr_call_resume(th, call);
     int back = twr_stack_switch(th, next);
+    if (back < 0 && th->loan == loan) {
+        twr_loan_drop(th, loan); /* there was nobody to switch to */
+    }
     Py_DECREF(next);
     PyObject *pending = twr_error_take();
     if (twr_context_enter(contexts) < 0) {

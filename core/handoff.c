@@ -236,8 +236,15 @@ drive_handle(Thread *th, Loan *loan, PyObject *handle, PyObject **next)
     }
     if (callback != NULL && Py_IS_TYPE(callback, state->call_type)) {
         Call *call = (Call *)callback;
+        if (call->loan != loan) {
+            /* Not of this loop or thread: it knows what to do. */
+            int result = twr_turn_run(loan, handle);
+            Py_DECREF(handle);
+            Py_DECREF(callback);
+            return result;
+        }
         Py_DECREF(handle);
-        if (call->loan == loan && twr_call_due(state, call)) {
+        if (twr_call_due(state, call)) {
             twr_call_collect(state, call);
             *next = twr_call_resume(th, call);
         }

@@ -11,6 +11,9 @@
 void twr_loan_begin(Thread *th, Loan *loan, PyObject *owner, OwnerPlace place,
                     Py_ssize_t pops);
 
+/* We drive it no more. */
+void twr_loan_drop(Thread *th, Loan *loan);
+
 /* call, which is about to wait, pins the owner of its loop; it waits no more.
  */
 int twr_loan_pin(Loan *loan, Call *call);

@@ -71,9 +71,8 @@ owner_idles(Thread *th, PyObject *loop, Py_ssize_t pops)
     return loan == NULL ? -1 : 0;
 }
 
-/* We drive the loop of loan no more. */
-static void
-loan_drop(Thread *th, Loan *loan)
+void
+twr_loan_drop(Thread *th, Loan *loan)
 {
     Py_CLEAR(loan->owner);
     loan->place = OWNER_NONE;
@@ -109,7 +108,7 @@ marker_run(PyObject *op, PyObject *unused)
         loan = (Loan *)Py_NewRef((PyObject *)th->loan);
         back = twr_stack_park(th);
         if (back < 0 && th->loan == loan) {
-            loan_drop(th, loan); /* there was no driver to be had */
+            twr_loan_drop(th, loan); /* there was no driver to be had */
         }
         if (back == 0 && loan->owner_error != NULL) {
             back = twr_raise(&loan->owner_error);
@@ -296,7 +295,7 @@ twr_loan_settle(Thread *th, PyObject *running)
         twr_sigint_restore(th) < 0) {
         return -1;
     }
-    loan_drop(th, loan);
+    twr_loan_drop(th, loan);
     return 0;
 }
 

@@ -113,9 +113,6 @@ switch_to(Thread *th, PyObject *target)
             }
             return -1;
         }
-        if (got == NULL && PyErr_ExceptionMatches(PyExc_GreenletExit)) {
-            return -1; /* this greenlet is being deleted */
-        }
         got = forward(th, got);
     }
     Py_CLEAR(th->target);
@@ -368,6 +365,10 @@ thread_clear(PyObject *op)
 {
     Thread *th = (Thread *)op;
     Py_CLEAR(th->own_loop);
+    for (Py_ssize_t i = 0; th->loans && i < PyList_GET_SIZE(th->loans); i++) {
+        /* Calls that are still parked keep it. */
+        ((Loan *)PyList_GET_ITEM(th->loans, i))->thread = NULL;
+    }
     Py_CLEAR(th->loan);
     Py_CLEAR(th->loans);
     Py_CLEAR(th->active);

@@ -270,7 +270,7 @@ typedef enum {
 /* A running loop that we drive. */
 struct Loan {
     PyObject_HEAD
-    Thread *thread; /* that drives it; borrowed */
+    Thread *thread; /* that drives it; borrowed, NULL once it has ended */
     PyObject *loop;
     PyObject *ready;       /* loop._ready, a deque */
     PyObject *owner;       /* greenlet inside run_forever, or NULL */

@@ -216,6 +216,86 @@ async def switches():
 assert switches() == "refused"
 assert nap() == 5
 """,
+    "an exception thrown into a parked call": """
+async def waits(parked):
+    parked.append(greenlet.getcurrent())
+    return nap(0.02)
+
+async def main():
+    parked = []
+    tasks = [asyncio.ensure_future(waits(parked)) for _ in range(3)]
+    await asyncio.sleep(0.001)
+    for victim in parked:
+        for exc in ValueError("mine"), greenlet.GreenletExit():
+            try:
+                victim.throw(exc)
+            except (ValueError, greenlet.GreenletExit) as error:
+                assert error is exc
+            else:
+                sys.exit("swallowed")
+    assert await asyncio.gather(*tasks) == [5] * 3
+
+asyncio.run(main())
+assert nap() == 5
+""",
+    "a kill of the greenlet inside run_forever": """
+async def main():
+    nap()
+    await asyncio.sleep(0.001)
+    owner.throw()
+
+def run():
+    try:
+        asyncio.run(main())
+    except greenlet.GreenletExit:
+        return "ended"
+
+owner = greenlet.greenlet(run)
+assert owner.switch() == "ended"
+assert nap() == 5
+""",
+    "a call parked in a thread that has ended": """
+loop = asyncio.new_event_loop()
+future = loop.create_future()
+tasks, logged = [], []
+loop.set_exception_handler(lambda loop, context: logged.append(context))
+
+@tworoutine
+async def wait():
+    return await future
+
+async def background():
+    wait()
+
+async def begin():
+    nap()
+    tasks.append(asyncio.create_task(background()))
+    await asyncio.sleep(0.001)
+    return nap()
+
+async def end():
+    if not future.done():
+        future.set_result(1)
+    await asyncio.sleep(0.001)
+    return nap()
+
+def run(main):
+    assert loop.run_until_complete(main()) == 5
+    assert nap() == 5
+    ended.append(main)
+
+ended = []
+for main in begin, end, end:
+    thread = threading.Thread(target=run, args=[main])
+    thread.start()
+    thread.join()
+assert ended == [begin, end, end]
+assert "another thread" in str(logged.pop()["exception"])
+assert not logged
+tasks.clear()
+logged.clear()
+loop.close()
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():
