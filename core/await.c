@@ -4,8 +4,8 @@
  * call was made, in the caller's task, context and stack, as await would.  If
  * it never suspends, nothing else happens.  What it yields is waited for in
  * handoff.c; a caller without a task hosts one there; a thread without a
- * running loop runs its own (run.c). */
-#include "twr.h"
+ * running loop runs its own (run.c); in a portal, it is yielded (portal.c). */
+#include "handoff.h"
 
 static bool
 is_coroutine(PyObject *op)
@@ -81,11 +81,11 @@ take_stop(PyObject **value)
     return PYGEN_RETURN;
 }
 
-/* iterator.throw(*error); takes *error. */
-static PySendResult
-throw_into(TwrState *state, PyObject *iterator, PyObject **error,
-           PyObject **value)
+PySendResult
+twr_await_throw(TwrState *state, PyObject *iterator, PyObject **error,
+                PyObject **value)
 {
+    *value = NULL;
     PyObject *throw;
     if (PyObject_GetOptionalAttr(iterator, state->names.throw, &throw) < 0) {
         return PYGEN_ERROR;
@@ -114,10 +114,11 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
         return NULL;
     }
     for (;;) {
-        PySendResult sent =
-            error == NULL ? PyIter_Send(iterator, Py_None, &value)
-                          : throw_into(th->state, iterator, &error, &value);
-        if (sent != PYGEN_NEXT) {
+        PySendResult how =
+            error == NULL
+                ? PyIter_Send(iterator, Py_None, &value)
+                : twr_await_throw(th->state, iterator, &error, &value);
+        if (how != PYGEN_NEXT) {
             break;
         }
         PyObject *yielded = value;
@@ -132,6 +133,37 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
     }
     Py_XDECREF(error);
     Py_DECREF(iterator);
+    return value;
+}
+
+/* The same in a portal, which passes on whatever is yielded and sent.
+ * Switches. */
+static PyObject *
+step_in_portal(Thread *th, PyObject *awaitable)
+{
+    PyObject *value = NULL, *error = NULL;
+    PyObject *sent = Py_NewRef(Py_None);
+    PyObject *iterator = await_iterator(awaitable);
+    while (iterator != NULL) {
+        PySendResult how = error == NULL ? PyIter_Send(iterator, sent, &value)
+                                         : twr_await_throw(th->state, iterator,
+                                                           &error, &value);
+        if (how != PYGEN_NEXT) {
+            break;
+        }
+        PyObject *yielded = value;
+        value = NULL;
+        Py_CLEAR(sent);
+        int waited = twr_portal_wait(th, iterator, yielded, &sent, &error);
+        Py_DECREF(yielded);
+        if (waited < 0) {
+            twr_close_awaitable(th->state, iterator);
+            break;
+        }
+    }
+    Py_XDECREF(sent);
+    Py_XDECREF(error);
+    Py_XDECREF(iterator);
     return value;
 }
 
@@ -259,6 +291,49 @@ await_in_loop(Thread *th, PyObject *loop, PyObject *awaitable,
     return result;
 }
 
+/* Wait in a portal: what is yielded is for its loop to judge.  Switches. */
+static PyObject *
+await_in_portal(Thread *th, PyObject *awaitable, PyObject *subject)
+{
+    if (PyCoro_CheckExact(awaitable) && check_fresh(awaitable, subject) < 0) {
+        return NULL;
+    }
+    return step_in_portal(th, awaitable);
+}
+
+int
+twr_foreign_library(TwrState *state)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    if (PyDict_GetItemWithError(modules, state->names.trio) == NULL &&
+        PyDict_GetItemWithError(modules, state->names.curio) == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *adapters = twr_adapters(state);
+    PyObject *name =
+        adapters == NULL
+            ? NULL
+            : PyObject_CallMethod(adapters, "foreign_library", NULL);
+    int foreign = name == NULL ? -1 : name != Py_None;
+    Py_XDECREF(name);
+    return foreign;
+}
+
+/* No call can wait below trio or curio but in a portal. */
+static int
+refuse_foreign(TwrState *state, PyObject *subject)
+{
+    int foreign = twr_foreign_library(state);
+    if (foreign <= 0) {
+        return foreign;
+    }
+    return twr_handoff_refuse(
+        state, subject,
+        PyUnicode_FromString("trio or curio runs in this thread, and the "
+                             "task is not in a portal: start it with "
+                             "tworoutine.portal(main)"));
+}
+
 PyObject *
 twr_await(TwrState *state, PyObject *awaitable, PyObject *subject)
 {
@@ -271,7 +346,14 @@ twr_await(TwrState *state, PyObject *awaitable, PyObject *subject)
         Py_XDECREF(loop);
         return NULL;
     }
-    if (loop == Py_None) {
+    int portal = twr_portal_here(th, loop);
+    if (portal > 0) {
+        result = await_in_portal(th, awaitable, subject);
+    }
+    else if (portal < 0 || refuse_foreign(state, subject) < 0) {
+        twr_close_awaitable(state, awaitable);
+    }
+    else if (loop == Py_None) {
         result = twr_run(th, awaitable, subject);
     }
     else {

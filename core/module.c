@@ -5,7 +5,9 @@
  *     await_          a synchronous await
  *     CannotSuspend   where a call cannot be served
  *     why_no_handoff  None, or why no running loop can be shared here
- *     serve, run_in, forget_thread, after_fork   for tworoutine/_*.py */
+ *     Portal          the coroutine that portal() and run() make
+ *     in_portal, drivable, serve, run_in, forget_thread, after_fork   for
+ * tworoutine/_*.py */
 #include "twr.h"
 
 static int module_exec(PyObject *module);
@@ -90,8 +92,35 @@ core_after_fork(PyObject *module, PyObject *unused)
     return loop == NULL ? Py_NewRef(Py_None) : loop;
 }
 
+/* Whether a call made here would wait in a portal. */
+static PyObject *
+core_in_portal(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    TwrState *state = twr_state(module);
+    Thread *th = twr_thread(state);
+    PyObject *loop =
+        th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
+    int here = loop == NULL ? -1 : twr_portal_here(th, loop);
+    Py_XDECREF(loop);
+    return here < 0 ? NULL : PyBool_FromLong(here);
+}
+
+/* drivable(loop): whether calls can wait in it without a portal. */
+static PyObject *
+core_drivable(PyObject *module, PyObject *loop)
+{
+    Thread *th = twr_thread(twr_state(module));
+    int drivable = th == NULL ? -1 : twr_loop_drivable(th, loop);
+    return drivable < 0 ? NULL : PyBool_FromLong(drivable);
+}
+
 static PyMethodDef core_methods[] = {
     {"await_", core_await, METH_O, await_doc},
+    {"in_portal", core_in_portal, METH_NOARGS,
+     "Whether a synchronous call made here would wait in a portal."},
+    {"drivable", core_drivable, METH_O,
+     "Whether synchronous calls can wait in a loop without a portal."},
     {"serve", core_serve, METH_VARARGS,
      "Wait for what the function of a tworoutine returned."},
     {"run_in", core_run_in, METH_VARARGS,
@@ -158,6 +187,7 @@ add_types(PyObject *module, TwrState *state)
         {&state->manager_type, &twr_manager_spec},
         {&state->hush_type, &twr_hush_spec},
         {&state->doc_type, &twr_doc_spec},
+        {&state->portal_type, &twr_portal_spec},
     };
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         *types[i].field = (PyTypeObject *)PyType_FromModuleAndSpec(
@@ -166,9 +196,11 @@ add_types(PyObject *module, TwrState *state)
             return -1;
         }
     }
-    return twr_tworoutine_set_doc(state) < 0
-               ? -1
-               : PyModule_AddType(module, state->tworoutine_type);
+    if (twr_tworoutine_set_doc(state) < 0 ||
+        PyModule_AddType(module, state->portal_type) < 0) {
+        return -1;
+    }
+    return PyModule_AddType(module, state->tworoutine_type);
 }
 
 static int
@@ -233,6 +265,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->manager_type);
     Py_VISIT(state->hush_type);
     Py_VISIT(state->doc_type);
+    Py_VISIT(state->portal_type);
     Py_VISIT(state->CannotSuspend);
     Py_VISIT(state->neutral);
     Py_VISIT(state->interrupted);

@@ -1,13 +1,14 @@
 /* stack.c - the only door to greenlet: other C stacks for this thread.
  *
- * Three kinds of greenlets are ours:
+ * Four kinds of greenlets are ours:
  *
  *     hub       one a thread.  It starts drivers, so that their stacks begin
  *               at its shallow depth and not at that of the call that parks.
  *     drivers   a pool.  Each runs driver_main: drive the loop until somebody
  *               else has to run, switch there, wait until needed again.
- *     callers   whoever made a call: they belong to the user, and are left in
- *               the middle of a step while a driver runs on.
+ *     workers   another pool.  Each runs worker_main: one step of a portal at
+ * a time (portal.c). callers   whoever made a call: they belong to the user,
+ * and are left in the middle of a step while a driver runs on.
  *
  *     thread's stack:   | user ... run_forever | hub | driver or caller ... |
  *                                                      one of many, the
@@ -228,6 +229,48 @@ ensure_hub(Thread *th)
     return th->hub == NULL ? -1 : 0;
 }
 
+/* A worker's life.  Between two steps it is idle, or it is gone. */
+static PyObject *
+worker_main(PyObject *module, PyObject *args)
+{
+    (void)module;
+    (void)args;
+    Thread *th = this_thread;
+    PyObject *me = running();
+    Py_CLEAR(th->target);
+    while (!th->closing) {
+        PyObject *root = twr_portal_run(th);
+        if (th->n_workers == TWR_IDLE_MAX) {
+            int set =
+                PyGreenlet_SetParent((PyGreenlet *)me, (PyGreenlet *)root);
+            Py_XSETREF(th->target, root);
+            return set < 0 ? NULL : Py_NewRef(Py_None);
+        }
+        th->workers[th->n_workers++] = Py_NewRef(me);
+        if (switch_to(th, root) < 0) {
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef worker_def = {"worker", worker_main, METH_VARARGS, NULL};
+
+PyObject *
+twr_stack_worker(Thread *th)
+{
+    if (th->n_workers > 0) {
+        return th->workers[--th->n_workers];
+    }
+    PyObject *run = PyCFunction_New(&worker_def, NULL);
+    PyGreenlet *root = run == NULL ? NULL : root_greenlet();
+    PyObject *worker =
+        root == NULL ? NULL : (PyObject *)PyGreenlet_New(run, root);
+    Py_XDECREF(run);
+    Py_XDECREF(root);
+    return worker;
+}
+
 PyObject *
 twr_stack_sqlalchemy(PyObject **handled, PyObject *awaitable)
 {
@@ -317,6 +360,9 @@ static void
 end_pool(Thread *th)
 {
     th->closing = true;
+    while (th->n_workers > 0) {
+        end_greenlet(th, th->workers[--th->n_workers]);
+    }
     while (th->n_idle > 0) {
         end_greenlet(th, th->idle[--th->n_idle]);
     }

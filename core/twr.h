@@ -1,11 +1,13 @@
 /* twr.h - the map of the core: state, types, and what each file offers.
  *
  * f(x) steps the coroutine of f right where it is called.  What it yields is
- * waited for in one of two ways:
+ * waited for in one of three ways:
  *
  *     await.c     the engine: step in place, choose how to wait
  *     run.c         no loop in this thread: run the thread's own one
  *     handoff.c     a loop is running: park, and let another greenlet drive it
+ *     portal.c      inside a portal: the loop, whichever it is, gets it
+ * yielded
  *
  * which stand on
  *
@@ -96,6 +98,7 @@
     X(cancel)                                                                 \
     X(cancelled)                                                              \
     X(close)                                                                  \
+    X(curio)                                                                  \
     X(done)                                                                   \
     X(exception)                                                              \
     X(ident)                                                                  \
@@ -114,6 +117,7 @@
     X(slow_callback_duration)                                                 \
     X(throw)                                                                  \
     X(time)                                                                   \
+    X(trio)                                                                   \
     X(uncancel)
 
 /* What is taken from asyncio and its neighbours at import. */
@@ -173,6 +177,7 @@ typedef struct {
     PyTypeObject *manager_type;
     PyTypeObject *hush_type;
     PyTypeObject *doc_type;
+    PyTypeObject *portal_type;
     PyObject *CannotSuspend;
     PyObject *neutral;     /* the Context in which our callbacks are queued */
     PyObject *kw_context;  /* ("context",) */
@@ -198,7 +203,7 @@ typedef struct {
 
 extern PyType_Spec twr_tworoutine_spec, twr_call_spec, twr_loan_spec,
     twr_marker_spec, twr_thread_spec, twr_generator_spec, twr_manager_spec,
-    twr_hush_spec, twr_doc_spec;
+    twr_hush_spec, twr_doc_spec, twr_portal_spec;
 
 /* The state; borrowed, never NULL once the module is imported. */
 TwrState *twr_state(PyObject *module);
@@ -239,6 +244,7 @@ twr_raise(PyObject **exc)
 typedef struct Thread Thread;
 typedef struct Loan Loan;
 typedef struct Call Call;
+typedef struct Portal Portal;
 
 /* A call that waits.  It is also the done callback of what it waits for. */
 struct Call {
@@ -300,6 +306,9 @@ struct Thread {
     PyObject *active;    /* the greenlet in which the loop's steps run */
     PyObject *idle[TWR_IDLE_MAX];
     int n_idle;
+    PyObject *workers[TWR_IDLE_MAX]; /* the same for portals */
+    int n_workers;
+    Portal *portal;     /* the innermost that is being stepped; borrowed */
     bool no_driver;     /* the hub could not make one */
     bool closing;       /* drivers and hub are to end */
     bool forked;        /* made before a fork: of no use in this process */
@@ -337,6 +346,13 @@ void twr_close_awaitable(TwrState *state, PyObject *awaitable);
  * has not begun. */
 PyObject *twr_as_coroutine(TwrState *state, PyObject *awaitable,
                            PyObject *loop, PyObject *subject);
+
+/* iterator.throw(*error); takes *error.  Switches. */
+PySendResult twr_await_throw(TwrState *state, PyObject *iterator,
+                             PyObject **error, PyObject **value);
+
+/* 1 if a library that is not asyncio runs tasks in this thread. */
+int twr_foreign_library(TwrState *state);
 
 /* Whether await_() would take it: has __await__ or is a coroutine. */
 bool twr_is_awaitable(PyObject *op);
@@ -390,6 +406,21 @@ PyObject *twr_drive(Thread *th);
  * as soon as the loop comes round.  For signal handlers. */
 int twr_call_interrupt(TwrState *state, Call *call);
 
+/* --- portal.c */
+
+/* Whether a call made here can wait by yielding through a portal; loop: that
+ * runs, or None.  -1: error. */
+int twr_portal_here(Thread *th, PyObject *loop);
+
+/* Wait for what iterator, of a call made there, has yielded: *sent and *error
+ * are set to what is to be sent or thrown into it.  Switches. */
+int twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
+                    PyObject **sent, PyObject **error);
+
+/* A worker's part of a step of th->portal; the greenlet that has to go on
+ * after it.  Switches. */
+PyObject *twr_portal_run(Thread *th);
+
 /* --- stack.c */
 
 int twr_stack_init(TwrState *state);
@@ -412,6 +443,9 @@ int twr_stack_in_step(Thread *th);
  * own way, which other greenlets of it rely on.  *handled is then not NULL.
  * Switches. */
 PyObject *twr_stack_sqlalchemy(PyObject **handled, PyObject *awaitable);
+
+/* A greenlet that runs twr_portal_run() when it is switched to. */
+PyObject *twr_stack_worker(Thread *th);
 
 /* Make greenlet the one in which the loop's steps run. */
 void twr_stack_set_active(Thread *th, PyObject *greenlet);

@@ -26,8 +26,16 @@ from tworoutine._core import (
     tworoutine,
     why_no_handoff,
 )
+from tworoutine._hosts import portal, run
 
-__all__ = ["CannotSuspend", "await_", "tworoutine", "why_no_handoff"]
+__all__ = [
+    "CannotSuspend",
+    "await_",
+    "portal",
+    "run",
+    "tworoutine",
+    "why_no_handoff",
+]
 __version__ = "0.1.0"
 
 atexit.register(forget_thread)

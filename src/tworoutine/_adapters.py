@@ -12,7 +12,8 @@ import inspect
 import operator
 import sys
 
-from tworoutine._core import run_in, serve, tworoutine
+from tworoutine._core import Portal, in_portal, run_in, serve, tworoutine
+from tworoutine._hosts import foreign_library as foreign_library
 
 # --- calls ------------------------------------------------------------------
 
@@ -275,6 +276,8 @@ def _task_of(function, item):
         awaitable = _raise(exc)
     if not asyncio.iscoroutine(awaitable):
         awaitable = wait_for(awaitable)
+    if in_portal():
+        awaitable = Portal(awaitable)
     # Not create_task: an eager task would run its first step inside ours, and
     # a synchronous call in it would hold up the other items.
     return asyncio.Task(awaitable, loop=asyncio.get_running_loop())

@@ -1,0 +1,612 @@
+/* portal.c - a coroutine whose code can make calls under any loop.
+ *
+ * uvloop, trio and curio cannot be driven from another stack.  What they all
+ * do is to step coroutines: send a value in, look at what is yielded, come
+ * back later.  A Portal is such a coroutine around another one, which it steps
+ * on a greenlet of its own, a worker:
+ *
+ *     root:    loop > Task > Portal.send ----.           .----> yields to loop
+ *     worker:                                step > main() > f(x)   parked
+ *
+ * A call made there steps its coroutine in place.  What that yields, the
+ * worker leaves to the root as the result of the step, and stays parked; what
+ * the loop then sends or throws in goes to the call.  So the loop sees one
+ * coroutine that waits for what the call waits for: cancellation, timeouts and
+ * whatever else it has are its own.
+ *
+ * On asyncio's own loops none of this is needed (handoff.c), and a Portal only
+ * passes on what it is asked.
+ *
+ * The worker leaves all contexts that it entered before the root goes on, and
+ * enters them again.  It holds no reference to the Portal: one that is dropped
+ * while a call is parked in it ends that call with GeneratorExit. */
+#include "twr.h"
+
+struct Portal {
+    PyObject_HEAD
+    PyObject *coro;      /* the coroutine inside */
+    PyObject *hook;      /* called when it begins; NULL if no more */
+    PyObject *undo;      /* what the hook returned, called when it ends */
+    PyObject *worker;    /* the greenlet of the step; NULL: none under way */
+    PyObject *root;      /* who asked for the step */
+    PyObject *loop;      /* asyncio's running loop when it began; or None */
+    PyObject *task;      /* the current task of that loop, or NULL */
+    PyObject *inner;     /* what the parked call iterates over, or NULL */
+    PyObject *contexts;  /* for the worker to enter; or NULL */
+    PyObject *value;     /* sent in; yielded or returned */
+    PyObject *error;     /* thrown in; raised */
+    PySendResult result; /* how the step ended */
+    Thread *thread;      /* of the parked call; borrowed */
+    PyObject *weakrefs;
+    bool begun;
+    bool direct;  /* passes everything on */
+    bool running; /* inside a step */
+};
+
+static int
+portal_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Portal *self = (Portal *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->coro);
+    Py_VISIT(self->hook);
+    Py_VISIT(self->undo);
+    Py_VISIT(self->worker);
+    Py_VISIT(self->root);
+    Py_VISIT(self->loop);
+    Py_VISIT(self->task);
+    Py_VISIT(self->inner);
+    Py_VISIT(self->contexts);
+    Py_VISIT(self->value);
+    Py_VISIT(self->error);
+    return 0;
+}
+
+static int
+portal_clear(PyObject *op)
+{
+    Portal *self = (Portal *)op;
+    Py_CLEAR(self->coro);
+    Py_CLEAR(self->hook);
+    Py_CLEAR(self->undo);
+    Py_CLEAR(self->root);
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->task);
+    Py_CLEAR(self->contexts);
+    Py_CLEAR(self->value);
+    Py_CLEAR(self->error);
+    if (self->inner == NULL) {
+        Py_CLEAR(self->worker);
+    }
+    /* Else a call is parked that cannot be ended, since its thread has ended
+     * or it will not go: its stack is left alone for ever. */
+    return 0;
+}
+
+/* --- the worker's side */
+
+/* Step the coroutine inside th->portal; the greenlet to switch to. */
+PyObject *
+twr_portal_run(Thread *th)
+{
+    Portal *self = th->portal;
+    PyObject *contexts = self->contexts;
+    self->contexts = NULL;
+    PyObject *value = self->value, *error = self->error;
+    self->value = self->error = NULL;
+    if (twr_context_enter(contexts) < 0) {
+        self->result = PYGEN_ERROR;
+    }
+    else if (error != NULL) {
+        self->result =
+            twr_await_throw(th->state, self->coro, &error, &self->value);
+    }
+    else {
+        self->result = PyIter_Send(self->coro, value, &self->value);
+    }
+    if (self->result == PYGEN_ERROR) {
+        self->error = twr_error_take();
+    }
+    Py_XDECREF(contexts);
+    Py_XDECREF(value);
+    Py_XDECREF(error);
+    if (twr_context_leave(th->state, &contexts) < 0) {
+        PyErr_WriteUnraisable(self->coro);
+    }
+    Py_XDECREF(contexts);
+    Py_CLEAR(self->worker);
+    PyObject *root = self->root;
+    self->root = NULL;
+    return root;
+}
+
+int
+twr_portal_here(Thread *th, PyObject *loop)
+{
+    Portal *self = th->portal;
+    PyObject *me = self == NULL ? NULL : twr_stack_current();
+    if (me == NULL) {
+        return self == NULL ? 0 : -1;
+    }
+    bool here = me == self->worker && self->loop == loop;
+    Py_DECREF(me);
+    if (!here || loop == Py_None) {
+        return here;
+    }
+    /* Not so in an eager task that is not in a portal of its own. */
+    PyObject *task = twr_task_current(th->state, loop);
+    if (task == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    here = task == self->task;
+    Py_XDECREF(task);
+    return here;
+}
+
+int
+twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
+                PyObject **sent, PyObject **error)
+{
+    Portal *self = th->portal;
+    PyObject *contexts;
+    if (twr_context_leave(th->state, &contexts) < 0) {
+        return -1;
+    }
+    self->inner = Py_NewRef(iterator);
+    self->thread = th;
+    self->result = PYGEN_NEXT;
+    self->value = Py_NewRef(yielded);
+    int result = twr_stack_switch(th, self->root);
+    Py_CLEAR(self->inner);
+    PyObject *pending = twr_error_take();
+    if (twr_context_enter(contexts) < 0) {
+        result = -1;
+    }
+    Py_XDECREF(contexts);
+    if (pending != NULL) {
+        PyErr_Clear();
+        twr_error_put(pending);
+    }
+    if (result == 0) {
+        *sent = self->value;
+        *error = self->error;
+        self->value = self->error = NULL;
+    }
+    return result;
+}
+
+/* --- the root's side */
+
+/* Before the first step: where are we, and is a worker needed? */
+static int
+portal_begin(Thread *th, Portal *self)
+{
+    TwrState *state = th->state;
+    self->begun = true;
+    int foreign = twr_foreign_library(state);
+    self->loop = PyObject_CallNoArgs(state->get_running_loop);
+    if (foreign < 0 || self->loop == NULL) {
+        return -1;
+    }
+    if (self->loop != Py_None) {
+        self->task = twr_task_current(state, self->loop);
+        if (self->task == NULL && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    if (!foreign && self->loop != Py_None) {
+        int drivable = twr_loop_drivable(th, self->loop);
+        if (drivable < 0) {
+            return -1;
+        }
+        self->direct = drivable;
+    }
+    PyObject *hook = self->hook;
+    self->hook = NULL;
+    if (hook != NULL && !self->direct) {
+        self->undo = PyObject_CallNoArgs(hook);
+        if (self->undo == NULL) {
+            Py_DECREF(hook);
+            return -1;
+        }
+    }
+    Py_XDECREF(hook);
+    return 0;
+}
+
+/* The coroutine inside has ended; a pending exception is kept. */
+static void
+portal_end(Portal *self)
+{
+    PyObject *undo = self->undo;
+    self->undo = NULL;
+    Py_CLEAR(self->task);
+    if (undo == NULL || undo == Py_None) {
+        Py_XDECREF(undo);
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    PyObject *none = PyObject_CallNoArgs(undo);
+    if (none == NULL) {
+        PyErr_WriteUnraisable(undo);
+    }
+    Py_XDECREF(none);
+    Py_DECREF(undo);
+    twr_error_put(pending);
+}
+
+/* Let the worker run, in our contexts, until it leaves a result.  Switches. */
+static int
+portal_switch(Thread *th, Portal *self, PyObject *worker)
+{
+    PyObject *left;
+    if (twr_context_leave(th->state, &left) < 0) {
+        return -1;
+    }
+    if (self->inner == NULL) {
+        /* The thread's own context, which nobody entered, if none was left. */
+        self->contexts =
+            left != NULL ? Py_NewRef(left) : twr_context_current();
+        if (self->contexts == NULL) {
+            return -1;
+        }
+    }
+    Portal *outer = th->portal;
+    PyObject *active = th->active;
+    th->active = Py_NewRef(worker);
+    th->portal = self;
+    self->running = true;
+    int result = twr_stack_switch(th, worker);
+    self->running = false;
+    th->portal = outer;
+    Py_XSETREF(th->active, active);
+    PyObject *pending = twr_error_take();
+    if (twr_context_enter(left) < 0) {
+        result = -1;
+    }
+    if (pending != NULL) {
+        PyErr_Clear();
+        twr_error_put(pending);
+    }
+    Py_XDECREF(left);
+    Py_CLEAR(self->contexts);
+    return result;
+}
+
+/* One step: value is sent in, or *error thrown, which is taken.  Switches. */
+static PySendResult
+portal_step(Portal *self, PyObject *value, PyObject **error, PyObject **result)
+{
+    TwrState *state = twr_state_of((PyObject *)self);
+    *result = NULL;
+    Thread *th = twr_thread(state);
+    if (th == NULL) {
+        return PYGEN_ERROR;
+    }
+    if (self->running) {
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+        return PYGEN_ERROR;
+    }
+    if (!self->begun && portal_begin(th, self) < 0) {
+        return PYGEN_ERROR;
+    }
+    PySendResult how = PYGEN_ERROR;
+    if (self->direct) {
+        return *error != NULL
+                   ? twr_await_throw(state, self->coro, error, result)
+                   : PyIter_Send(self->coro, value, result);
+    }
+    if (self->inner != NULL && self->thread != th) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "a synchronous call waits in %R, which was begun in "
+                     "another thread",
+                     (PyObject *)self);
+        return PYGEN_ERROR;
+    }
+    if (Py_EnterRecursiveCall(" in a portal")) {
+        return PYGEN_ERROR;
+    }
+    if (self->worker == NULL) {
+        self->worker = twr_stack_worker(th);
+    }
+    PyObject *worker = Py_XNewRef(self->worker);
+    PyObject *me = worker == NULL ? NULL : twr_stack_current();
+    if (me != NULL) {
+        Py_XSETREF(self->root, me);
+        Py_XSETREF(self->value, Py_NewRef(value));
+        Py_XSETREF(self->error, *error);
+        *error = NULL;
+        self->result = PYGEN_ERROR;
+        Py_INCREF(self);
+        if (portal_switch(th, self, worker) == 0) {
+            how = self->result;
+            *result = self->value;
+            self->value = NULL;
+            if (how == PYGEN_ERROR) {
+                twr_raise(&self->error);
+            }
+        }
+        Py_DECREF(self);
+    }
+    Py_XDECREF(worker);
+    Py_LeaveRecursiveCall();
+    if (how != PYGEN_NEXT) {
+        portal_end(self);
+    }
+    return how;
+}
+
+static PySendResult
+portal_am_send(PyObject *op, PyObject *value, PyObject **result)
+{
+    PyObject *none = NULL;
+    return portal_step((Portal *)op, value, &none, result);
+}
+
+/* What a method makes of the end of a step. */
+static PyObject *
+portal_return(PySendResult how, PyObject *result)
+{
+    if (how == PYGEN_RETURN) {
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+        Py_CLEAR(result);
+        if (stop != NULL) {
+            PyErr_SetRaisedException(stop);
+        }
+    }
+    return result;
+}
+
+static PyObject *
+portal_send(PyObject *op, PyObject *value)
+{
+    PyObject *result;
+    PySendResult how = portal_am_send(op, value, &result);
+    return portal_return(how, result);
+}
+
+static PyObject *
+portal_next(PyObject *op)
+{
+    return portal_send(op, Py_None);
+}
+
+/* The exception that throw(type, value, traceback) stands for. */
+static PyObject *
+make_exception(PyObject *type, PyObject *value, PyObject *tb)
+{
+    PyObject *exc = NULL;
+    if (PyExceptionInstance_Check(type)) {
+        exc = Py_NewRef(type);
+    }
+    else if (!PyExceptionClass_Check(type)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "throw() takes an exception, not %R", type);
+    }
+    else if (value != NULL && PyObject_IsInstance(value, type) > 0) {
+        exc = Py_NewRef(value);
+    }
+    else if (value == NULL || value == Py_None) {
+        exc = PyObject_CallNoArgs(type);
+    }
+    else {
+        exc = PyObject_CallOneArg(type, value);
+    }
+    if (exc != NULL && tb != NULL && tb != Py_None &&
+        PyException_SetTraceback(exc, tb) < 0) {
+        Py_CLEAR(exc);
+    }
+    return exc;
+}
+
+static PyObject *
+portal_throw(PyObject *op, PyObject *args)
+{
+    PyObject *type, *value = NULL, *tb = NULL;
+    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &tb)) {
+        return NULL;
+    }
+    PyObject *exc = make_exception(type, value, tb);
+    if (exc == NULL) {
+        return NULL;
+    }
+    PyObject *result;
+    PySendResult how = portal_step((Portal *)op, Py_None, &exc, &result);
+    Py_XDECREF(exc);
+    return portal_return(how, result);
+}
+
+/* End the call that is parked, which then ends the coroutine. */
+static int
+portal_close_parked(Portal *self)
+{
+    PyObject *result;
+    PyObject *exc = PyObject_CallNoArgs(PyExc_GeneratorExit);
+    if (exc == NULL) {
+        return -1;
+    }
+    PySendResult how = portal_step(self, Py_None, &exc, &result);
+    Py_XDECREF(exc);
+    Py_XDECREF(result);
+    if (how == PYGEN_NEXT) {
+        PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");
+    }
+    else if (how == PYGEN_ERROR &&
+             PyErr_ExceptionMatches(PyExc_GeneratorExit)) {
+        PyErr_Clear();
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *
+portal_close(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    Portal *self = (Portal *)op;
+    if (self->running) {
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+        return NULL;
+    }
+    if (self->inner != NULL) {
+        return portal_close_parked(self) < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    PyObject *none =
+        PyObject_CallMethodNoArgs(self->coro, twr_state_of(op)->names.close);
+    portal_end(self);
+    return none;
+}
+
+static void
+portal_finalize(PyObject *op)
+{
+    Portal *self = (Portal *)op;
+    if (self->inner == NULL) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    if (portal_close_parked(self) < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+    twr_error_put(pending);
+}
+
+static void
+portal_dealloc(PyObject *op)
+{
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    if (((Portal *)op)->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+    portal_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+/* --- looking at it */
+
+static PyObject *
+portal_await(PyObject *op)
+{
+    return Py_NewRef(op);
+}
+
+static PyObject *
+portal_repr(PyObject *op)
+{
+    return PyUnicode_FromFormat("<portal of %R>", ((Portal *)op)->coro);
+}
+
+static bool
+parked(Portal *self)
+{
+    return self->inner != NULL && !self->running;
+}
+
+/* While a call is parked, the coroutine inside thinks that it runs. */
+static PyObject *
+portal_get_running(PyObject *op, void *closure)
+{
+    (void)closure;
+    return parked((Portal *)op)
+               ? Py_NewRef(Py_False)
+               : PyObject_GetAttrString(((Portal *)op)->coro, "cr_running");
+}
+
+static PyObject *
+portal_get_suspended(PyObject *op, void *closure)
+{
+    (void)closure;
+    return parked((Portal *)op)
+               ? Py_NewRef(Py_True)
+               : PyObject_GetAttrString(((Portal *)op)->coro, "cr_suspended");
+}
+
+static PyObject *
+portal_get_await(PyObject *op, void *closure)
+{
+    (void)closure;
+    return parked((Portal *)op)
+               ? Py_NewRef(((Portal *)op)->inner)
+               : PyObject_GetAttrString(((Portal *)op)->coro, "cr_await");
+}
+
+/* Everything else is asked of the coroutine inside. */
+static PyObject *
+portal_getattro(PyObject *op, PyObject *name)
+{
+    PyObject *value = PyObject_GenericGetAttr(op, name);
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        value = PyObject_GetAttr(((Portal *)op)->coro, name);
+    }
+    return value;
+}
+
+static PyObject *
+portal_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", "hook", NULL};
+    PyObject *coro, *hook = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:Portal", names, &coro,
+                                     &hook)) {
+        return NULL;
+    }
+    Portal *self = (Portal *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->coro = Py_NewRef(coro);
+        self->hook = hook == Py_None ? NULL : Py_XNewRef(hook);
+    }
+    return (PyObject *)self;
+}
+
+static PyMethodDef portal_methods[] = {
+    {"send", portal_send, METH_O, "Step the coroutine."},
+    {"throw", portal_throw, METH_VARARGS, "Raise an exception inside."},
+    {"close", portal_close, METH_NOARGS, "Raise GeneratorExit inside."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef portal_getset[] = {
+    {"cr_running", portal_get_running, NULL, NULL, NULL},
+    {"cr_suspended", portal_get_suspended, NULL, NULL, NULL},
+    {"cr_await", portal_get_await, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef portal_members[] = {
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Portal, weakrefs),
+     Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot portal_slots[] = {
+    {Py_tp_doc, "Portal(coro, hook=None)\n--\n\n"
+                "A coroutine around another one, in which synchronous calls "
+                "can wait under any loop."},
+    {Py_tp_new, portal_new},
+    {Py_tp_traverse, portal_traverse},
+    {Py_tp_clear, portal_clear},
+    {Py_tp_finalize, portal_finalize},
+    {Py_tp_dealloc, portal_dealloc},
+    {Py_tp_repr, portal_repr},
+    {Py_tp_getattro, portal_getattro},
+    {Py_tp_iternext, portal_next},
+    {Py_am_await, portal_await},
+    {Py_am_send, portal_am_send},
+    {Py_tp_methods, portal_methods},
+    {Py_tp_getset, portal_getset},
+    {Py_tp_members, portal_members},
+    {0, NULL},
+};
+
+PyType_Spec twr_portal_spec = {
+    .name = "tworoutine._core.Portal",
+    .basicsize = sizeof(Portal),
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = portal_slots,
+};
