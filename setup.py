@@ -16,7 +16,8 @@ include = os.environ.get("TWR_GREENLET_INCLUDE")
 if not include:
     include = find_spec("greenlet").submodule_search_locations[0]
 
-cflags = ["-std=c11", "-fvisibility=hidden"]
+# -fexceptions: stack.c runs code when a thread's stack is unwound.
+cflags = ["-std=c11", "-fvisibility=hidden", "-fexceptions"]
 ldflags = []
 if os.environ.get("TWR_STRICT"):
     cflags += ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes"]

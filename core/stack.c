@@ -26,6 +26,9 @@
 #include "twr.h"
 
 #include <greenlet.h>
+#ifndef _WIN32
+#include <unistd.h>
+#endif
 
 /* This thread's record: twr_thread() keeps it in the thread's dictionary,
  * which owns it. */
@@ -92,6 +95,25 @@ forward(Thread *th, PyObject *got)
     return got;
 }
 
+/* Until 3.14, a daemon thread that asks for the GIL of an interpreter that is
+ * ending is ended by pthread_exit(), which unwinds its stack.  At the bottom
+ * of our greenlets are greenlet's own frames, and their destructors drop
+ * references without the GIL.  So the thread hangs here, as 3.14 lets it. */
+#if defined(__GNUC__) && !defined(_WIN32)
+static void
+hang(const bool *inside)
+{
+    while (*inside) {
+        pause();
+    }
+}
+
+#define TWR_NO_UNWINDING(inside)                                              \
+    __attribute__((cleanup(hang))) bool inside = true
+#else
+#define TWR_NO_UNWINDING(inside) bool inside = true
+#endif
+
 /* Wait in a switch until one is meant for us.  Steals target.  Switches. */
 static int
 switch_to(Thread *th, PyObject *target)
@@ -123,11 +145,8 @@ switch_to(Thread *th, PyObject *target)
 
 /* A driver's life.  Between two drives it is idle, or it is gone. */
 static PyObject *
-driver_main(PyObject *module, PyObject *args)
+driver_life(Thread *th)
 {
-    (void)module;
-    (void)args;
-    Thread *th = this_thread;
     PyObject *me = running();
     Py_CLEAR(th->target);
     while (!th->closing) {
@@ -149,6 +168,17 @@ driver_main(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
+static PyObject *
+driver_main(PyObject *module, PyObject *args)
+{
+    (void)module;
+    (void)args;
+    TWR_NO_UNWINDING(inside);
+    PyObject *result = driver_life(this_thread);
+    inside = false;
+    return result;
+}
+
 static PyMethodDef driver_def = {"driver", driver_main, METH_VARARGS, NULL};
 
 static PyObject *
@@ -165,11 +195,8 @@ new_driver(void)
 
 /* The hub's life: start a driver, or see off one that retires. */
 static PyObject *
-hub_main(PyObject *module, PyObject *args)
+hub_life(Thread *th)
 {
-    (void)module;
-    (void)args;
-    Thread *th = this_thread;
     Py_CLEAR(th->target);
     twr_reset_python_depth();
     while (!th->closing) {
@@ -189,6 +216,17 @@ hub_main(PyObject *module, PyObject *args)
         }
     }
     Py_RETURN_NONE;
+}
+
+static PyObject *
+hub_main(PyObject *module, PyObject *args)
+{
+    (void)module;
+    (void)args;
+    TWR_NO_UNWINDING(inside);
+    PyObject *result = hub_life(this_thread);
+    inside = false;
+    return result;
 }
 
 static PyMethodDef hub_def = {"hub", hub_main, METH_VARARGS, NULL};
