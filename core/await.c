@@ -280,7 +280,8 @@ await_in_loop(Thread *th, PyObject *loop, PyObject *awaitable,
         Py_DECREF(task);
         return result;
     }
-    if (PyErr_Occurred()) {
+    if (PyErr_Occurred() || twr_handoff_check_host(th, loop, subject) < 0) {
+        twr_close_awaitable(state, awaitable);
         return NULL;
     }
     PyObject *coro = twr_as_coroutine(state, awaitable, loop, subject);

@@ -116,6 +116,17 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
     return 0;
 }
 
+int
+twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject)
+{
+    Py_ssize_t pops =
+        th->loan != NULL ? 0 : twr_loop_native_pops(th->state, loop, false);
+    if (pops == -1) {
+        return twr_handoff_refuse_greenlet(th->state, subject);
+    }
+    return pops < 0 ? -1 : 0;
+}
+
 /* The loop wants to stop: the greenlet to switch to, or NULL without error
  * to go on until the pinned owner is free. */
 static PyObject *

@@ -269,11 +269,8 @@ ensure_hub(Thread *th)
 
 /* A worker's life.  Between two steps it is idle, or it is gone. */
 static PyObject *
-worker_main(PyObject *module, PyObject *args)
+worker_life(Thread *th)
 {
-    (void)module;
-    (void)args;
-    Thread *th = this_thread;
     PyObject *me = running();
     Py_CLEAR(th->target);
     while (!th->closing) {
@@ -290,6 +287,17 @@ worker_main(PyObject *module, PyObject *args)
         }
     }
     Py_RETURN_NONE;
+}
+
+static PyObject *
+worker_main(PyObject *module, PyObject *args)
+{
+    (void)module;
+    (void)args;
+    TWR_NO_UNWINDING(inside);
+    PyObject *result = worker_life(this_thread);
+    inside = false;
+    return result;
 }
 
 static PyMethodDef worker_def = {"worker", worker_main, METH_VARARGS, NULL};

@@ -374,6 +374,11 @@ PyObject *twr_run_loop(Thread *th);
 /* 0 if calls can wait in the running loop; CannotSuspend if not. */
 int twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject);
 
+/* The same for a caller without a task, once that one has passed: a signal
+ * handler or another library's greenlet may look like a callback.  The first
+ * step of a task that is hosted cannot be taken back. */
+int twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject);
+
 /* Wait for what a coroutine yielded.  *error is set to the exception that
  * is to be thrown into the coroutine, or NULL.  Switches. */
 int twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task,

@@ -84,6 +84,94 @@ def test_a_call_without_a_loop_works_in_any_greenlet():
     assert nap() == 0.001
 
 
+class Dispatcher:
+    """As Playwright's synchronous API.
+
+    One greenlet runs the loop; its callbacks switch straight to the
+    greenlet of the user's code that waits, which switches back to wait.
+    """
+
+    def __enter__(self):
+        self.loop = asyncio.new_event_loop()
+        self.closed = self.loop.create_future()
+        self.greenlet = greenlet.greenlet(self._run)
+        user = greenlet.getcurrent()
+        self.loop.call_soon(user.switch)
+        self.greenlet.switch()
+        return self
+
+    def _run(self):
+        self.loop.run_until_complete(self.closed)
+
+    def __call__(self, coro):
+        """Wait for coro in user's code."""
+        user = greenlet.getcurrent()
+        task = self.loop.create_task(coro)
+        task.add_done_callback(lambda _: user.switch())
+        while not task.done():
+            self.greenlet.switch()
+        asyncio._set_running_loop(self.loop)
+        return task.result()
+
+    def emit(self, handler):
+        """Run a handler of the user's in a greenlet of its own."""
+        self.loop.call_soon(lambda: greenlet.greenlet(handler).switch())
+
+    def __exit__(self, *exc):
+        self.closed.set_result(None)
+        self.greenlet.switch()
+        assert self.greenlet.dead
+        assert asyncio.all_tasks(self.loop) == set()
+        self.loop.close()
+
+
+def test_calls_in_the_users_code_of_a_dispatcher_are_refused():
+    begun = []
+
+    @tworoutine
+    async def begins():
+        begun.append(1)
+        await asyncio.sleep(0)
+
+    def refused():
+        with pytest.raises(CannotSuspend, match="greenlet"):
+            begins()
+        assert begun == []
+
+    async def calls(count):
+        for _ in range(count):
+            nap()
+        return count
+
+    nap()
+    with Dispatcher() as wait:
+        refused()
+        assert wait((~nap)()) == 0.001
+        refused()
+        # A step of that loop may call; user's code still may not.
+        assert wait(calls(3)) == 3
+        refused()
+        tasks = [wait.loop.create_task(calls(20)) for _ in range(10)]
+        for number in range(10):
+            assert wait(asyncio.sleep(0.001, number)) == number
+            refused()
+        handled = []
+
+        def handler():
+            refused()
+            handled.append(wait((~nap)()))
+
+        wait.emit(handler)
+        assert wait(gather(tasks)) == [20] * 10
+        assert handled == [0.001]
+    assert nap() == 0.001
+    assert asyncio.run(calls(2)) == 2
+
+
+async def gather(tasks):
+    return await asyncio.gather(*tasks)
+
+
 def test_sqlalchemy(tmp_path):
     pytest.importorskip("sqlalchemy", reason="needs SQLAlchemy")
     pytest.importorskip("aiosqlite", reason="needs aiosqlite")

@@ -296,6 +296,35 @@ tasks.clear()
 logged.clear()
 loop.close()
 """,
+    "a call in a signal handler while the loop polls": """
+steps = []
+
+@tworoutine
+async def refused():
+    steps.append("begun")
+    await asyncio.sleep(0)
+    steps.append("went on")
+
+def handler(*args):
+    try:
+        refused()
+    except CannotSuspend:
+        steps.append("refused")
+    loop.call_soon_threadsafe(handled.set_result, None)
+
+async def main():
+    global loop, handled
+    loop = asyncio.get_running_loop()
+    handled = loop.create_future()
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    await handled
+    await asyncio.sleep(0.01)
+    return nap()
+
+assert asyncio.run(main()) == 5
+assert steps == ["refused"], steps
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():
