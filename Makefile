@@ -1,5 +1,6 @@
 # make demo    tune an array of 256 boards, three ways (examples/telescope.py)
 # make test    the test suite
+# make hosts   the core of the contract on every host; writes the README's table
 # make bench   ratios against await and the peers
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
@@ -13,13 +14,16 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard core/*.[ch]) $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test bench lint asan clean
+.PHONY: demo test hosts bench lint asan clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -W error::RuntimeWarning -W error::ResourceWarning examples/telescope.py
 
 test: $(VENV)/.test
 	$(BIN)/python -X dev -W error -m pytest $(ARGS)
+
+hosts: $(VENV)/.test
+	$(BIN)/python tests/hosts_table.py $(ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py $(ARGS)

@@ -159,14 +159,16 @@ def _inherit_in_curio():
     import curio
 
     kernel = curio.meta._locals.kernel
-    running = [t for t in kernel._tasks.values() if t.state == "RUNNING"]
     for activation in kernel._activations:
         if isinstance(activation, _curio_activation()):
             break
     else:
         activation = _curio_activation()()
         kernel._activations.append(activation)
-    activation.inside.update(task.id for task in running)
+    for task in kernel._tasks.values():
+        if task.state == "RUNNING":
+            activation.current = task.id
+            activation.inside.add(task.id)
 
 
 @functools.cache
@@ -176,9 +178,14 @@ def _curio_activation():
     class Inherit(Activation):
         def __init__(self):
             self.inside = set()  # ids of the tasks that run in a portal
+            self.current = None
+
+        def running(self, task):
+            self.current = task.id
 
         def created(self, task):
-            if task.parentid in self.inside:
+            # Not task.parentid, which curio's ContextTask leaves out.
+            if self.current in self.inside:
                 self.inside.add(task.id)
                 task._run_coro = Portal(task._run_coro)
                 task._send = task._run_coro.send
