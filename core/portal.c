@@ -92,17 +92,18 @@ twr_portal_run(Thread *th)
     Portal *self = th->portal;
     PyObject *contexts = self->contexts;
     self->contexts = NULL;
+    /* Should this stack be left for ever, the coroutine on it must live. */
+    PyObject *coro = Py_NewRef(self->coro);
     PyObject *value = self->value, *error = self->error;
     self->value = self->error = NULL;
     if (twr_context_enter(contexts) < 0) {
         self->result = PYGEN_ERROR;
     }
     else if (error != NULL) {
-        self->result =
-            twr_await_throw(th->state, self->coro, &error, &self->value);
+        self->result = twr_await_throw(th->state, coro, &error, &self->value);
     }
     else {
-        self->result = PyIter_Send(self->coro, value, &self->value);
+        self->result = PyIter_Send(coro, value, &self->value);
     }
     if (self->result == PYGEN_ERROR) {
         self->error = twr_error_take();
@@ -111,9 +112,10 @@ twr_portal_run(Thread *th)
     Py_XDECREF(value);
     Py_XDECREF(error);
     if (twr_context_leave(th->state, &contexts) < 0) {
-        PyErr_WriteUnraisable(self->coro);
+        PyErr_WriteUnraisable(coro);
     }
     Py_XDECREF(contexts);
+    Py_DECREF(coro);
     Py_CLEAR(self->worker);
     PyObject *root = self->root;
     self->root = NULL;

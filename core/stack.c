@@ -63,35 +63,46 @@ twr_stack_set_active(Thread *th, PyObject *greenlet)
     Py_XSETREF(th->active, Py_NewRef(greenlet));
 }
 
+/* The greenlet that the thread began with: a hub below another one would keep
+ * that alive. */
+static PyGreenlet *
+root_greenlet(void)
+{
+    PyGreenlet *greenlet = PyGreenlet_GetCurrent();
+    while (greenlet != NULL) {
+        PyGreenlet *parent = PyGreenlet_GetParent(greenlet);
+        if (parent == NULL) {
+            break;
+        }
+        Py_DECREF(greenlet);
+        greenlet = parent;
+    }
+    return greenlet;
+}
+
 /* Give a value or the pending exception that came to the wrong greenlet to
- * the active one.  Steals got.  Returns as a switch does.  Switches. */
+ * the active one, or to the thread's first.  Steals got.  Returns as a switch
+ * does.  Switches. */
 static PyObject *
 forward(Thread *th, PyObject *got)
 {
-    if (th->active == NULL) {
-        Py_XDECREF(got);
-        PyErr_SetString(
-            PyExc_RuntimeError,
-            "a greenlet switched into a parked call of tworoutine");
-        return NULL;
+    PyGreenlet *to = (PyGreenlet *)Py_XNewRef(th->active);
+    if (to == NULL) {
+        to = root_greenlet();
     }
-    PyGreenlet *active = (PyGreenlet *)th->active;
-    if (got == NULL) {
-        PyObject *type, *value, *tb;
-        PyErr_Fetch(&type, &value, &tb);
-        got = PyGreenlet_Throw(active, type, value, tb);
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(tb);
-        return got;
+    PyObject *exc = got == NULL ? twr_error_take() : NULL;
+    PyObject *args = got == NULL ? NULL : PyTuple_Pack(1, got);
+    Py_XDECREF(got);
+    got = NULL;
+    if (to != NULL && exc != NULL) {
+        got = PyGreenlet_Throw(to, (PyObject *)Py_TYPE(exc), exc, NULL);
     }
-    PyObject *args = PyTuple_Pack(1, got);
-    Py_DECREF(got);
-    if (args == NULL) {
-        return NULL;
+    else if (to != NULL && args != NULL) {
+        got = PyGreenlet_Switch(to, args, NULL);
     }
-    got = PyGreenlet_Switch(active, args, NULL);
-    Py_DECREF(args);
+    Py_XDECREF(to);
+    Py_XDECREF(exc);
+    Py_XDECREF(args);
     return got;
 }
 
@@ -230,23 +241,6 @@ hub_main(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef hub_def = {"hub", hub_main, METH_VARARGS, NULL};
-
-/* The greenlet that the thread began with: a hub below another one would keep
- * that alive. */
-static PyGreenlet *
-root_greenlet(void)
-{
-    PyGreenlet *greenlet = PyGreenlet_GetCurrent();
-    while (greenlet != NULL) {
-        PyGreenlet *parent = PyGreenlet_GetParent(greenlet);
-        if (parent == NULL) {
-            break;
-        }
-        Py_DECREF(greenlet);
-        greenlet = parent;
-    }
-    return greenlet;
-}
 
 static int
 ensure_hub(Thread *th)

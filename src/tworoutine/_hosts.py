@@ -69,14 +69,15 @@ def run(main, *, debug=None, loop_factory=None):
             "tworoutine.run() cannot be called while a loop runs in this "
             "thread: await main(), or make it a tworoutine and call it"
         )
-    with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
-        try:
-            loop = runner.get_loop()
-            if not drivable(loop):
-                loop.set_task_factory(TaskFactory(loop.get_task_factory()))
-        except BaseException:
-            main.close()
-            raise
+    runner = asyncio.Runner(debug=debug, loop_factory=loop_factory)
+    try:
+        loop = runner.get_loop()
+    except BaseException:
+        main.close()
+        raise
+    with runner:
+        if not drivable(loop):
+            loop.set_task_factory(TaskFactory(loop.get_task_factory()))
         return runner.run(main)
 
 
@@ -89,6 +90,9 @@ class TaskFactory:
     def __call__(self, loop, coro, **kwargs):
         if asyncio.iscoroutine(coro) and not isinstance(coro, Portal):
             coro = Portal(coro)
+        # uvloop passes what nobody asked for, as None, which asyncio's eager
+        # task factory may not know.
+        kwargs = {k: v for k, v in kwargs.items() if v is not None}
         if self._before is None:
             return asyncio.Task(coro, loop=loop, **kwargs)
         return self._before(loop, coro, **kwargs)
