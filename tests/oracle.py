@@ -5,17 +5,24 @@ rule says that nobody can tell the difference: the order of all events, the
 results, the exceptions, the context values, the counts of cancel requests,
 what the exception handler hears of and which tasks are left must agree.
 
-    python tests/oracle.py [seeds] [first seed]
+    python tests/oracle.py [seeds] [first seed] [variant]
+
+The variants: plain, debug (the loop's debug mode), python (tasks that are not
+written in C), eager (tasks that begin at once; 3.12+).
 
 A program is a list of statements per task, made by `Program(seed)`.  Each
-statement is one async function below; `call` performs it, awaited or not.
+statement is one async function below; `one` performs it, awaited or not.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import faulthandler
+import functools
+import gc
 import itertools
 import random
+import re
 import sys
 
 from tworoutine import tworoutine
@@ -49,28 +56,38 @@ class VirtualSelector:
         return getattr(self._selector, name)
 
 
-class Task(asyncio.Task):
+class Numbered:
     """Hashed by number: sets of tasks have the same order in each run."""
 
     numbers = itertools.count()
 
     def __init__(self, *args, **kwargs):
-        self.number = next(Task.numbers)
+        self.number = next(Numbered.numbers)
         super().__init__(*args, **kwargs)
 
     def __hash__(self):
         return self.number
 
 
+class Task(Numbered, asyncio.Task):
+    pass
+
+
+class PythonTask(Numbered, asyncio.tasks._PyTask):
+    pass
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self):
+    def __init__(self, task_type, **options):
         super().__init__()
         self.now = 0.0
         self._clock_resolution = 1e-9
         self._selector = VirtualSelector(self._selector, self)
-        Task.numbers = itertools.count()
+        Numbered.numbers = itertools.count()
         self.set_task_factory(
-            lambda loop, coro, **kwargs: Task(coro, loop=loop, **kwargs)
+            lambda loop, coro, **kwargs: task_type(
+                coro, loop=loop, **options, **kwargs
+            )
         )
 
     def time(self):
@@ -80,9 +97,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class Run:
     """One run of a program; `sync` makes the marked calls synchronous."""
 
-    def __init__(self, program, sync):
+    def __init__(self, program, sync, variant):
         self.program = program
         self.sync = sync
+        self.variant = variant
         self.log = []
         self.tasks = []
         self.names = {}  # of tasks that asyncio named: their numbers
@@ -126,7 +144,15 @@ class Run:
         return log, [self.outcome(task) for task in self.tasks]
 
     def spawn(self, block, name):
-        return asyncio.create_task(self.block(block), name=name)
+        return asyncio.create_task(self.task(block), name=name)
+
+    async def task(self, block):
+        """The coroutine of a task."""
+        if self.variant == "eager":
+            # A call in the first step would hold up the task's creator, on
+            # whose stack it stands.
+            await asyncio.sleep(0)
+        return await self.block(block)
 
     def outcome(self, task):
         if not task.done():
@@ -148,9 +174,9 @@ class Run:
         try:
             if not (marked and self.sync):
                 result = await function(*args)
-            elif below:
-                calls = tworoutine(function)
-                result = sorted([0], key=lambda _: calls(*args) or 0) and None
+            elif below is not None:
+                result = None  # as all statements have
+                BELOW[below](lambda: tworoutine(function)(*args))
             else:
                 result = tworoutine(function)(*args)
             self.say("end", kind, result, VAR.get())
@@ -217,20 +243,20 @@ class Run:
             await self.block(block)
 
     async def do_wait_for(self, delay, block):
-        await asyncio.wait_for(self.block(block), delay)
+        await asyncio.wait_for(self.task(block), delay)
 
     async def do_gather(self, blocks, keep):
         await asyncio.gather(
-            *(self.block(block) for block in blocks), return_exceptions=keep
+            *(self.task(block) for block in blocks), return_exceptions=keep
         )
 
     async def do_group(self, blocks):
         async with asyncio.TaskGroup() as group:
             for number, block in enumerate(blocks):
-                group.create_task(self.block(block), name=f"g{number}")
+                group.create_task(self.task(block), name=f"g{number}")
 
     async def do_shield(self, block):
-        inner = asyncio.ensure_future(self.block(block))
+        inner = asyncio.ensure_future(self.task(block))
         self.tasks.append(inner)
         inner.set_name("shielded")
         try:
@@ -301,6 +327,38 @@ class Run:
                 break
         await generator.aclose()
 
+    async def do_manage(self, block):
+        """A context manager, and a generator, made synchronous or not."""
+
+        @contextlib.asynccontextmanager
+        async def manager():
+            self.say("enter")
+            await asyncio.sleep(0)
+            try:
+                yield "managed"
+            finally:
+                self.say("exit")
+                await asyncio.sleep(0.001)
+
+        async def generator():
+            try:
+                for number in range(2):
+                    await asyncio.sleep(0)
+                    yield number
+            finally:
+                self.say("generated")
+
+        if self.sync:
+            with tworoutine(manager)() as value:
+                for number in tworoutine(generator)():
+                    self.say(value, number)
+                tworoutine(self.block)(block)
+        else:
+            async with manager() as value:
+                async for number in generator():
+                    self.say(value, number)
+                await self.block(block)
+
     async def do_future_later(self, delay, fails):
         loop = asyncio.get_running_loop()
         future = loop.create_future()
@@ -316,8 +374,31 @@ class Run:
         self.say("future", await future)
 
 
+class Lazy:
+    """Calls what it holds to find out about an attribute."""
+
+    def __init__(self, call):
+        self._call = call
+
+    def __getattr__(self, name):
+        return self._call()
+
+    def get(self):
+        return self._call()
+
+
+# Frames of C, or of Python's own making, between the call and the task.
+BELOW = {
+    "sorted": lambda call: sorted([0], key=lambda _: call() or 0),
+    "map": lambda call: list(map(Lazy.get, [Lazy(call)])),
+    "__getattr__": lambda call: Lazy(call).name,
+    "re.sub": lambda call: re.sub("x", lambda _: call() or "", "x"),
+    "partial": lambda call: functools.partial(call)(),
+}
+
+
 class Program:
-    """Blocks of random statements: (kind, args, sync?, in sorted?, guard?)."""
+    """Blocks of random statements: (kind, args, sync?, below, guard?)."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -365,6 +446,7 @@ class Program:
             "reset": lambda: (self.random.randint(0, 9), self.block(depth)),
             "handle": lambda: (f"key {self.budget}", self.block(depth)),
             "cleanup": lambda: (self.block(depth), self.block(depth)),
+            "manage": lambda: (self.block(depth),),
         }
         kinds = simple if depth > 4 or self.budget <= 0 else simple | deep
         if self.random.random() < 0.3:
@@ -377,7 +459,7 @@ class Program:
             kind,
             args,
             self.random.random() < 0.5,
-            self.random.random() < 0.2,
+            choose(sorted(BELOW)) if self.random.random() < 0.3 else None,
             self.random.random() < 0.7,
         )
 
@@ -388,11 +470,17 @@ class Program:
         return self.random.choice([0, 0.001, 0.001, 0.002, 0.003, 0.007])
 
 
-def execute(program, sync, debug=False):
+def execute(program, sync, variant):
     """Everything that can be seen of one run."""
-    run = Run(program, sync)
+    run = Run(program, sync, variant)
+    make_loop = functools.partial(
+        VirtualLoop,
+        PythonTask if variant == "python" else Task,
+        **({"eager_start": True} if variant == "eager" else {}),
+    )
+    debug = variant == "debug"
     try:
-        with asyncio.Runner(loop_factory=VirtualLoop, debug=debug) as runner:
+        with asyncio.Runner(loop_factory=make_loop, debug=debug) as runner:
             log, outcomes = runner.run(run.main())
             left = len(asyncio.all_tasks(runner.get_loop()))
     except Stuck:
@@ -400,12 +488,13 @@ def execute(program, sync, debug=False):
     return log, outcomes, left
 
 
-def difference(seed):
+def difference(seed, variant):
     """None, or the first thing in which the two runs of a seed differ."""
-    awaited = execute(Program(seed), sync=False)
+    awaited = execute(Program(seed), False, variant)
     if awaited is None:
         return None
-    called = execute(Program(seed), sync=True)
+    gc.collect()
+    called = execute(Program(seed), True, variant)
     if awaited == called:
         return None
     if called is None:
@@ -419,10 +508,16 @@ def difference(seed):
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    variant = sys.argv[3] if len(sys.argv) > 3 else "plain"
     bad = 0
+    # What a program leaves behind must not be thrown away, and clean up, in
+    # the middle of another one.
+    gc.disable()
+    gc.freeze()
     for seed in range(first, first + count):
         faulthandler.dump_traceback_later(20, exit=True)
-        found = difference(seed)
+        found = difference(seed, variant)
+        gc.collect()
         if found is not None:
             bad += 1
             print(f"seed {seed}: {found}", flush=True)
