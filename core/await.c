@@ -32,7 +32,7 @@ twr_is_awaitable(PyObject *op)
 
 /* What `await op` iterates over. */
 static PyObject *
-await_iterator(PyObject *op)
+await_iterator(TwrState *state, PyObject *op)
 {
     if (is_coroutine(op)) {
         return Py_NewRef(op);
@@ -44,26 +44,91 @@ await_iterator(PyObject *op)
     PyObject *iterator = async->am_await(op);
     if (iterator != NULL && !PyIter_Check(iterator)) {
         PyErr_Format(PyExc_TypeError,
-                     "__await__() of %R returned a '%.100s' that is not an "
-                     "iterator",
-                     op, Py_TYPE(iterator)->tp_name);
+                     "%R cannot be awaited: its __await__() returned %R, "
+                     "which is not an iterator",
+                     op, iterator);
+        twr_close_awaitable(state, iterator);
         Py_CLEAR(iterator);
     }
     return iterator;
+}
+
+PyObject *
+twr_subject_name(PyObject *subject)
+{
+    return subject != NULL ? PyObject_Repr(subject)
+                           : PyUnicode_FromString("await_()");
+}
+
+int
+twr_refuse(TwrState *state, PyObject *subject, PyObject *reason,
+           const char *advice)
+{
+    PyObject *name = reason == NULL ? NULL : twr_subject_name(subject);
+    if (name != NULL) {
+        PyErr_Format(state->CannotSuspend, "%U cannot wait here: %U; %s", name,
+                     reason, advice);
+    }
+    Py_XDECREF(name);
+    Py_XDECREF(reason);
+    return -1;
+}
+
+/* Whether an attribute of a coroutine or generator is `expected`. */
+static bool
+has(PyObject *coro, const char *attribute, PyObject *expected)
+{
+    PyObject *value = PyObject_GetAttrString(coro, attribute);
+    bool result = value == expected;
+    if (value == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(value);
+    return result;
+}
+
+/* What has become of a coroutine, in words; NULL: nobody has begun it. */
+static const char *
+begun(PyObject *coro)
+{
+    bool native = PyCoro_CheckExact(coro);
+    if (has(coro, native ? "cr_frame" : "gi_frame", Py_None)) {
+        return "was already awaited";
+    }
+    if (has(coro, native ? "cr_suspended" : "gi_suspended", Py_True)) {
+        return "is being awaited already";
+    }
+    if (has(coro, native ? "cr_running" : "gi_running", Py_True)) {
+        return "is running";
+    }
+    return NULL;
+}
+
+/* iterator.close(), keeping a pending exception. */
+static void
+close_iterator(TwrState *state, PyObject *iterator)
+{
+    PyObject *pending = twr_error_take();
+    PyObject *close;
+    if (PyObject_GetOptionalAttr(iterator, state->names.close, &close) > 0) {
+        PyObject *none = PyObject_CallNoArgs(close);
+        Py_DECREF(close);
+        Py_XDECREF(none);
+    }
+    if (PyErr_Occurred()) {
+        PyErr_WriteUnraisable(iterator);
+    }
+    twr_error_put(pending);
 }
 
 void
 twr_close_awaitable(TwrState *state, PyObject *awaitable)
 {
     PyObject *pending = twr_error_take();
-    PyObject *close;
-    if (PyObject_GetOptionalAttr(awaitable, state->names.close, &close) > 0) {
-        PyObject *none = PyObject_CallNoArgs(close);
-        Py_DECREF(close);
-        Py_XDECREF(none);
-    }
-    if (PyErr_Occurred()) {
-        PyErr_WriteUnraisable(awaitable);
+    if (is_coroutine(awaitable) ? begun(awaitable) == NULL
+                                : Py_IS_TYPE(awaitable, state->portal_type) &&
+                                      !twr_portal_begun(awaitable)) {
+        close_iterator(state, awaitable);
     }
     twr_error_put(pending);
 }
@@ -109,7 +174,7 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
               PyObject *subject)
 {
     PyObject *value = NULL, *error = NULL;
-    PyObject *iterator = await_iterator(awaitable);
+    PyObject *iterator = await_iterator(th->state, awaitable);
     if (iterator == NULL) {
         return NULL;
     }
@@ -127,7 +192,7 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
             twr_handoff_wait(th, loop, task, yielded, subject, &error);
         Py_DECREF(yielded);
         if (waited < 0) {
-            twr_close_awaitable(th->state, iterator);
+            close_iterator(th->state, iterator);
             break;
         }
     }
@@ -143,7 +208,7 @@ step_in_portal(Thread *th, PyObject *awaitable)
 {
     PyObject *value = NULL, *error = NULL;
     PyObject *sent = Py_NewRef(Py_None);
-    PyObject *iterator = await_iterator(awaitable);
+    PyObject *iterator = await_iterator(th->state, awaitable);
     while (iterator != NULL) {
         PySendResult how = error == NULL ? PyIter_Send(iterator, sent, &value)
                                          : twr_await_throw(th->state, iterator,
@@ -157,7 +222,7 @@ step_in_portal(Thread *th, PyObject *awaitable)
         int waited = twr_portal_wait(th, iterator, yielded, &sent, &error);
         Py_DECREF(yielded);
         if (waited < 0) {
-            twr_close_awaitable(th->state, iterator);
+            close_iterator(th->state, iterator);
             break;
         }
     }
@@ -171,29 +236,24 @@ step_in_portal(Thread *th, PyObject *awaitable)
 static int
 check_fresh(PyObject *coro, PyObject *subject)
 {
-    PyObject *frame = PyObject_GetAttrString(coro, "cr_frame");
-    PyObject *suspended =
-        frame == NULL ? NULL : PyObject_GetAttrString(coro, "cr_suspended");
-    const char *problem = NULL;
-    if (frame == Py_None) {
-        problem = "was already awaited";
+    const char *problem = begun(coro);
+    if (problem == NULL) {
+        return 0;
     }
-    else if (suspended == Py_True) {
-        problem = "is being awaited already";
-    }
-    Py_XDECREF(frame);
-    Py_XDECREF(suspended);
-    if (problem != NULL && subject != NULL) {
+    if (subject != NULL) {
         PyErr_Format(PyExc_RuntimeError,
                      "%R returned %R, which %s; it has to return a new one in "
                      "each call",
                      subject, coro, problem);
     }
-    else if (problem != NULL) {
-        PyErr_Format(PyExc_RuntimeError, "cannot wait for %R: it %s", coro,
-                     problem);
+    else {
+        PyErr_Format(PyExc_RuntimeError,
+                     "await_() cannot wait for %R, which %s; call its "
+                     "function for a new one, or make it a task, which many "
+                     "can await",
+                     coro, problem);
     }
-    return PyErr_Occurred() ? -1 : 0;
+    return -1;
 }
 
 /* Refuse a future of another loop than the one that is to wait for it. */
@@ -201,7 +261,7 @@ static int
 check_loop(TwrState *state, PyObject *future, PyObject *loop,
            PyObject *subject)
 {
-    PyObject *blocking, *other;
+    PyObject *blocking, *other, *closed = NULL;
     if (PyObject_GetOptionalAttr(future, state->names._asyncio_future_blocking,
                                  &blocking) <= 0) {
         return PyErr_Occurred() ? -1 : 0;
@@ -212,11 +272,21 @@ check_loop(TwrState *state, PyObject *future, PyObject *loop,
         return -1;
     }
     if (other != loop) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "%R cannot wait for %R, which is attached to a different "
-                     "loop",
-                     subject == NULL ? Py_None : subject, future);
+        closed = PyObject_CallMethodNoArgs(other, state->names.is_closed);
+        PyErr_Clear();
+        PyObject *name = twr_subject_name(subject);
+        if (name != NULL) {
+            PyErr_Format(PyExc_RuntimeError,
+                         "%U cannot wait for %R, which is attached to a "
+                         "different loop%s",
+                         name, future,
+                         closed == Py_True
+                             ? ", and that is closed; make a new one"
+                             : "; await it where that loop runs");
+        }
+        Py_XDECREF(name);
     }
+    Py_XDECREF(closed);
     Py_DECREF(other);
     return PyErr_Occurred() ? -1 : 0;
 }
@@ -244,7 +314,7 @@ twr_as_coroutine(TwrState *state, PyObject *awaitable, PyObject *loop,
     if (PyCoro_CheckExact(awaitable)) {
         return Py_NewRef(awaitable);
     }
-    PyObject *iterator = await_iterator(awaitable);
+    PyObject *iterator = await_iterator(state, awaitable);
     PyObject *adapters = iterator == NULL ? NULL : twr_adapters(state);
     PyObject *coro = NULL;
     if (adapters != NULL) {
@@ -263,16 +333,13 @@ await_in_loop(Thread *th, PyObject *loop, PyObject *awaitable,
               PyObject *subject)
 {
     TwrState *state = th->state;
-    PyObject *handled;
-    PyObject *result = twr_stack_sqlalchemy(&handled, awaitable);
-    if (handled != NULL) {
-        return result;
+    PyObject *result = NULL, *coro = NULL, *task = NULL;
+    if (twr_stack_in_sqlalchemy()) {
+        return twr_stack_sqlalchemy(awaitable);
     }
-    if (twr_handoff_check(th, loop, subject) < 0) {
-        twr_close_awaitable(state, awaitable);
-        return NULL;
+    if (twr_handoff_check(th, loop, subject) == 0) {
+        task = twr_task_current(state, loop);
     }
-    PyObject *task = twr_task_current(state, loop);
     if (task != NULL) {
         if (check(state, awaitable, loop, subject) == 0) {
             result = step_in_place(th, loop, task, awaitable, subject);
@@ -284,7 +351,7 @@ await_in_loop(Thread *th, PyObject *loop, PyObject *awaitable,
         twr_close_awaitable(state, awaitable);
         return NULL;
     }
-    PyObject *coro = twr_as_coroutine(state, awaitable, loop, subject);
+    coro = twr_as_coroutine(state, awaitable, loop, subject);
     if (coro != NULL) {
         result = twr_host(th, loop, NULL, coro, subject);
         Py_DECREF(coro);
@@ -302,19 +369,25 @@ await_in_portal(Thread *th, PyObject *awaitable, PyObject *subject)
     return step_in_portal(th, awaitable);
 }
 
-int
-twr_foreign_library(TwrState *state)
+/* The name of a library that is not asyncio and runs tasks here, or None. */
+static PyObject *
+foreign_library(TwrState *state)
 {
     PyObject *modules = PyImport_GetModuleDict();
     if (PyDict_GetItemWithError(modules, state->names.trio) == NULL &&
         PyDict_GetItemWithError(modules, state->names.curio) == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
     PyObject *adapters = twr_adapters(state);
-    PyObject *name =
-        adapters == NULL
-            ? NULL
-            : PyObject_CallMethod(adapters, "foreign_library", NULL);
+    return adapters == NULL
+               ? NULL
+               : PyObject_CallMethod(adapters, "foreign_library", NULL);
+}
+
+int
+twr_foreign_library(TwrState *state)
+{
+    PyObject *name = foreign_library(state);
     int foreign = name == NULL ? -1 : name != Py_None;
     Py_XDECREF(name);
     return foreign;
@@ -324,22 +397,77 @@ twr_foreign_library(TwrState *state)
 static int
 refuse_foreign(TwrState *state, PyObject *subject)
 {
-    int foreign = twr_foreign_library(state);
-    if (foreign <= 0) {
-        return foreign;
+    PyObject *name = foreign_library(state);
+    int result = name == NULL ? -1 : 0;
+    if (name != NULL && name != Py_None) {
+        result = twr_refuse(
+            state, subject,
+            PyUnicode_FromFormat("%S runs in this thread, and this task is "
+                                 "not in a portal",
+                                 name),
+            subject != NULL ? "await its ~ form instead, or start with "
+                              "tworoutine.portal(main)"
+                            : "use await instead, or start with "
+                              "tworoutine.portal(main)");
     }
-    return twr_handoff_refuse(
-        state, subject,
-        PyUnicode_FromString("trio or curio runs in this thread, and the "
-                             "task is not in a portal: start it with "
-                             "tworoutine.portal(main)"));
+    Py_XDECREF(name);
+    return result;
+}
+
+/* 0 if a call can wait where a loop is running, in a task or not. */
+static int
+check_in_loop(Thread *th, PyObject *loop, PyObject *subject)
+{
+    if (twr_handoff_check(th, loop, subject) < 0) {
+        return -1;
+    }
+    PyObject *task = twr_task_current(th->state, loop);
+    if (task == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    int result = task != NULL ? 0 : twr_handoff_check_host(th, loop, subject);
+    Py_XDECREF(task);
+    return result;
+}
+
+/* At the end of the interpreter, modules and greenlet are gone. */
+static int
+check_alive(TwrState *state, PyObject *subject)
+{
+    return !twr_is_finalizing()
+               ? 0
+               : twr_refuse(
+                     state, subject,
+                     PyUnicode_FromString("the interpreter is ending"),
+                     "do it before, as in a function registered with atexit");
+}
+
+int
+twr_await_check(TwrState *state, PyObject *subject)
+{
+    Thread *th = check_alive(state, subject) < 0 ? NULL : twr_thread(state);
+    PyObject *loop =
+        th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
+    int portal = loop == NULL ? -1 : twr_portal_here(th, loop);
+    int result = portal < 0 ? -1 : 0;
+    if (portal == 0) {
+        result = refuse_foreign(state, subject);
+    }
+    if (portal == 0 && result == 0 && loop == Py_None) {
+        result = twr_run_check(th, subject);
+    }
+    else if (portal == 0 && result == 0 && !twr_stack_in_sqlalchemy()) {
+        result = check_in_loop(th, loop, subject);
+    }
+    Py_XDECREF(loop);
+    return result;
 }
 
 PyObject *
 twr_await(TwrState *state, PyObject *awaitable, PyObject *subject)
 {
     PyObject *result = NULL;
-    Thread *th = twr_thread(state);
+    Thread *th = check_alive(state, subject) < 0 ? NULL : twr_thread(state);
     PyObject *loop =
         th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
     if (loop == NULL || Py_EnterRecursiveCall(" in a synchronous call")) {

@@ -189,14 +189,24 @@ twr_call_cancel_task(TwrState *state, PyObject *task)
     return truth;
 }
 
+int
+twr_call_check_fork(Thread *th, PyObject *subject)
+{
+    if (!th->forked) {
+        return 0;
+    }
+    return twr_refuse(th->state, subject,
+                      PyUnicode_FromString("the process was forked in the "
+                                           "middle of this call"),
+                      "let the child call anew");
+}
+
 /* Park the calling greenlet until call is resumed.  Switches. */
 int
 twr_call_park(Thread *th, Call *call)
 {
     Loan *loan = call->loan;
-    if (th->forked) {
-        PyErr_SetString(th->state->CannotSuspend,
-                        "the process was forked in the middle of this call");
+    if (twr_call_check_fork(th, call->subject) < 0) {
         return -1;
     }
     if (call->greenlet == NULL) {

@@ -101,6 +101,13 @@ twr_is_finalizing(void)
 #endif
 }
 
+/* What `async with` asks the type for first. */
+#if PY_VERSION_HEX < 0x030E0000
+#define TWR_ASYNC_WITH_ASKS "__aenter__"
+#else
+#define TWR_ASYNC_WITH_ASKS "__aexit__"
+#endif
+
 /* current_task() is C from 3.12 on; before, it is a dictionary. */
 #if PY_VERSION_HEX < 0x030C0000
 #define TWR_CURRENT_TASKS_DICT 1

@@ -42,21 +42,9 @@
 int
 twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason)
 {
-    if (reason == NULL) {
-        return -1;
-    }
-    if (subject != NULL) {
-        PyErr_Format(state->CannotSuspend,
-                     "%R cannot wait here: %U; await its ~ form instead",
-                     subject, reason);
-    }
-    else {
-        PyErr_Format(state->CannotSuspend,
-                     "await_() cannot wait here: %U; use await instead",
-                     reason);
-    }
-    Py_DECREF(reason);
-    return -1;
+    return twr_refuse(state, subject, reason,
+                      subject != NULL ? "await its ~ form instead"
+                                      : "use await instead");
 }
 
 int
@@ -68,6 +56,41 @@ twr_handoff_refuse_greenlet(TwrState *state, PyObject *subject)
                              "loop runs its callbacks"));
 }
 
+static int
+refuse_between(TwrState *state, PyObject *subject)
+{
+    return twr_refuse(
+        state, subject,
+        PyUnicode_FromString("the loop is between two callbacks, as in a "
+                             "signal handler or a finalizer"),
+        "have it called by loop.call_soon_threadsafe()");
+}
+
+/* Somebody else's kind of loop. */
+static int
+refuse_loop(TwrState *state, PyObject *loop, PyObject *subject)
+{
+    PyObject *type = (PyObject *)Py_TYPE(loop);
+    PyObject *reason = Py_XNewRef(state->loop.why_not);
+    if (reason == NULL) {
+        PyObject *module = PyObject_GetAttr(type, state->names.__module__);
+        PyObject *name = PyObject_GetAttr(type, state->names.__qualname__);
+        if (module != NULL && name != NULL) {
+            reason = PyUnicode_FromFormat("the running loop, of type %S.%S, "
+                                          "does not take its turns the way "
+                                          "asyncio's own loops do",
+                                          module, name);
+        }
+        Py_XDECREF(module);
+        Py_XDECREF(name);
+    }
+    return twr_refuse(
+        state, subject, reason,
+        subject != NULL
+            ? "await its ~ form instead, or start with tworoutine.run(main())"
+            : "use await instead, or start with tworoutine.run(main())");
+}
+
 int
 twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
 {
@@ -77,15 +100,7 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
         return -1;
     }
     if (!drivable) {
-        PyObject *why = state->loop.why_not;
-        return twr_handoff_refuse(
-            state, subject,
-            why != NULL
-                ? Py_NewRef(why)
-                : PyUnicode_FromFormat("the running loop, a %s, does not take "
-                                       "its turns the way asyncio's own "
-                                       "loops do",
-                                       Py_TYPE(loop)->tp_name));
+        return refuse_loop(state, loop, subject);
     }
     if (twr_loan_settle(th, loop) < 0) {
         return -1;
@@ -106,14 +121,7 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
             state, subject,
             PyUnicode_FromString("another loop runs inside the running one"));
     }
-    if (th->loan->polling) {
-        return twr_handoff_refuse(
-            state, subject,
-            PyUnicode_FromString(
-                "the loop is between two callbacks, as in a signal "
-                "handler or a finalizer"));
-    }
-    return 0;
+    return th->loan->polling ? refuse_between(state, subject) : 0;
 }
 
 int
@@ -122,7 +130,9 @@ twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject)
     Py_ssize_t pops =
         th->loan != NULL ? 0 : twr_loop_native_pops(th->state, loop, false);
     if (pops == -1) {
-        return twr_handoff_refuse_greenlet(th->state, subject);
+        return twr_loop_below(th->state)
+                   ? refuse_between(th->state, subject)
+                   : twr_handoff_refuse_greenlet(th->state, subject);
     }
     return pops < 0 ? -1 : 0;
 }
@@ -417,7 +427,9 @@ twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
 {
     TwrState *state = th->state;
     int result = -1;
-    Call *call = twr_call_new(state, task, subject);
+    Call *call = twr_call_check_fork(th, subject) < 0
+                     ? NULL
+                     : twr_call_new(state, task, subject);
     if (call == NULL) {
         return -1;
     }

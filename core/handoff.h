@@ -26,6 +26,9 @@ Call *twr_call_new(TwrState *state, PyObject *task, PyObject *subject);
 /* Make sure that we drive loop, of which call is about to wait. */
 int twr_call_take_over(Thread *th, PyObject *loop, Call *call);
 
+/* CannotSuspend in a child that was forked while the call ran. */
+int twr_call_check_fork(Thread *th, PyObject *subject);
+
 /* Park the calling greenlet until call is resumed.  Switches. */
 int twr_call_park(Thread *th, Call *call);
 
@@ -54,11 +57,8 @@ bool twr_call_future_done(TwrState *state, PyObject *future);
 
 /* --- handoff.c */
 
-/* Raise CannotSuspend with a reason (owned by the callee).  Always -1. */
-int twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason);
-
-/* The same: a greenlet of somebody else, in which a step has come to stand,
- * would have to be parked together with the one that waits for it. */
+/* CannotSuspend: a greenlet of somebody else, in which a step has come to
+ * stand, would have to be parked together with the one that waits for it. */
 int twr_handoff_refuse_greenlet(TwrState *state, PyObject *subject);
 
 #endif

@@ -1,6 +1,10 @@
 /* iter.c - async generators and context managers, made synchronous.
  *
- * Each step of the asynchronous object is one synchronous call of its own. */
+ * Each step of the asynchronous object is one synchronous call of its own.
+ *
+ * `async for`, `async with` and `await` are answered too, by an error that
+ * names the function and its ~ form.  The type must not look asynchronous for
+ * that: it has the slots, but not the names that go with them. */
 #include "twr.h"
 
 /* One layout for both. */
@@ -63,14 +67,16 @@ wrapper_new(PyTypeObject *type, PyObject *inner, PyObject *subject)
     return (PyObject *)self;
 }
 
-/* inner.name(*args).  An async generator takes note of the asyncgen hooks when
- * it is first asked for an item: where no loop runs, they have to be those of
- * the loop that is going to. */
+/* inner.name(*args), if that can be waited for.  An async generator takes note
+ * of the asyncgen hooks when it is first asked for an item: where no loop
+ * runs, they have to be those of the loop that is going to. */
 static PyObject *
-begin(TwrState *state, PyObject *name, PyObject *const *args, size_t n)
+begin(TwrState *state, PyObject *subject, PyObject *name,
+      PyObject *const *args, size_t n)
 {
     PyObject *hooks = NULL;
-    Thread *th = twr_thread(state);
+    Thread *th =
+        twr_await_check(state, subject) < 0 ? NULL : twr_thread(state);
     PyObject *loop =
         th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
     if (loop == NULL) {
@@ -105,13 +111,13 @@ wait_for(Wrapper *self, PyObject *name, PyObject *const *args, Py_ssize_t n)
     for (Py_ssize_t i = 0; i < n; i++) {
         all[i + 1] = args[i];
     }
+    TwrState *state = twr_state_of((PyObject *)self);
     PyObject *awaitable =
-        begin(twr_state_of((PyObject *)self), name, all, (size_t)(n + 1));
+        begin(state, self->subject, name, all, (size_t)(n + 1));
     if (awaitable == NULL) {
         return NULL;
     }
-    PyObject *result =
-        twr_await(twr_state_of((PyObject *)self), awaitable, self->subject);
+    PyObject *result = twr_await(state, awaitable, self->subject);
     Py_DECREF(awaitable);
     return result;
 }
@@ -186,8 +192,8 @@ may_wait(TwrState *state, Wrapper *self)
     Thread *th = twr_thread(state);
     PyObject *loop =
         th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
-    bool may = loop == Py_None || (loop != NULL && self->dropped &&
-                                   twr_handoff_check(th, loop, NULL) == 0);
+    bool may = (loop == Py_None || (loop != NULL && self->dropped)) &&
+               twr_await_check(state, NULL) == 0;
     PyErr_Clear();
     Py_XDECREF(loop);
     return may;
@@ -220,8 +226,41 @@ static PyMethodDef generator_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* TypeError: the function's (...) is a synchronous <what> its (~...)(...). */
+static PyObject *
+refuse(PyObject *op, const char *what)
+{
+    PyObject *name = NULL;
+    PyObject *subject = ((Wrapper *)op)->subject;
+    if (PyObject_GetOptionalAttr(subject, twr_state_of(op)->names.__qualname__,
+                                 &name) == 0) {
+        name = PyObject_Repr(subject);
+    }
+    if (name != NULL) {
+        PyErr_Format(PyExc_TypeError, "%S(...) is a synchronous %s (~%S)(...)",
+                     name, what, name);
+        Py_DECREF(name);
+    }
+    return NULL;
+}
+
+static PyObject *
+generator_aiter(PyObject *op)
+{
+    return refuse(op, "iterator: write async for ... in");
+}
+
+static PyObject *
+generator_await(PyObject *op)
+{
+    return refuse(op, "iterator, which cannot be awaited: write for, or "
+                      "async for ... in");
+}
+
 static PyType_Slot generator_slots[] = {
     {Py_tp_doc, "A synchronous iterator over an async generator."},
+    {Py_am_aiter, generator_aiter},
+    {Py_am_await, generator_await},
     {Py_tp_traverse, wrapper_traverse},
     {Py_tp_clear, wrapper_clear},
     {Py_tp_finalize, generator_finalize},
@@ -278,8 +317,42 @@ static PyMethodDef manager_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* `async with` looks for one of these in the type, past the getattro. */
+static PyObject *
+manager_async_with(PyObject *op, void *closure)
+{
+    (void)closure;
+    return refuse(op, "context manager: write async with");
+}
+
+static PyObject *
+manager_await(PyObject *op)
+{
+    return refuse(op, "context manager, which cannot be awaited: write with, "
+                      "or async with");
+}
+
+static PyObject *
+manager_getattro(PyObject *op, PyObject *name)
+{
+    if (PyUnicode_Check(name) &&
+        PyUnicode_CompareWithASCIIString(name, TWR_ASYNC_WITH_ASKS) == 0) {
+        return PyErr_Format(PyExc_AttributeError, "%R has no attribute %R", op,
+                            name);
+    }
+    return PyObject_GenericGetAttr(op, name);
+}
+
+static PyGetSetDef manager_getset[] = {
+    {TWR_ASYNC_WITH_ASKS, manager_async_with, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyType_Slot manager_slots[] = {
     {Py_tp_doc, "A synchronous context manager over an asynchronous one."},
+    {Py_tp_getattro, manager_getattro},
+    {Py_tp_getset, manager_getset},
+    {Py_am_await, manager_await},
     {Py_tp_traverse, wrapper_traverse},
     {Py_tp_clear, wrapper_clear},
     {Py_tp_dealloc, wrapper_dealloc},
@@ -300,4 +373,22 @@ PyObject *
 twr_manager_new(TwrState *state, PyObject *manager, PyObject *subject)
 {
     return wrapper_new(state->manager_type, manager, subject);
+}
+
+static int
+hide(PyTypeObject *type, const char *name)
+{
+    int hidden = PyDict_DelItemString(type->tp_dict, name);
+    PyType_Modified(type);
+    return hidden;
+}
+
+int
+twr_iter_init(TwrState *state)
+{
+    return hide(state->generator_type, "__aiter__") < 0 ||
+                   hide(state->generator_type, "__await__") < 0 ||
+                   hide(state->manager_type, "__await__") < 0
+               ? -1
+               : 0;
 }

@@ -231,6 +231,23 @@ twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct)
     return left;
 }
 
+bool
+twr_loop_below(TwrState *state)
+{
+    bool below = false;
+    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    while (frame != NULL && !below) {
+        PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+        below = code == state->loop.run_once_code;
+        Py_DECREF(code);
+        PyFrameObject *caller = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = caller;
+    }
+    Py_XDECREF(frame);
+    return below;
+}
+
 int
 twr_loop_flag(PyObject *loop, PyObject *flag)
 {

@@ -35,14 +35,46 @@ PyDoc_STRVAR(await_doc,
              "TypeError if it cannot be awaited, and\nCannotSuspend where a "
              "call cannot wait.");
 
+/* TypeError: await_(op) cannot be meant. */
 static PyObject *
-core_await(PyObject *module, PyObject *awaitable)
+refuse_await(TwrState *state, PyObject *op)
 {
-    if (!twr_is_awaitable(awaitable)) {
-        return PyErr_Format(PyExc_TypeError,
-                            "await_() takes an awaitable, not %R", awaitable);
+    const char *advice = "";
+    if (Py_IS_TYPE(op, state->tworoutine_type)) {
+        advice = "; call it: that waits by itself";
     }
-    return twr_await(twr_state(module), awaitable, NULL);
+    else if (PyAsyncGen_CheckExact(op)) {
+        advice = "; iterate over it with async for";
+    }
+    else if (!PyType_Check(op) && PyObject_HasAttrString(op, "__aenter__")) {
+        advice = "; enter it with async with";
+    }
+    else if (PyCallable_Check(op)) {
+        advice = "; call it first";
+    }
+    return PyErr_Format(PyExc_TypeError,
+                        "await_() takes an awaitable, as a coroutine or a "
+                        "future, not %R%s",
+                        op, advice);
+}
+
+static PyObject *
+core_await(PyObject *module, PyObject *const *args, Py_ssize_t n,
+           PyObject *kwnames)
+{
+    TwrState *state = twr_state(module);
+    if (n == 1 && kwnames == NULL) {
+        return twr_is_awaitable(args[0]) ? twr_await(state, args[0], NULL)
+                                         : refuse_await(state, args[0]);
+    }
+    n += kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        twr_close_awaitable(state, args[i]);
+    }
+    PyErr_SetString(PyExc_TypeError,
+                    "await_() takes one awaitable, by position; "
+                    "asyncio.gather() awaits several");
+    return NULL;
 }
 
 /* serve(f, made): wait for what f's function returned. */
@@ -116,7 +148,8 @@ core_drivable(PyObject *module, PyObject *loop)
 }
 
 static PyMethodDef core_methods[] = {
-    {"await_", core_await, METH_O, await_doc},
+    {"await_", (PyCFunction)(void (*)(void))core_await,
+     METH_FASTCALL | METH_KEYWORDS, await_doc},
     {"in_portal", core_in_portal, METH_NOARGS,
      "Whether a synchronous call made here would wait in a portal."},
     {"drivable", core_drivable, METH_O,
@@ -243,9 +276,9 @@ module_exec(PyObject *module)
     TwrState *state = twr_state(module);
     if (import_names(state) < 0 || twr_stack_init(state) < 0 ||
         import_others(state) < 0 || add_types(module, state) < 0 ||
-        add_constants(module, state) < 0 || twr_loop_init(state) < 0 ||
-        twr_task_init(state) < 0 || twr_context_init(state) < 0 ||
-        twr_handoff_init(state) < 0) {
+        twr_iter_init(state) < 0 || add_constants(module, state) < 0 ||
+        twr_loop_init(state) < 0 || twr_task_init(state) < 0 ||
+        twr_context_init(state) < 0 || twr_handoff_init(state) < 0) {
         return -1;
     }
     return add_diagnostics(module, state);

@@ -83,6 +83,12 @@ portal_clear(PyObject *op)
     return 0;
 }
 
+bool
+twr_portal_begun(PyObject *op)
+{
+    return ((Portal *)op)->begun;
+}
+
 /* --- the worker's side */
 
 /* Step the coroutine inside th->portal; the greenlet to switch to. */

@@ -103,18 +103,30 @@ done:
     return result;
 }
 
+/* Somebody has set that no loop runs, in the middle of one that does. */
+static int
+check_hidden(Thread *th, PyObject *subject)
+{
+    if (th->loan == NULL) {
+        return 0;
+    }
+    return twr_handoff_refuse(
+        th->state, subject,
+        PyUnicode_FromString("the loop that runs in this thread is hidden"));
+}
+
+int
+twr_run_check(Thread *th, PyObject *subject)
+{
+    return twr_loan_settle(th, NULL) < 0 ? -1 : check_hidden(th, subject);
+}
+
 PyObject *
 twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable, PyObject *subject)
 {
     PyObject *result = NULL, *coro = NULL;
-    int driven = twr_loop_drivable(th, loop);
-    if (driven >= 0 && th->loan != NULL) {
-        PyErr_Format(th->state->CannotSuspend,
-                     "%R cannot wait here: the loop that runs in this thread "
-                     "is hidden; await its ~ form instead",
-                     subject == NULL ? awaitable : subject);
-        driven = -1;
-    }
+    int driven =
+        check_hidden(th, subject) < 0 ? -1 : twr_loop_drivable(th, loop);
     if (driven < 0) {
         twr_close_awaitable(th->state, awaitable);
         return NULL;
@@ -132,7 +144,7 @@ twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable, PyObject *subject)
 PyObject *
 twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
 {
-    PyObject *loop = twr_loan_settle(th, NULL) < 0 ? NULL : twr_run_loop(th);
+    PyObject *loop = twr_run_check(th, subject) < 0 ? NULL : twr_run_loop(th);
     if (loop == NULL) {
         twr_close_awaitable(th->state, awaitable);
         return NULL;

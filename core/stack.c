@@ -311,28 +311,31 @@ twr_stack_worker(Thread *th)
     return worker;
 }
 
+bool
+twr_stack_in_sqlalchemy(void)
+{
+    PyObject *me = running();
+    if (me == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    return !Py_IS_TYPE(me, &PyGreenlet_Type) &&
+           PyObject_HasAttrString(me, "__sqlalchemy_greenlet_provider__");
+}
+
 PyObject *
-twr_stack_sqlalchemy(PyObject **handled, PyObject *awaitable)
+twr_stack_sqlalchemy(PyObject *awaitable)
 {
     PyObject *result = NULL;
-    *handled = NULL;
     PyGreenlet *me = PyGreenlet_GetCurrent();
-    if (me == NULL) {
-        return NULL;
+    PyGreenlet *parent = me == NULL ? NULL : PyGreenlet_GetParent(me);
+    PyObject *args = PyTuple_Pack(1, awaitable);
+    if (parent != NULL && args != NULL) {
+        result = PyGreenlet_Switch(parent, args, NULL);
     }
-    if (!Py_IS_TYPE((PyObject *)me, &PyGreenlet_Type) &&
-        PyObject_HasAttrString((PyObject *)me,
-                               "__sqlalchemy_greenlet_provider__")) {
-        PyGreenlet *parent = PyGreenlet_GetParent(me);
-        PyObject *args = PyTuple_Pack(1, awaitable);
-        if (parent != NULL && args != NULL) {
-            *handled = Py_True;
-            result = PyGreenlet_Switch(parent, args, NULL);
-        }
-        Py_XDECREF(parent);
-        Py_XDECREF(args);
-    }
-    Py_DECREF(me);
+    Py_XDECREF(me);
+    Py_XDECREF(parent);
+    Py_XDECREF(args);
     return result;
 }
 

@@ -339,7 +339,18 @@ PyObject *twr_thread_after_fork(void);
 /* Wait for awaitable; subject (may be NULL) is named in errors.  Switches. */
 PyObject *twr_await(TwrState *state, PyObject *awaitable, PyObject *subject);
 
-/* Close a coroutine that will not run, keeping a pending exception. */
+/* What errors call the subject of a call, which may be NULL. */
+PyObject *twr_subject_name(PyObject *subject);
+
+/* Raise CannotSuspend with a reason (owned by the callee).  Always -1. */
+int twr_refuse(TwrState *state, PyObject *subject, PyObject *reason,
+               const char *advice);
+
+/* 0 if a call can wait here; CannotSuspend if not. */
+int twr_await_check(TwrState *state, PyObject *subject);
+
+/* Close a coroutine that will not run, keeping a pending exception.  One that
+ * somebody has begun, and other awaitables, are left alone. */
 void twr_close_awaitable(TwrState *state, PyObject *awaitable);
 
 /* A coroutine, of which a task of loop can be made, for any awaitable that
@@ -362,6 +373,9 @@ bool twr_is_awaitable(PyObject *op);
 /* The same in a thread without a running loop.  Switches. */
 PyObject *twr_run(Thread *th, PyObject *awaitable, PyObject *subject);
 
+/* 0 if that can be done here; CannotSuspend if not. */
+int twr_run_check(Thread *th, PyObject *subject);
+
 /* The same in a certain loop. */
 PyObject *twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable,
                      PyObject *subject);
@@ -378,6 +392,9 @@ int twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject);
  * handler or another library's greenlet may look like a callback.  The first
  * step of a task that is hosted cannot be taken back. */
 int twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject);
+
+/* twr_refuse, where async code can wait.  Always -1. */
+int twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason);
 
 /* Wait for what a coroutine yielded.  *error is set to the exception that
  * is to be thrown into the coroutine, or NULL.  Switches. */
@@ -422,6 +439,9 @@ int twr_portal_here(Thread *th, PyObject *loop);
 int twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
                     PyObject **sent, PyObject **error);
 
+/* Whether a Portal has been stepped. */
+bool twr_portal_begun(PyObject *op);
+
 /* A worker's part of a step of th->portal; the greenlet that has to go on
  * after it.  Switches. */
 PyObject *twr_portal_run(Thread *th);
@@ -444,10 +464,10 @@ int twr_stack_switch(Thread *th, PyObject *greenlet);
  * first.  -1: error. */
 int twr_stack_in_step(Thread *th);
 
-/* In a greenlet of SQLAlchemy's greenlet_spawn: let it await awaitable in its
- * own way, which other greenlets of it rely on.  *handled is then not NULL.
- * Switches. */
-PyObject *twr_stack_sqlalchemy(PyObject **handled, PyObject *awaitable);
+/* Whether this is a greenlet of SQLAlchemy's greenlet_spawn; let it await
+ * awaitable in its own way, which other greenlets of it rely on.  Switches. */
+bool twr_stack_in_sqlalchemy(void);
+PyObject *twr_stack_sqlalchemy(PyObject *awaitable);
 
 /* A greenlet that runs twr_portal_run() when it is switched to. */
 PyObject *twr_stack_worker(Thread *th);
@@ -466,6 +486,9 @@ int twr_loop_drivable(Thread *th, PyObject *loop);
  * exception: there is none, -2: error.  direct: it has called us itself, and
  * not through a handle of its own. */
 Py_ssize_t twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct);
+
+/* Whether a _run_once is below us at all, as when it polls. */
+bool twr_loop_below(TwrState *state);
 
 /* Queue call on loop's ready queue, as loop.call_soon does. */
 int twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call);
@@ -555,6 +578,8 @@ int twr_sigint_set(Thread *th);
 int twr_sigint_restore(Thread *th);
 
 /* --- iter.c */
+
+int twr_iter_init(TwrState *state);
 
 /* A synchronous iterator over an async iterator. */
 PyObject *twr_generator_new(TwrState *state, PyObject *agen,
