@@ -75,6 +75,20 @@ plain_qualname(PyObject *qualname)
     return qualname;
 }
 
+/* Whether aio is a function's own name, and no suffix. */
+static bool
+is_called_aio(TwrState *state, PyObject *fn)
+{
+    PyObject *name;
+    if (PyObject_GetOptionalAttr(fn, state->names.__name__, &name) < 0) {
+        PyErr_Clear();
+    }
+    bool result = name != NULL && PyUnicode_Check(name) &&
+                  PyUnicode_CompareWithASCIIString(name, SUFFIX + 1) == 0;
+    Py_XDECREF(name);
+    return result;
+}
+
 /* __signature__ that was assigned to the origin, less what is bound. */
 static PyObject *
 bound_signature(TwrState *state, Tworoutine *self)
@@ -110,7 +124,8 @@ get_metadata(PyObject *op, PyObject *name)
         return Py_NewRef(self->fn);
     }
     value = PyObject_GetAttr(self->fn, name);
-    if (value != NULL && name == state->names.__qualname__) {
+    if (value != NULL && name == state->names.__qualname__ &&
+        !is_called_aio(state, self->fn)) {
         value = plain_qualname(value);
     }
     return value;
@@ -168,6 +183,13 @@ twr_tworoutine_setattro(PyObject *op, PyObject *name, PyObject *value)
         PyErr_Format(PyExc_AttributeError,
                      "cannot set %R on a bound tworoutine; set it on %R", name,
                      origin);
+        return -1;
+    }
+    if (value != NULL && !PyUnicode_Check(value) && PyUnicode_Check(name) &&
+        (PyUnicode_CompareWithASCIIString(name, "__name__") == 0 ||
+         PyUnicode_CompareWithASCIIString(name, "__qualname__") == 0)) {
+        PyErr_Format(PyExc_TypeError, "%U of %R must be a str, not %R", name,
+                     op, value);
         return -1;
     }
     return PyObject_GenericSetAttr(op, name, value);
@@ -261,7 +283,8 @@ name_async_form(PyObject *op)
     PyObject *none =
         adapters == NULL
             ? NULL
-            : PyObject_CallMethod(adapters, "name_async_form", "O", op);
+            : PyObject_CallMethod(adapters, "name_async_form", "OO", op,
+                                  ((Tworoutine *)op)->fn);
     Py_XDECREF(none);
     return none == NULL ? -1 : 0;
 }
@@ -301,6 +324,17 @@ tworoutine_reduce(PyObject *op, PyObject *unused)
 {
     (void)unused;
     return get_adapted(op, "reduce");
+}
+
+/* What getattro finds: the names of the type, of f, and of fn if passed on. */
+static PyObject *
+tworoutine_dir(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    PyObject *adapters = twr_adapters(twr_state_of(op));
+    return adapters == NULL ? NULL
+                            : PyObject_CallMethod(adapters, "names", "OO", op,
+                                                  ((Tworoutine *)op)->fn);
 }
 
 /* As for functions, a copy is the same object. */
@@ -355,6 +389,7 @@ PyGetSetDef twr_tworoutine_getset[] = {
 PyMethodDef twr_tworoutine_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
      "tworoutine[[int], str]: for annotations."},
+    {"__dir__", tworoutine_dir, METH_NOARGS, NULL},
     {"__reduce__", tworoutine_reduce, METH_NOARGS, NULL},
     {"__copy__", tworoutine_copy, METH_NOARGS, NULL},
     {"__deepcopy__", tworoutine_deepcopy, METH_O, NULL},

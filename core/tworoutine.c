@@ -56,25 +56,42 @@ from_callable(TwrState *state, PyObject *fn)
     return self;
 }
 
+/* What may be meant by something that cannot be called. */
+static const char *
+hint(PyObject *op)
+{
+    if (twr_is_awaitable(op) || PyAsyncGen_CheckExact(op)) {
+        return "; pass the function, without calling it";
+    }
+    return PyObject_TypeCheck(op, &PyProperty_Type)
+               ? "; put @property above @tworoutine"
+               : "";
+}
+
 static PyObject *
 tworoutine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
+    TwrState *state = (TwrState *)PyType_GetModuleState(type);
     if (PyTuple_GET_SIZE(args) != 1 ||
         (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0)) {
         PyErr_SetString(PyExc_TypeError,
-                        "tworoutine() takes one argument, an async function");
+                        "tworoutine() takes one async function, by position, "
+                        "and no options: write @tworoutine, without "
+                        "parentheses");
         return NULL;
     }
     PyObject *fn = PyTuple_GET_ITEM(args, 0);
     if (!PyCallable_Check(fn) &&
         !PyObject_TypeCheck(fn, &PyClassMethod_Type) &&
         !PyObject_TypeCheck(fn, &PyStaticMethod_Type)) {
-        return PyErr_Format(PyExc_TypeError,
-                            "tworoutine() takes an async function or another "
-                            "callable that returns an awaitable, not %R",
-                            fn);
+        PyErr_Format(PyExc_TypeError,
+                     "tworoutine() takes an async function or another "
+                     "callable that returns an awaitable, not %R%s",
+                     fn, hint(fn));
+        twr_close_awaitable(state, fn);
+        return NULL;
     }
-    return from_callable((TwrState *)PyType_GetModuleState(type), fn);
+    return from_callable(state, fn);
 }
 
 static int
@@ -121,18 +138,24 @@ serve_other(PyObject *op, PyObject *made)
     if (async != NULL && async->am_anext != NULL) {
         return twr_generator_new(state, made, op);
     }
-    PyObject *enter;
-    if (PyObject_GetOptionalAttr(made, state->names.__aenter__, &enter) < 0) {
+    PyObject *enter, *leave = NULL;
+    if (PyObject_GetOptionalAttr(made, state->names.__aenter__, &enter) < 0 ||
+        PyObject_GetOptionalAttr(made, state->names.__aexit__, &leave) < 0) {
+        Py_XDECREF(enter);
         return NULL;
     }
-    if (enter != NULL) {
-        Py_DECREF(enter);
+    Py_XDECREF(enter);
+    Py_XDECREF(leave);
+    if (enter != NULL && leave != NULL) {
         return twr_manager_new(state, made, op);
     }
-    return PyErr_Format(PyExc_TypeError,
-                        "%R returned %R, which cannot be awaited; is it an "
-                        "async function?",
-                        op, made);
+    return PyErr_Format(
+        PyExc_TypeError,
+        enter != NULL
+            ? "%R returned %R, which has __aenter__ but no __aexit__"
+            : "%R returned %R, which cannot be awaited; write it with async "
+              "def, or return an awaitable",
+        op, made);
 }
 
 PyObject *
@@ -208,8 +231,8 @@ call_in_loop(PyObject *op, PyObject *const *args, size_t nargsf,
             goto done;
         }
     }
-    coro =
-        PyObject_CallMethod(adapters, "call", "OOO", op, positional, keywords);
+    coro = PyObject_CallMethod(adapters, "call", "OOOO", op,
+                               ((Tworoutine *)op)->fn, positional, keywords);
     if (coro != NULL) {
         result = twr_await(state, coro, op);
     }
@@ -218,6 +241,26 @@ done:
     Py_XDECREF(positional);
     Py_XDECREF(keywords);
     return result;
+}
+
+/* fn has refused its arguments, perhaps by the name that it has as ~f. */
+static void
+name_plainly(PyObject *op)
+{
+    PyObject *exc = twr_error_take();
+    PyObject *traceback = PyException_GetTraceback(exc);
+    PyObject *adapters =
+        traceback == NULL && PyErr_GivenExceptionMatches(exc, PyExc_TypeError)
+            ? twr_adapters(twr_state_of(op))
+            : NULL;
+    if (adapters != NULL) {
+        PyObject *none = PyObject_CallMethod(adapters, "name_plainly", "OO",
+                                             ((Tworoutine *)op)->fn, exc);
+        Py_XDECREF(none);
+    }
+    PyErr_Clear();
+    Py_XDECREF(traceback);
+    twr_error_put(exc);
 }
 
 /* f(...): call fn, and wait for what it returned.  Switches. */
@@ -234,6 +277,7 @@ tworoutine_vectorcall(PyObject *op, PyObject *const *args, size_t nargsf,
     }
     PyObject *made = PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
     if (made == NULL) {
+        name_plainly(op);
         return NULL;
     }
     PyObject *result = twr_tworoutine_serve(op, made);

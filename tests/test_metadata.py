@@ -182,6 +182,90 @@ def test_attributes_of_the_function_are_found():
         _ = tworoutine(plain).nothing
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        tworoutine(plain),
+        tworoutine(functools.partial(plain, scale=2)),
+        Board.tune,
+        Board().tune,
+        Board.make,
+        Board.ping,
+    ],
+    ids=repr,
+)
+def test_dir_lists_what_can_be_asked_for(f):
+    listed = dir(f)
+    assert listed == sorted(set(listed))
+    for name in listed:
+        if name != "__abstractmethods__":
+            assert hasattr(f, name), name
+    assert {"aio", "map", "as_completed", "__wrapped__"} <= set(listed)
+    for name in dir(f.__wrapped__):
+        assert name.startswith("_") or name in listed
+
+
+def test_dir_lists_what_was_assigned_later():
+    f = tworoutine(plain)
+    f.note = 1
+    assert {"unit", "note", "__name__", "__qualname__"} <= set(dir(f))
+    assert {"func", "args"} <= set(dir(tworoutine(functools.partial(plain))))
+    assert "__self__" in dir(Board().tune)
+    assert "__self__" not in dir(Board.tune)
+
+
+@pytest.mark.parametrize("name", ["__name__", "__qualname__"])
+def test_a_name_has_to_be_a_str(name):
+    f = tworoutine(plain)
+    with pytest.raises(TypeError, match=f"{name}.*must be a str, not 5"):
+        setattr(f, name, 5)
+    assert getattr(f, name) == "plain"
+
+
+def test_wrapped_is_for_others_to_look_at():
+    async def other(*args):
+        return "not this one"
+
+    def of(x):  # not an async function: it is called where a loop runs
+        return plain(x)
+
+    f = tworoutine(of)
+    functools.update_wrapper(f, other)
+    assert f.__wrapped__ is other
+    assert f(2) == 2
+    assert asyncio.run((~f)(2)) == 2
+    assert f.map([2]) == [2]
+    assert ~f is of
+
+
+def test_a_deep_copy_goes_by_the_method_not_by_wrapped():
+    class Local:
+        @tworoutine
+        async def m(self):
+            return self
+
+    Local.m.__wrapped__ = plain
+    obj = Local()
+    copied = copy.deepcopy(obj.m)
+    assert type(copied()) is Local
+    assert copied() is not obj
+
+
+class Client:
+    @tworoutine
+    async def aio(self):
+        return 5
+
+
+def test_a_function_called_aio_keeps_its_name():
+    assert Client.aio.__qualname__ == "Client.aio"
+    assert callable(~Client.aio)
+    assert Client.aio.__qualname__ == (~Client.aio).__qualname__
+    assert repr(Client.aio).startswith("<tworoutine Client.aio(...)")
+    with pytest.raises(TypeError, match=r"^Client\.aio\(\) takes"):
+        Client().aio(1)
+
+
 def test_a_signature_of_the_function_is_kept():
     async def fn(*args):
         pass

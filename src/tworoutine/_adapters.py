@@ -18,12 +18,22 @@ from tworoutine._hosts import foreign_library as foreign_library
 # --- calls ------------------------------------------------------------------
 
 
-async def call(f, args, kwargs):
+async def call(f, fn, args, kwargs):
     """f's function, called where a loop runs, since it may ask for one.
 
     What it returns is waited for as in any call.
     """
-    return serve(f, f.__wrapped__(*args, **kwargs))
+    return serve(f, fn(*args, **kwargs))
+
+
+def name_plainly(fn, exc):
+    """Let exc, of the call f(...) itself, name f and not its form f.aio."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    name = getattr(fn, "__qualname__", "")
+    if name.endswith(".aio") and fn.__name__ != "aio" and len(exc.args) == 1:
+        plain = name.removesuffix(".aio")
+        exc.args = (exc.args[0].replace(f"{name}()", f"{plain}()", 1),)
 
 
 # --- the end of a loop ------------------------------------------------------
@@ -84,17 +94,30 @@ def _lookup(module, qualname):
         return None
 
 
-def name_async_form(f):
+def name_async_form(f, fn):
     """Call the function ``<f>.aio`` if its own name leads to f.
 
     So that it, too, can be found, and pickled, by its qualified name.
     """
-    fn = f.__wrapped__
     if (
         not fn.__qualname__.endswith(".aio")
         and _lookup(f.__module__, f.__qualname__) == f
     ):
         fn.__qualname__ += ".aio"
+
+
+_SPECIAL_NAMES = (
+    *("__name__", "__qualname__", "__wrapped__", "__signature__"),
+    *("__annotations__", "__type_params__", "__isabstractmethod__"),
+    *("__self__", "__func__"),
+)
+
+
+def names(f, fn):
+    """What dir(f) lists: what the attributes of f lead to."""
+    passed_on = [name for name in dir(fn) if not name.startswith("_")]
+    special = [name for name in _SPECIAL_NAMES if hasattr(f, name)]
+    return sorted({*object.__dir__(f), *passed_on, *special})
 
 
 def reduce(f):
@@ -117,7 +140,7 @@ def wrap(module, qualname, fn):
     It has if fn came by name, as a plain pickle of ``__main__`` sends it.
     """
     found = _lookup(module, qualname)
-    if isinstance(found, tworoutine) and found.__wrapped__ is fn:
+    if isinstance(found, tworoutine) and ~found is fn:
         return found
     return tworoutine(fn)
 
@@ -129,7 +152,7 @@ def find(module, qualname):
 
 def deepcopy_bound(f, origin, memo):
     """As for methods: bound to a deep copy of what f is bound to."""
-    method = f.__wrapped__
+    method = ~f
     owner = copy.deepcopy(method.__self__, memo)
     if origin is None:
         return tworoutine(type(method)(method.__func__, owner))
@@ -164,7 +187,7 @@ def fan_out_map(f):
     async def map(
         items, *, limit=None, progress=False, return_exceptions=False
     ):
-        ended = _Ended(~f, items, limit)
+        ended = _Ended(f, "map", items, limit)
         results, errors = [], []
         bar = _progress_bar(f, items) if progress else None
         try:
@@ -199,7 +222,7 @@ def fan_out_as_completed(f):
     """``f.as_completed``, itself a tworoutine."""
 
     async def as_completed(items, *, limit=None, return_exceptions=False):
-        ended = _Ended(~f, items, limit)
+        ended = _Ended(f, "as_completed", items, limit)
         try:
             while (call := await ended.next()) is not None:
                 _, item, task = call
@@ -218,12 +241,11 @@ class _Ended:
     when its call starts.
     """
 
-    def __init__(self, function, items, limit):
-        if limit is not None and limit < 1:
-            raise ValueError(f"limit must be at least 1, not {limit!r}")
-        self._function = function
-        self._items = enumerate(items)
-        self._limit = limit
+    def __init__(self, f, method, items, limit):
+        method = f"{_name(f)}.{method}()"
+        self._f = f
+        self._items = enumerate(_checked_items(method, items))
+        self._limit = _checked_limit(method, limit)
         self._running = {}  # task -> (index, item)
         self._done = collections.deque()
         self._wake = None  # a future, while next() waits
@@ -248,7 +270,7 @@ class _Ended:
                 index, item = next(self._items)
             except StopIteration:
                 return
-            task = _task_of(self._function, item)
+            task = _task_of(self._f, item)
             self._running[task] = index, item
             task.add_done_callback(self._task_ended)
 
@@ -268,11 +290,51 @@ class _Ended:
             _error_of(task)  # nobody else will ask for it
 
 
-def _task_of(function, item):
-    """A task of function(item), also if that already fails."""
+def _checked_items(method, items):
+    try:
+        return iter(items)
+    except TypeError:
+        if hasattr(items, "__iter__"):
+            raise  # of its own
+    advice = ""
+    if hasattr(items, "__aiter__"):
+        advice = "; collect its items first: [item async for item in ...]"
+    elif asyncio.iscoroutine(items):
+        advice = "; await it first"
+        if inspect.getcoroutinestate(items) == inspect.CORO_CREATED:
+            items.close()
+    raise TypeError(f"{method} takes an iterable, not {items!r}{advice}")
+
+
+def _checked_limit(method, limit):
+    if limit is None:
+        return None
+    try:
+        number = operator.index(limit)
+    except TypeError:
+        number = None
+    if number is None or isinstance(limit, bool):
+        raise TypeError(
+            f"{method}: limit must be an int or None, not {limit!r}"
+        )
+    if number < 1:
+        raise ValueError(f"{method}: limit must be at least 1, not {limit!r}")
+    return number
+
+
+def _task_of(f, item):
+    """A task of (~f)(item), also if that already fails."""
+    function = ~f
     try:
         awaitable = function(item)
+        if not inspect.isawaitable(awaitable):
+            raise TypeError(
+                f"{f!r} returned {awaitable!r}, which cannot be awaited; "
+                "map() and as_completed() are for async functions"
+            )
     except Exception as exc:
+        if isinstance(exc, TypeError) and exc.__traceback__.tb_next is None:
+            name_plainly(function, exc)
         awaitable = _raise(exc)
     if not asyncio.iscoroutine(awaitable):
         awaitable = wait_for(awaitable)
@@ -331,7 +393,7 @@ def _progress_bar(f, items):
         from tqdm.auto import tqdm
     except ImportError as exc:
         raise ImportError(
-            "progress=True needs tqdm: pip install tworoutine[progress]"
+            f"{_name(f)}.map(): progress=True needs tqdm: pip install tqdm"
         ) from exc
 
     class Bar(tqdm):
