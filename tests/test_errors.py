@@ -1,0 +1,626 @@
+"""The tables of docs/errors.md, line by line: the type, every word of the
+message, nothing left behind, and a good call afterwards.
+
+A line that is code is run as it stands, in each place.  A line that is a
+sentence has a function here, found by its words.
+"""
+
+import asyncio
+import gc
+import inspect
+import pathlib
+import pickle
+import re
+import selectors
+import signal
+import sys
+import types
+from collections.abc import AsyncIterable
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
+
+import pytest
+
+from conftest import PLACES
+from tworoutine import CannotSuspend, await_, tworoutine
+
+DOC = pathlib.Path(__file__).parent.parent / "docs" / "errors.md"
+DEFINITIONS = re.search(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)[1]
+
+ERRORS = {
+    "AttributeError": AttributeError,
+    "CannotSuspend": CannotSuspend,
+    "ExceptionGroup": ExceptionGroup,
+    "PicklingError": pickle.PicklingError,
+    "RuntimeError": RuntimeError,
+    "TypeError": TypeError,
+    "ValueError": ValueError,
+}
+
+# What Python itself says in other words in later versions than the one that
+# the page was written with.
+OTHER_WORDS = {}
+if sys.version_info >= (3, 14):
+    NO_EXIT = (
+        "does not support the context manager protocol "
+        "(missed __exit__ method)"
+    )
+    OTHER_WORDS = {
+        "`await double(1)`": ["TypeError", "'int' object can't be awaited"],
+        "`await double`": [
+            "TypeError",
+            "'tworoutine.tworoutine' object can't be awaited",
+        ],
+        "`with double(3): pass`": ["TypeError", f"'int' object {NO_EXIT}"],
+        "`with ticks(3): pass`": [
+            "TypeError",
+            f"'tworoutine._core.SyncGenerator' object {NO_EXIT}",
+        ],
+        "`with opened: pass`": [
+            "TypeError",
+            f"'tworoutine.tworoutine' object {NO_EXIT}",
+        ],
+        "`asyncio.run(double(1))`, without a loop": [
+            "TypeError",
+            "An asyncio.Future, a coroutine or an awaitable is required",
+        ],
+        "`pickle.dumps(tworoutine(lambda: double(1)))`": [
+            "PicklingError",
+            "Can't pickle <function <lambda> at 0x...>: it's not found as "
+            "example.<lambda>",
+        ],
+    }
+
+
+class Line(NamedTuple):
+    """A line of a table."""
+
+    what: str
+    error: str
+    message: str
+
+    @property
+    def code(self):
+        found = re.fullmatch(
+            r"`([^`]+)`(, (not )?in a \w+|, without a loop)?", self.what
+        )
+        return found and found[1]
+
+    def is_at(self, place):
+        _, _, where = self.what.rpartition("`, ")
+        is_task = place.name.endswith("task")
+        return {
+            "without a loop": not place.in_loop,
+            "in a loop": place.in_loop,
+            "in a task": is_task,
+            "not in a task": not is_task,
+        }.get(where, True)
+
+
+def read_lines():
+    for text in DOC.read_text().splitlines():
+        if not text.startswith("| ") or text.startswith("| what you write"):
+            continue
+        what, error, message = text[2:-2].split(" | ")
+        raised = [error.strip("`"), message.strip("`")]
+        yield Line(what, *OTHER_WORDS.get(what, raised))
+
+
+LINES = list(read_lines())
+
+
+def words(exc):
+    """What exc says, without what differs from run to run."""
+    text = re.sub(r" at 0x[0-9a-f]+", " at 0x...", str(exc))
+    for kind in ("Task", "Future"):
+        text = _without_details(text, f"<{kind} ")
+    return text
+
+
+def _without_details(text, start):
+    """`<Task pending name=... coro=<f() running> ...>` as `<Task ...>`."""
+    result = ""
+    before, found, after = text.partition(start)
+    while found:
+        depth = end = 0
+        while depth >= 0:
+            depth += {"<": 1, ">": -1}.get(after[end], 0)
+            end += 1
+        result += f"{before}{start}...>"
+        before, found, after = after[end:].partition(start)
+    return result + before
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """The module of which the page speaks."""
+    module = types.ModuleType("example")
+    monkeypatch.setitem(sys.modules, "example", module)
+    exec(compile(DEFINITIONS, "example.py", "exec"), vars(module))
+    yield module
+    module.stray.get_loop().close()
+
+
+def run(code, example):
+    """Run a line; one with `await` or `async` inside a coroutine."""
+    if re.search(r"\b(await|async) ", code):
+        exec(f"async def main():\n    {code}", vars(example))
+        await_(example.main())
+    else:
+        exec(code, vars(example))
+
+
+@tworoutine
+async def pending_tasks():
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+
+def check(line, fn, good_call):
+    """fn raises what the line says, and leaves nothing behind."""
+    before = pending_tasks()
+    with pytest.raises(ERRORS[line.error]) as caught:
+        fn()
+    assert words(caught.value) == line.message
+    assert type(caught.value) is ERRORS[line.error]
+    del caught
+    gc.collect()  # what was never awaited would say so, and fail the test
+    assert pending_tasks() == before
+    assert good_call() == 42
+
+
+# --- lines that are code ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        pytest.param(line, place, id=f"{line.what}-{place.name}")
+        for line in LINES
+        for place in PLACES
+        if line.code and line.is_at(place)
+    ],
+)
+def test_code(line, place, example):
+    place(
+        lambda: check(
+            line, lambda: run(line.code, example), lambda: example.double(21)
+        )
+    )
+
+
+# --- lines that are sentences -----------------------------------------------
+
+# What a line says -> a function that takes the module, and maybe `program`,
+# and returns what was raised, as (type, words).
+SENTENCES = {}
+
+
+def sentence(what):
+    def register(function):
+        SENTENCES[what] = function
+        return function
+
+    return register
+
+
+def raised(fn):
+    try:
+        fn()
+    except Exception as exc:
+        return type(exc).__name__, words(exc)
+    return None
+
+
+def in_loop(fn, loop_factory=None):
+    """What fn raises in a task of a loop, which goes on undisturbed."""
+
+    async def main():
+        before = asyncio.all_tasks()
+        result = raised(fn)
+        gc.collect()
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == before
+        return result
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(main())
+
+
+def uvloop():
+    module = pytest.importorskip("uvloop", reason="needs uvloop")
+    return module.new_event_loop
+
+
+@sentence("`double.map([1], progress=True)`, without tqdm")
+def no_tqdm(example, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    return raised(lambda: example.double.map([1], progress=True))
+
+
+@sentence("a coroutine that a task awaits already, to `await_`")
+def awaited_already(example):
+    async def main():
+        coro = (~example.double)(21)
+        task = asyncio.ensure_future(coro)
+        await asyncio.sleep(0)
+        result = raised(lambda: await_(coro))
+        assert await task == 42
+        return result
+
+    return asyncio.run(main())
+
+
+@sentence("a coroutine that calls `await_` on itself")
+def awaits_itself(example):
+    async def double():
+        return raised(lambda: await_(coro))
+
+    double.__qualname__ = "double.aio"
+    coro = double()
+    return await_(coro)
+
+
+@sentence("`double(1)` in a task of uvloop")
+def in_uvloop(example):
+    return in_loop(lambda: example.double(1), uvloop())
+
+
+@sentence("`await_((~double)(1))` in a task of uvloop")
+def await_in_uvloop(example):
+    return in_loop(lambda: await_((~example.double)(1)), uvloop())
+
+
+@sentence("`list(ticks(3))` in a task of uvloop")
+def ticks_in_uvloop(example):
+    return in_loop(lambda: list(example.ticks(3)), uvloop())
+
+
+@sentence("`double(1)` in a loop that has a `_run_once` of its own")
+def in_a_loop_of_another_kind(example):
+    class Loop(asyncio.SelectorEventLoop):
+        def _run_once(self):
+            super()._run_once()
+
+    Loop.__module__, Loop.__qualname__ = "example", "Loop"
+    return in_loop(lambda: example.double(1), Loop)
+
+
+@sentence("`double(1)` in a task of trio")
+def in_trio(example):
+    trio = pytest.importorskip("trio", reason="needs trio")
+
+    async def main():
+        return raised(lambda: example.double(1))
+
+    return trio.run(main)
+
+
+@sentence("`double(1)` in a task of curio")
+def in_curio(example):
+    if sys.version_info >= (3, 12):
+        pytest.skip("curio 1.6 cannot be imported by Python 3.12")
+    curio = pytest.importorskip("curio", reason="needs curio")
+
+    async def main():
+        return raised(lambda: example.double(1))
+
+    return curio.run(main)
+
+
+@sentence("`double(1)` in a greenlet that a step of the loop switched to")
+def in_a_greenlet(example):
+    import greenlet
+
+    return in_loop(greenlet.greenlet(lambda: example.double(1)).switch)
+
+
+class Selector(selectors.DefaultSelector):
+    """Calls what stands in `meanwhile` while the loop polls."""
+
+    def __init__(self):
+        super().__init__()
+        self.meanwhile = []
+
+    def select(self, timeout=None):
+        if self.meanwhile:
+            self.meanwhile.pop()()
+        return super().select(timeout)
+
+
+def while_polling(example, make_call):
+    """What double(1) raises if make_call(it) calls it while a loop polls: one
+    that runs by itself, and one in which a call waits."""
+    results = []
+    selector = Selector()
+
+    def double():
+        results.append(raised(lambda: example.double(1)))
+
+    async def main():
+        selector.meanwhile.append(lambda: make_call(double))
+        await asyncio.sleep(0.001)
+        selector.meanwhile.append(lambda: make_call(double))
+        example.wait(asyncio.sleep(0.001))
+
+    with asyncio.Runner(
+        loop_factory=lambda: asyncio.SelectorEventLoop(selector)
+    ) as runner:
+        runner.run(main())
+    assert results[0] == results[1]
+    return results[0]
+
+
+@sentence("`double(1)` in a signal handler, while the loop polls")
+def in_a_signal_handler(example):
+    def make_call(double):
+        old = signal.signal(signal.SIGUSR1, lambda *_: double())
+        signal.raise_signal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, old)
+
+    return while_polling(example, make_call)
+
+
+@sentence("`double(1)` in a `__del__`, while the loop polls")
+def in_a_finalizer(example):
+    class Cycle:
+        def __init__(self, double):
+            self.double, self.me = double, self
+
+        def __del__(self):
+            self.double()
+
+    def make_call(double):
+        Cycle(double)
+        gc.collect()
+
+    return while_polling(example, make_call)
+
+
+def beside_a_call_that_waits(example, fn):
+    """What fn(loop) returns in a task, where no loop seems to run, while a
+    call waits in another task."""
+
+    async def waits(future):
+        example.wait(future)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        task = asyncio.ensure_future(waits(future))
+        await asyncio.sleep(0)
+        asyncio._set_running_loop(None)
+        try:
+            return fn()
+        finally:
+            asyncio._set_running_loop(loop)
+            future.set_result(None)
+            await task
+
+    return asyncio.run(main())
+
+
+@sentence(
+    "`double(1)` where somebody has hidden the running loop, while another "
+    "call waits in it"
+)
+def in_a_hidden_loop(example):
+    return beside_a_call_that_waits(
+        example, lambda: raised(lambda: example.double(1))
+    )
+
+
+@sentence(
+    "`double(1)` in a loop that somebody runs inside another one, while "
+    "another call waits in that"
+)
+def in_an_inner_loop(example):
+    if sys.version_info >= (3, 14):
+        pytest.skip("asyncio of 3.14 steps no task below another one")
+    return beside_a_call_that_waits(
+        example, lambda: in_loop(lambda: example.double(1))
+    )
+
+
+AT_THE_END = """
+class Last:
+    def __init__(self, call, print=print):
+        self.call, self.print = call, print
+
+    def __del__(self):
+        try:
+            self.call()
+        except Exception as exc:
+            self.print(type(exc).__name__)
+            self.print(exc)
+
+double(1)
+"""
+
+
+def program_of(program, source):
+    """The two lines that source prints after the definitions."""
+    definitions = f"{DEFINITIONS}\nstray.get_loop().close()\n"
+    error, message = program(definitions + source).splitlines()
+    return error, words(message)
+
+
+@sentence("`double(1)` in a `__del__` at the very end of the interpreter")
+def at_the_end(program):
+    return program_of(
+        program, AT_THE_END + "last = Last(lambda f=double: f(1))"
+    )
+
+
+@sentence(
+    "`await_((~double)(1))` in a `__del__` at the very end of the interpreter"
+)
+def await_at_the_end(program):
+    return program_of(
+        program,
+        AT_THE_END + "last = Last(lambda f=~double, w=await_: w(f(1)))",
+    )
+
+
+@sentence("a call that goes on waiting in a forked child")
+def in_a_forked_child(program):
+    return program_of(
+        program,
+        """
+import os, sys
+
+@tworoutine
+async def double(x):
+    await asyncio.sleep(0)
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+        return 2 * x
+    await asyncio.sleep(0)
+
+async def main():
+    try:
+        double(1)
+    except Exception as exc:
+        print(type(exc).__name__)
+        print(exc)
+        sys.stdout.flush()
+        os._exit(0)
+
+asyncio.run(main())
+""",
+    )
+
+
+def test_every_sentence_has_a_test():
+    sentences = [line.what for line in LINES if not line.code]
+    assert sorted(sentences) == sorted(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [line for line in LINES if not line.code],
+    ids=lambda line: line.what,
+)
+def test_sentence(line, request):
+    function = SENTENCES[line.what]
+    fixtures = [
+        request.getfixturevalue(name)
+        for name in inspect.signature(function).parameters
+    ]
+    assert function(*fixtures) == (line.error, line.message)
+    gc.collect()
+    assert await_(asyncio.sleep(0, 42)) == 42
+
+
+# --- what a refusal leaves alone --------------------------------------------
+
+
+class OtherLoop(asyncio.SelectorEventLoop):
+    """One in which calls are refused."""
+
+    def _run_once(self):
+        super()._run_once()
+
+
+def run_refusing(main):
+    with asyncio.Runner(loop_factory=OtherLoop) as runner:
+        return runner.run(main)
+
+
+def test_a_coroutine_that_somebody_else_awaits_is_not_closed():
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.sleep(0.001)
+        finally:
+            ended.append("finally")
+        return 5
+
+    async def main():
+        coro = work()
+        task = asyncio.ensure_future(coro)
+        await asyncio.sleep(0)
+        with pytest.raises(CannotSuspend):
+            await_(coro)
+        assert ended == []
+        return await asyncio.wait_for(task, 5)
+
+    assert run_refusing(main()) == 5
+
+
+def test_an_object_that_can_be_awaited_and_closed_is_not_closed():
+    class Connection:
+        closed = False
+
+        def __await__(self):
+            return asyncio.sleep(0).__await__()
+
+        def close(self):
+            self.closed = True
+
+    async def main():
+        connection = Connection()
+        with pytest.raises(CannotSuspend):
+            await_(connection)
+        assert not connection.closed
+
+    run_refusing(main())
+
+
+def test_a_generator_that_has_begun_can_go_on_elsewhere(example):
+    steps = example.ticks(3)
+
+    async def main():
+        with pytest.raises(CannotSuspend):
+            next(steps)
+
+    assert next(steps) == 0
+    run_refusing(main())
+    assert list(steps) == [1, 2]
+
+
+def test_a_refused_call_has_not_begun():
+    selector = Selector()
+    begun = []
+
+    @tworoutine
+    async def begins():
+        begun.append("a step")
+        await asyncio.sleep(0)
+        begun.append("another")
+
+    def refused():
+        with pytest.raises(CannotSuspend):
+            begins()
+        begun.append("refused")
+
+    async def main():
+        selector.meanwhile.append(refused)
+        await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+
+    with asyncio.Runner(
+        loop_factory=lambda: asyncio.SelectorEventLoop(selector)
+    ) as runner:
+        runner.run(main())
+    assert begun == ["refused"]
+
+
+def test_the_synchronous_objects_do_not_look_asynchronous(example):
+    for made in (example.ticks(1), example.opened(1)):
+        assert not isinstance(made, AsyncIterable)
+        assert not isinstance(made, AbstractAsyncContextManager)
+        assert not inspect.isawaitable(made)
+        for name in ("__aiter__", "__await__", "__aenter__", "__aexit__"):
+            assert not hasattr(made, name)
+
+
+def test_a_closed_loop_that_is_set_is_passed_over(example):
+    closed = asyncio.new_event_loop()
+    closed.close()
+    asyncio.set_event_loop(closed)
+    try:
+        assert example.double(21) == 42
+    finally:
+        asyncio.set_event_loop(None)
