@@ -126,7 +126,7 @@ twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable, PyObject *subject)
 {
     PyObject *result = NULL, *coro = NULL;
     int driven =
-        check_hidden(th, subject) < 0 ? -1 : twr_loop_drivable(th, loop);
+        twr_run_check(th, subject) < 0 ? -1 : twr_loop_drivable(th, loop);
     if (driven < 0) {
         twr_close_awaitable(th->state, awaitable);
         return NULL;

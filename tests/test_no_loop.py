@@ -415,6 +415,28 @@ begin()
 """)
 
 
+def test_exit_after_a_callback_that_stopped_its_loop(program):
+    source = """
+import asyncio
+from tworoutine import tworoutine
+
+@tworoutine
+async def nap():
+    await asyncio.sleep(0)
+
+def callback():
+    nap()
+    loop.stop()  # the last thing that this loop does
+
+nap()
+loop = asyncio.new_event_loop()
+loop.call_soon(callback)
+loop.run_forever()
+loop.close()
+"""
+    assert program(source) == ""
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_fork():
     run_script("""
