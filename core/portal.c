@@ -29,7 +29,7 @@ struct Portal {
     PyObject *undo;      /* what the hook returned, called when it ends */
     PyObject *worker;    /* the greenlet of the step; NULL: none under way */
     PyObject *root;      /* who asked for the step */
-    PyObject *loop;      /* asyncio's running loop when it began; or None */
+    PyObject *loop;      /* asyncio's running loop in this step; or None */
     PyObject *task;      /* the current task of that loop, or NULL */
     PyObject *inner;     /* what the parked call iterates over, or NULL */
     PyObject *contexts;  /* for the worker to enter; or NULL */
@@ -202,7 +202,9 @@ portal_begin(Thread *th, Portal *self)
             return -1;
         }
     }
-    if (!foreign && self->loop != Py_None) {
+    /* Where a task steps us.  Twisted's asyncio reactor steps the coroutine
+     * of a Deferred in plain callbacks, and what it waits for is a Deferred. */
+    if (!foreign && self->task != NULL) {
         int drivable = twr_loop_drivable(th, self->loop);
         if (drivable < 0) {
             return -1;
@@ -303,6 +305,14 @@ portal_step(Portal *self, PyObject *value, PyObject **error, PyObject **result)
         return *error != NULL
                    ? twr_await_throw(state, self->coro, error, result)
                    : PyIter_Send(self->coro, value, result);
+    }
+    if (self->task == NULL) {
+        /* Begun, perhaps, before that loop was started. */
+        PyObject *loop = PyObject_CallNoArgs(state->get_running_loop);
+        if (loop == NULL) {
+            return PYGEN_ERROR;
+        }
+        Py_XSETREF(self->loop, loop);
     }
     if (self->inner != NULL && self->thread != th) {
         PyErr_Format(PyExc_RuntimeError,
