@@ -304,6 +304,23 @@ check(TwrState *state, PyObject *awaitable, PyObject *loop, PyObject *subject)
     return fresh ? 0 : check_fresh(awaitable, subject);
 }
 
+/* Twisted's asyncio reactor: coro may wait for Deferreds.  Steals coro. */
+static PyObject *
+adapt(TwrState *state, PyObject *coro, PyObject *loop)
+{
+    if (PyDict_GetItemWithError(PyImport_GetModuleDict(),
+                                state->names.twisted) == NULL) {
+        return coro;
+    }
+    PyObject *adapters = twr_adapters(state);
+    PyObject *adapted =
+        adapters == NULL
+            ? NULL
+            : PyObject_CallMethod(adapters, "adapt", "OO", coro, loop);
+    Py_DECREF(coro);
+    return adapted;
+}
+
 PyObject *
 twr_as_coroutine(TwrState *state, PyObject *awaitable, PyObject *loop,
                  PyObject *subject)
@@ -312,7 +329,7 @@ twr_as_coroutine(TwrState *state, PyObject *awaitable, PyObject *loop,
         return NULL;
     }
     if (PyCoro_CheckExact(awaitable)) {
-        return Py_NewRef(awaitable);
+        return adapt(state, Py_NewRef(awaitable), loop);
     }
     PyObject *iterator = await_iterator(state, awaitable);
     PyObject *adapters = iterator == NULL ? NULL : twr_adapters(state);
@@ -324,7 +341,7 @@ twr_as_coroutine(TwrState *state, PyObject *awaitable, PyObject *loop,
             iterator);
     }
     Py_XDECREF(iterator);
-    return coro;
+    return coro == NULL ? NULL : adapt(state, coro, loop);
 }
 
 /* Wait where a loop is running.  Switches. */
@@ -463,6 +480,26 @@ twr_await_check(TwrState *state, PyObject *subject)
     return result;
 }
 
+/* Wait where neither a portal nor trio or curio is.  Switches. */
+static PyObject *
+await_outside(Thread *th, PyObject *loop, PyObject *awaitable,
+              PyObject *subject)
+{
+    PyObject *guest;
+    if (twr_guest_find(th->state, loop, &guest) < 0) {
+        twr_close_awaitable(th->state, awaitable);
+        return NULL;
+    }
+    if (guest == NULL) {
+        return loop == Py_None
+                   ? twr_run(th, awaitable, subject)
+                   : await_in_loop(th, loop, awaitable, subject);
+    }
+    PyObject *result = twr_guest_wait(th, guest, awaitable, subject);
+    Py_DECREF(guest);
+    return result;
+}
+
 PyObject *
 twr_await(TwrState *state, PyObject *awaitable, PyObject *subject)
 {
@@ -482,11 +519,8 @@ twr_await(TwrState *state, PyObject *awaitable, PyObject *subject)
     else if (portal < 0 || refuse_foreign(state, subject) < 0) {
         twr_close_awaitable(state, awaitable);
     }
-    else if (loop == Py_None) {
-        result = twr_run(th, awaitable, subject);
-    }
     else {
-        result = await_in_loop(th, loop, awaitable, subject);
+        result = await_outside(th, loop, awaitable, subject);
     }
     Py_LeaveRecursiveCall();
     Py_DECREF(loop);

@@ -6,8 +6,8 @@
  *     CannotSuspend   where a call cannot be served
  *     why_no_handoff  None, or why no running loop can be shared here
  *     Portal          the coroutine that portal() and run() make
- *     in_portal, drivable, serve, run_in, forget_thread, after_fork   for
- * tworoutine/_*.py */
+ *     in_portal, drivable, stepper, thread_loop, serve, run_in, forget_thread,
+ *     after_fork      for tworoutine/_*.py */
 #include "twr.h"
 
 static int module_exec(PyObject *module);
@@ -147,6 +147,28 @@ core_drivable(PyObject *module, PyObject *loop)
     return drivable < 0 ? NULL : PyBool_FromLong(drivable);
 }
 
+/* stepper(loop): the greenlet in which the steps of a loop run that we drive
+ * in this thread; None if we do not. */
+static PyObject *
+core_stepper(PyObject *module, PyObject *loop)
+{
+    Thread *th = twr_thread(twr_state(module));
+    if (th == NULL) {
+        return NULL;
+    }
+    bool ours = th->loan != NULL && th->loan->loop == loop;
+    return Py_NewRef(ours && th->active != NULL ? th->active : Py_None);
+}
+
+/* thread_loop(): the loop that a call would run where none is running. */
+static PyObject *
+core_thread_loop(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    Thread *th = twr_thread(twr_state(module));
+    return th == NULL ? NULL : twr_run_loop(th);
+}
+
 static PyMethodDef core_methods[] = {
     {"await_", (PyCFunction)(void (*)(void))core_await,
      METH_FASTCALL | METH_KEYWORDS, await_doc},
@@ -154,6 +176,10 @@ static PyMethodDef core_methods[] = {
      "Whether a synchronous call made here would wait in a portal."},
     {"drivable", core_drivable, METH_O,
      "Whether synchronous calls can wait in a loop without a portal."},
+    {"stepper", core_stepper, METH_O,
+     "The greenlet in which the steps run of a loop that we drive; or None."},
+    {"thread_loop", core_thread_loop, METH_NOARGS,
+     "The loop that a synchronous call would run where none is running."},
     {"serve", core_serve, METH_VARARGS,
      "Wait for what the function of a tworoutine returned."},
     {"run_in", core_run_in, METH_VARARGS,

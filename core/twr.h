@@ -1,13 +1,14 @@
 /* twr.h - the map of the core: state, types, and what each file offers.
  *
  * f(x) steps the coroutine of f right where it is called.  What it yields is
- * waited for in one of three ways:
+ * waited for in one of four ways:
  *
  *     await.c     the engine: step in place, choose how to wait
  *     run.c         no loop in this thread: run the thread's own one
  *     handoff.c     a loop is running: park, and let another greenlet drive it
  *     portal.c      inside a portal: the loop, whichever it is, gets it
- * yielded
+ *                   yielded
+ *     guest.c       gevent and Twisted: as their adapter says
  *
  * which stand on
  *
@@ -104,8 +105,10 @@
     X(ident)                                                                  \
     X(get_loop)                                                               \
     X(get_map)                                                                \
+    X(gevent)                                                                 \
     X(is_closed)                                                              \
     X(is_running)                                                             \
+    X(loop)                                                                   \
     X(pop)                                                                    \
     X(popleft)                                                                \
     X(remove)                                                                 \
@@ -118,6 +121,7 @@
     X(throw)                                                                  \
     X(time)                                                                   \
     X(trio)                                                                   \
+    X(twisted)                                                                \
     X(uncancel)
 
 /* What is taken from asyncio and its neighbours at import. */
@@ -445,6 +449,16 @@ bool twr_portal_begun(PyObject *op);
 /* A worker's part of a step of th->portal; the greenlet that has to go on
  * after it.  Switches. */
 PyObject *twr_portal_run(Thread *th);
+
+/* --- guest.c */
+
+/* Where gevent or Twisted has been imported: *guest is what serves a call made
+ * here; NULL if it waits as everywhere else.  loop: that runs, or None. */
+int twr_guest_find(TwrState *state, PyObject *loop, PyObject **guest);
+
+/* Wait for awaitable as the guest says.  Switches. */
+PyObject *twr_guest_wait(Thread *th, PyObject *guest, PyObject *awaitable,
+                         PyObject *subject);
 
 /* --- stack.c */
 

@@ -7,9 +7,12 @@ the same names for each library.
 
 import asyncio
 import contextlib
+import contextvars
 import importlib
 import importlib.metadata
+import os
 import sys
+import threading
 
 import pytest
 
@@ -104,6 +107,111 @@ class _CurioEvent:
         tworoutine.await_(self._event.set())
 
 
+class Twisted:
+    """Coroutines are those of Deferreds, which their tasks are here."""
+
+    name = "twisted"
+    timed_out = TimeoutError
+
+    def __init__(self):
+        from twisted.internet.defer import DeferredLock
+
+        self.Lock = DeferredLock
+        self.Event = _TwistedEvent
+        self.fail_after = _TwistedTimeout
+
+    def sleep(self, seconds):
+        from twisted.internet.task import deferLater
+
+        return deferLater(_reactor(), seconds)
+
+    def current_task(self):
+        return id(_twisted_task.get())
+
+    async def gather(self, *functions):
+        from twisted.internet.defer import FirstError, gatherResults
+
+        started = [_twisted_spawn(function) for function in functions]
+        try:
+            return await gatherResults(started, consumeErrors=True)
+        except FirstError as exc:
+            exc.subFailure.raiseException()
+
+    @contextlib.asynccontextmanager
+    async def cancelled_inside(self, function):
+        from twisted.internet.defer import CancelledError
+
+        deferred = _twisted_spawn(function)
+        yield
+        deferred.cancel()
+        with contextlib.suppress(CancelledError):
+            await deferred
+
+
+_twisted_task = contextvars.ContextVar("task")  # a list: [its Deferred]
+
+
+def _reactor():
+    return sys.modules["twisted.internet.reactor"]
+
+
+def _twisted_spawn(function):
+    """function() in a portal and a context of its own, as a Deferred."""
+    from twisted.internet.defer import ensureDeferred
+
+    task = []
+
+    def start():
+        _twisted_task.set(task)
+        return ensureDeferred(tworoutine.portal(function)())
+
+    task.append(contextvars.copy_context().run(start))
+    return task[0]
+
+
+class _TwistedEvent:
+    def __init__(self):
+        self._waiting = []
+        self._set = False
+
+    def wait(self):
+        from twisted.internet.defer import Deferred, succeed
+
+        if self._set:
+            return succeed(None)
+        deferred = Deferred()
+        self._waiting.append(deferred)
+        return deferred
+
+    def set(self):
+        self._set = True
+        while self._waiting:
+            # As in other libraries, nobody runs inside of set().
+            _reactor().callLater(0, self._waiting.pop(0).callback, None)
+
+
+class _TwistedTimeout:
+    def __init__(self, seconds):
+        self._seconds = seconds
+        self._fired = False
+
+    async def __aenter__(self):
+        self._task = _twisted_task.get()
+        self._call = _reactor().callLater(self._seconds, self._fire)
+
+    def _fire(self):
+        self._fired = True
+        self._task[0].cancel()
+
+    async def __aexit__(self, kind, error, tb):
+        from twisted.internet.defer import CancelledError
+
+        if self._call.active():
+            self._call.cancel()
+        if self._fired and isinstance(error, CancelledError):
+            raise TimeoutError from error
+
+
 # --- hosts ------------------------------------------------------------------
 
 
@@ -112,14 +220,25 @@ class Host:
 
     name: as in the README's table.  run(afn): run afn() in it.  needs: names
     of packages, of which the first is the host itself.  write: what a user
-    writes.  lib: a class above.
+    writes.  lib: a class above.  optional: an extra that holds what it needs.
     """
 
-    def __init__(self, name, run, *, write, needs=(), lib=Anyio, until=None):
+    def __init__(
+        self,
+        name,
+        run,
+        *,
+        write,
+        needs=(),
+        lib=Anyio,
+        until=None,
+        optional=None,
+    ):
         self.name = name
         self.run = run
         self.write = write
         self.needs = needs
+        self.optional = optional
         self.until = until  # (3, 12): works on older Pythons only
         self._lib = lib
 
@@ -140,6 +259,12 @@ class Host:
             version = ".".join(map(str, self.until))
             pytest.skip(f"{self.needs[0]} does not import on {version}+")
         for name in self.needs:
+            if self.optional is not None:
+                pytest.importorskip(
+                    name,
+                    reason=f"needs {name}: the extra `{self.optional}`",
+                    exc_type=ImportError,
+                )
             importlib.import_module(name)
 
 
@@ -220,6 +345,105 @@ def _curio(afn):
     return curio.run(tworoutine.portal(afn), taskcls=ContextTask)
 
 
+def _tornado(afn):
+    from tornado.ioloop import IOLoop
+
+    loop = IOLoop(make_current=False)
+    try:
+        return loop.run_sync(afn)
+    finally:
+        loop.close(all_fds=True)
+
+
+@contextlib.contextmanager
+def _installed(reactor):
+    """A reactor runs once only; so each check has one of its own."""
+    sys.modules["twisted.internet.reactor"] = reactor
+    try:
+        yield
+    finally:
+        del sys.modules["twisted.internet.reactor"]
+        reactor.removeAll()
+        for reader in reactor._internalReaders:
+            reader.connectionLost(None)
+
+
+def _run_reactor(reactor, start):
+    """Run reactor until the Deferred that start() returns has fired."""
+    from twisted.python.failure import Failure
+
+    results = []
+
+    def ended(result):
+        results.append(result)
+        reactor.stop()
+
+    with _installed(reactor):
+        reactor.callWhenRunning(lambda: start().addBoth(ended))
+        reactor.run(installSignalHandlers=False)
+    if isinstance(results[0], Failure):
+        results[0].raiseException()
+    return results[0]
+
+
+def _twisted_epoll(afn):
+    from twisted.internet.epollreactor import EPollReactor
+
+    reactor = EPollReactor()
+    try:
+        return _run_reactor(reactor, lambda: _twisted_spawn(afn))
+    finally:
+        reactor._poller.close()
+
+
+def _twisted_asyncio(afn):
+    from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+    from twisted.internet.task import deferLater
+
+    loop = asyncio.new_event_loop()
+    reactor = AsyncioSelectorReactor(loop)
+    try:
+        return _run_reactor(
+            reactor, lambda: deferLater(reactor, 0, tworoutine.tworoutine(afn))
+        )
+    finally:
+        loop.close()
+
+
+def _gevent(afn):
+    """In a thread: a hub in this one would serve all later tests."""
+    import gevent
+
+    outcome = []
+
+    def run():
+        try:
+            call = gevent.spawn(tworoutine.tworoutine(afn))
+            outcome.append((call.get(), None))
+        except BaseException as exc:
+            outcome.append((None, exc))
+        finally:
+            gevent.get_hub().destroy(destroy_loop=True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    [(result, error)] = outcome
+    if error is not None:
+        raise error
+    return result
+
+
+def _qt(afn):
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    import qasync
+    from PySide6.QtCore import QCoreApplication
+
+    application = QCoreApplication.instance() or QCoreApplication([])
+    assert application is not None
+    return tworoutine.run(afn(), loop_factory=qasync.QEventLoop)
+
+
 HOSTS = [
     Host("no loop", _no_loop, write="`f(x)`"),
     Host("asyncio", _asyncio, write="`asyncio.run(main())`"),
@@ -272,6 +496,38 @@ HOSTS = [
         needs=["curio"],
         lib=Curio,
         until=(3, 12),
+    ),
+    Host(
+        "Tornado",
+        _tornado,
+        write="`f(x)`",
+        needs=["tornado"],
+    ),
+    Host(
+        "Twisted, asyncio reactor",
+        _twisted_asyncio,
+        write="`f(x)`",
+        needs=["twisted"],
+    ),
+    Host(
+        "Twisted, epoll reactor",
+        _twisted_epoll,
+        write="`ensureDeferred(tworoutine.portal(main)())`",
+        needs=["twisted"],
+        lib=Twisted,
+    ),
+    Host(
+        "gevent",
+        _gevent,
+        write="`gevent.spawn(f, x)`",
+        needs=["gevent"],
+    ),
+    Host(
+        "Qt",
+        _qt,
+        write="`tworoutine.run(main(), loop_factory=qasync.QEventLoop)`",
+        needs=["PySide6", "qasync"],
+        optional="hosts",
     ),
 ]
 if sys.version_info >= (3, 12):

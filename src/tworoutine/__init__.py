@@ -26,13 +26,14 @@ from tworoutine._core import (
     tworoutine,
     why_no_handoff,
 )
-from tworoutine._hosts import portal, run
+from tworoutine._hosts import portal, run, task_factory
 
 __all__ = [
     "CannotSuspend",
     "await_",
     "portal",
     "run",
+    "task_factory",
     "tworoutine",
     "why_no_handoff",
 ]

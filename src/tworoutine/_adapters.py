@@ -13,6 +13,8 @@ import operator
 import sys
 
 from tworoutine._core import Portal, in_portal, run_in, serve, tworoutine
+from tworoutine._hosts import adapt as adapt
+from tworoutine._hosts import find_guest as find_guest
 from tworoutine._hosts import foreign_library as foreign_library
 
 # --- calls ------------------------------------------------------------------

@@ -82,7 +82,11 @@ def run(main, *, debug=None, loop_factory=None):
 
 
 class TaskFactory:
-    """Makes tasks whose coroutines run in a portal."""
+    """Makes the tasks of a loop so that synchronous calls can wait in them.
+
+    For a loop that something else starts: ``loop.set_task_factory(
+    tworoutine.task_factory)``.  Serves every task made afterwards.
+    """
 
     def __init__(self, before):
         self._before = before  # the factory in place before, or None
@@ -96,6 +100,39 @@ class TaskFactory:
         if self._before is None:
             return asyncio.Task(coro, loop=loop, **kwargs)
         return self._before(loop, coro, **kwargs)
+
+
+task_factory = TaskFactory(None)
+
+
+# --- threads that somebody else runs ----------------------------------------
+
+
+def find_guest(loop):
+    """What serves a call made here, if gevent or Twisted runs this thread.
+
+    loop: the running one, or None.  See guest.c for what is returned.
+    """
+    if "gevent" in sys.modules:
+        hub = sys.modules["gevent"]._hub_local.get_hub_if_exists()
+        if hub is not None:
+            from tworoutine import _gevent
+
+            return _gevent.find_guest(hub, loop)
+    if loop is None and "twisted" in sys.modules:
+        from tworoutine import twisted
+
+        return twisted._find_guest()
+    return None
+
+
+def adapt(coro, loop):
+    """coro, of which a task of loop is made, where Twisted is imported."""
+    if "twisted.internet.asyncioreactor" not in sys.modules:
+        return coro
+    from tworoutine import twisted
+
+    return twisted._adapt(coro, loop)
 
 
 # --- what a portal does when it begins --------------------------------------
@@ -123,7 +160,7 @@ def _inherit():
     if library == "curio":
         return _inherit_in_curio()
     loop = asyncio._get_running_loop()
-    if loop is None:
+    if loop is None or drivable(loop):
         return None
     before = loop.get_task_factory()
     if isinstance(before, TaskFactory):

@@ -1,0 +1,88 @@
+/* guest.c - a thread that gevent or Twisted runs.
+ *
+ * gevent switches between greenlets of its own, each of which may make calls
+ * at any time, whatever asyncio's running loop is doing in another of them;
+ * Twisted's reactors run no loop of asyncio's.  Who imports neither pays for
+ * two look-ups; else _hosts.py is asked, which answers with
+ *
+ *     None       the call waits as everywhere else
+ *     a string   it cannot wait, and why
+ *     (loop,)    it waits as where no loop runs, but in that one
+ *     a guest    an object with a loop, and wait(coro, context), which runs
+ *                coro as a task of it and returns that task when it is done */
+#include "handoff.h"
+
+int
+twr_guest_find(TwrState *state, PyObject *loop, PyObject **guest)
+{
+    *guest = NULL;
+    PyObject *modules = PyImport_GetModuleDict();
+    bool ask =
+        PyDict_GetItemWithError(modules, state->names.gevent) != NULL ||
+        (loop == Py_None &&
+         PyDict_GetItemWithError(modules, state->names.twisted) != NULL);
+    if (!ask) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *adapters = twr_adapters(state);
+    if (adapters != NULL) {
+        *guest = PyObject_CallMethod(adapters, "find_guest", "O", loop);
+    }
+    if (*guest == Py_None) {
+        Py_CLEAR(*guest);
+        return 0;
+    }
+    return *guest == NULL ? -1 : 0;
+}
+
+/* Wait in the loop of a guest.  Switches. */
+static PyObject *
+wait_in(Thread *th, PyObject *guest, PyObject *awaitable, PyObject *subject)
+{
+    TwrState *state = th->state;
+    PyObject *task = NULL, *context = NULL, *contexts = NULL;
+    PyObject *loop = PyObject_GetAttr(guest, state->names.loop);
+    PyObject *coro =
+        loop == NULL ? NULL
+                     : twr_as_coroutine(state, awaitable, loop, subject);
+    Py_XDECREF(loop);
+    if (coro == NULL) {
+        return NULL;
+    }
+    context = twr_context_current();
+    if (context != NULL && twr_context_leave(state, &contexts) == 0) {
+        task = PyObject_CallMethod(guest, "wait", "OO", coro, context);
+        PyObject *pending = twr_error_take();
+        if (twr_context_enter(contexts) < 0) {
+            Py_CLEAR(task);
+        }
+        if (pending != NULL) {
+            PyErr_Clear();
+            twr_error_put(pending);
+        }
+    }
+    else {
+        twr_close_awaitable(state, coro);
+    }
+    PyObject *result = task == NULL ? NULL : twr_task_result(state, task);
+    Py_XDECREF(task);
+    Py_XDECREF(contexts);
+    Py_XDECREF(context);
+    Py_DECREF(coro);
+    return result;
+}
+
+PyObject *
+twr_guest_wait(Thread *th, PyObject *guest, PyObject *awaitable,
+               PyObject *subject)
+{
+    if (PyUnicode_Check(guest)) {
+        twr_handoff_refuse(th->state, subject, Py_NewRef(guest));
+        twr_close_awaitable(th->state, awaitable);
+        return NULL;
+    }
+    if (!PyTuple_CheckExact(guest)) {
+        return wait_in(th, guest, awaitable, subject);
+    }
+    return twr_run_in(th, PyTuple_GET_ITEM(guest, 0), awaitable, subject);
+}

@@ -1,0 +1,211 @@
+"""Calls in gevent's greenlets: one asyncio loop serves all of a thread.
+
+It runs in a greenlet of its own for as long as calls wait.  Where it would
+wait for events it lets gevent's hub go on, so that other greenlets do.
+
+    hub > Run._main > turns of the loop > steps of the tasks of all calls
+    hub > greenlet of the user > f(x)    waits in Run.wait, for its task
+
+Other greenlets must not take the loop for one that runs in them, so it is
+the running loop only while its own code runs.
+"""
+
+import asyncio
+import sys
+
+import gevent
+import gevent.event
+from gevent.selectors import GeventSelector
+from greenlet import getcurrent, greenlet
+
+from tworoutine._core import drivable, run_in, stepper, thread_loop
+
+_RUN_ONCE = asyncio.BaseEventLoop._run_once.__code__
+
+_runs = {}  # hub -> Run, while calls wait
+
+
+def find_guest(hub, loop):
+    """What serves a call made here; see guest.c."""
+    if loop is not None and _runs_below(loop):
+        return None
+    if getcurrent() is hub:
+        return (
+            "this is a callback of gevent's hub; run it in a greenlet of its "
+            "own: gevent.spawn(function)"
+        )
+    run = _runs.get(hub)
+    if run is None:
+        loop = thread_loop()
+        if not drivable(loop):
+            return None
+        run = _runs[hub] = Run(hub, loop)
+    return run
+
+
+def _runs_below(loop):
+    """Whether this is the code of a step of loop, or called by such."""
+    stepping = stepper(loop)
+    current = who = getcurrent()
+    while who is not None:
+        if who is stepping:
+            return True
+        if stepping is None:
+            frame = sys._getframe() if who is current else who.gr_frame
+            while frame is not None:
+                if (
+                    frame.f_code is _RUN_ONCE
+                    and frame.f_locals["self"] is loop
+                ):
+                    return True
+                frame = frame.f_back
+        who = who.parent
+    return False
+
+
+class Run:
+    """The loop of a thread, running because calls wait."""
+
+    def __init__(self, hub, loop):
+        self.loop = loop
+        self._hub = hub
+        self._tasks = set()  # of the calls that wait
+        self._ended = []  # events of calls that may go on
+        self._idle = None  # the future that ends the run
+        hub.loop.run_callback(greenlet(self._main, hub).switch)
+
+    def wait(self, coro, context):
+        """Run coro as a task in context; the task, when it is done.
+
+        An exception thrown into the waiting greenlet, as by kill() or a
+        gevent.Timeout, cancels the task, and is raised when that has ended,
+        unless that ends with an error of its own.
+        """
+        ended = gevent.event.Event()
+        task = asyncio.Task(coro, loop=self.loop, context=context)
+        task.add_done_callback(lambda _: self._end(task, ended))
+        self._tasks.add(task)
+        self._let_go()  # the run goes on
+        self._wake()
+        thrown = None
+        while not ended.is_set():
+            try:
+                ended.wait()
+            except BaseException as exc:
+                thrown = exc
+                task.cancel()
+                self._wake()
+        if thrown is not None and (task.cancelled() or not task.exception()):
+            raise thrown
+        return task
+
+    def _end(self, task, ended):
+        """A call is done.  The last one goes on when the run is over."""
+        self._tasks.discard(task)
+        self._ended.append(ended)
+        if self._tasks:
+            self._let_go()
+        elif self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _let_go(self):
+        while self._ended:
+            self._ended.pop(0).set()
+
+    def _wake(self):
+        if isinstance(self.loop._selector, _Selector):
+            self.loop._selector.wake()
+
+    async def _until_idle(self):
+        if self._tasks:
+            self._idle = self.loop.create_future()
+            await self._idle
+
+    def _main(self):
+        outside = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        selector = _Selector(self._hub, self.loop, outside)
+        try:
+            while self._tasks:
+                try:
+                    run_in(self.loop, self._until_idle())
+                except BaseException as exc:
+                    self._failed(exc)
+        finally:
+            del _runs[self._hub]
+            selector.close()
+            asyncio._set_running_loop(selector.outside)
+            self._let_go()
+
+    def _failed(self, exc):
+        """KeyboardInterrupt or SystemExit, of a task or of none."""
+        for task in self._tasks:
+            if (
+                task.done()
+                and not task.cancelled()
+                and task.exception() is exc
+            ):
+                return
+        self._hub.handle_system_error(type(exc), exc)
+
+
+class _Selector:
+    """Stands in for the selector of a loop while that runs in a greenlet."""
+
+    def __init__(self, hub, loop, outside):
+        self.outside = outside  # the running loop of the other greenlets
+        self._loop = loop
+        self._inner = loop._selector
+        self._hooks = sys.get_asyncgen_hooks()
+        self._ready = gevent.event.Event()
+        self._watcher = None
+        if not isinstance(self._inner, GeventSelector):
+            self._watcher = hub.loop.io(self._inner.fileno(), 1)
+        loop._selector = self
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    def select(self, timeout=None):
+        loop, hooks = self._loop, sys.get_asyncgen_hooks()
+        asyncio._set_running_loop(self.outside)
+        sys.set_asyncgen_hooks(*self._hooks)
+        try:
+            return self._select(timeout)
+        finally:
+            self.outside = asyncio._get_running_loop()
+            self._hooks = sys.get_asyncgen_hooks()
+            asyncio._set_running_loop(loop)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def _select(self, timeout):
+        if self._watcher is None:
+            return self._inner.select(timeout)  # it lets the hub go on
+        events = self._inner.select(0)
+        poll = timeout is not None and timeout <= 0
+        if events or poll or self._ready.is_set():
+            gevent.sleep(0)  # let the others have their turn
+        else:
+            self._watcher.start(self._ready.set)
+            try:
+                self._ready.wait(timeout)
+            finally:
+                self._watcher.stop()
+        self._ready.clear()
+        return events or self._inner.select(0)
+
+    def wake(self):
+        if self._watcher is None:
+            self._loop.call_soon_threadsafe(lambda: None)
+        else:
+            self._ready.set()
+
+    def close(self):
+        self._loop._selector = self._inner
+        if self._watcher is not None:
+            self._watcher.close()
+            return
+        # Its watchers would keep gevent.wait() waiting.
+        for key in list(self._inner.get_map().values()):
+            self._inner.unregister(key.fileobj)
+            self._inner.register(key.fileobj, key.events, key.data)
