@@ -78,7 +78,7 @@ class PythonTask(Numbered, asyncio.tasks._PyTask):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self, task_type, **options):
+    def __init__(self, task_type=Task, **options):
         super().__init__()
         self.now = 0.0
         self._clock_resolution = 1e-9
