@@ -99,6 +99,29 @@ host_listen(TwrState *state, Call *call)
     return none == NULL ? -1 : 0;
 }
 
+/* The pending exception is a Ctrl-C that the signal handler had to raise here,
+ * and not in the task: cancel that, as the handler does while it waits.  False
+ * if it is something else, or the task is done, or this is the second one. */
+static bool
+host_interrupted(Thread *th, Call *call)
+{
+    TwrState *state = th->state;
+    if (call->interrupted ||
+        !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        return false;
+    }
+    PyObject *interrupt = twr_error_take();
+    call->interrupted = twr_call_cancel_task(state, call->task) > 0;
+    if (call->interrupted) {
+        th->sigint_call = call;
+        Py_DECREF(interrupt);
+        return true;
+    }
+    PyErr_Clear();
+    twr_error_put(interrupt);
+    return false;
+}
+
 /* Park, running the task's handles whenever one is due, until the task is
  * done; in a run of our own, until its done callbacks have run.  Switches. */
 static int
@@ -108,6 +131,9 @@ host_park(Thread *th, Call *call, bool own_run)
     while (!called_back &&
            (own_run || !twr_call_future_done(th->state, call->task))) {
         if (twr_call_park(th, call) < 0) {
+            if (own_run && host_interrupted(th, call)) {
+                continue;
+            }
             return -1;
         }
         PyObject *handle = call->handle;
@@ -118,7 +144,10 @@ host_park(Thread *th, Call *call, bool own_run)
             }
         }
         else if (call->error != NULL) {
-            return twr_raise(&call->error);
+            twr_raise(&call->error);
+            if (!own_run || !host_interrupted(th, call)) {
+                return -1;
+            }
         }
         else if (own_run && !flushed && PyObject_Size(call->loan->ready) > 0) {
             /* Let the callbacks run that were queued together with ours. */
@@ -187,27 +216,53 @@ host_result(TwrState *state, Call *call)
     return NULL;
 }
 
-/* The first step has failed; if it did so before it began, as at the end of
- * the stack, nobody is going to run it: the task is not to be missed. */
-static void
-host_abandon(TwrState *state, Call *call)
+/* Whether anything is going to run the next step of call's task, which is not
+ * running: what it waits for, or a handle that it has just queued. */
+static bool
+host_goes_on(TwrState *state, PyObject *loop, Call *call)
+{
+    PyObject *waiter = PyObject_GetAttr(call->task, state->names._fut_waiter);
+    bool waits = waiter != NULL && waiter != Py_None;
+    Py_XDECREF(waiter);
+    PyObject *step = waits ? NULL : take_first_step(state, loop, call->task);
+    if (step != NULL) {
+        PyObject *ready = PyObject_GetAttr(loop, state->names._ready);
+        PyObject *none =
+            ready == NULL
+                ? NULL
+                : PyObject_CallMethodOneArg(ready, state->names.append, step);
+        waits = none != NULL;
+        Py_XDECREF(none);
+        Py_XDECREF(ready);
+        Py_DECREF(step);
+    }
+    return waits;
+}
+
+/* The first step has failed, but not the coroutine: before that began, as at
+ * the end of the stack, or after it.  If nobody is going to run it again, it
+ * ends here, and the task is not to be missed.  Whether somebody is. */
+static bool
+host_abandon(TwrState *state, PyObject *loop, Call *call)
 {
     PyObject *pending = twr_error_take();
-    if (twr_call_future_done(state, call->task)) {
-        twr_error_put(pending);
-        return;
+    bool goes_on = false;
+    if (!twr_call_future_done(state, call->task)) {
+        goes_on = host_goes_on(state, loop, call);
+        if (!goes_on) {
+            PyErr_Clear();
+            PyObject *coro = PyObject_CallMethod(call->task, "get_coro", NULL);
+            if (coro != NULL) {
+                twr_close_awaitable(state, coro);
+            }
+            Py_XDECREF(coro);
+            PyObject_SetAttrString(call->task, "_log_destroy_pending",
+                                   Py_False);
+        }
     }
-    PyObject *coro = PyObject_CallMethod(call->task, "get_coro", NULL);
-    PyObject *frame =
-        coro == NULL ? NULL : PyObject_GetAttrString(coro, "cr_suspended");
-    if (frame == Py_False) {
-        twr_close_awaitable(state, coro);
-        PyObject_SetAttrString(call->task, "_log_destroy_pending", Py_False);
-    }
-    Py_XDECREF(frame);
-    Py_XDECREF(coro);
     PyErr_Clear();
     twr_error_put(pending);
+    return goes_on;
 }
 
 /* The first step is run at once, wherever the loop stands; most calls at a
@@ -221,8 +276,10 @@ host_run(Thread *th, PyObject *loop, Loan *loan, Call *call)
         return NULL;
     }
     if (step != NULL && host_step(state, call, step) < 0) {
-        host_abandon(state, call);
-        return NULL;
+        bool goes_on = host_abandon(state, loop, call);
+        if (!goes_on || loan == NULL || !host_interrupted(th, call)) {
+            return NULL;
+        }
     }
     int wait = !twr_call_future_done(state, call->task);
     if (!wait && loan != NULL) {

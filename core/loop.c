@@ -392,6 +392,15 @@ track_origins(TwrState *state, PyObject *loop, PyObject *flag)
     return none == NULL ? -1 : 0;
 }
 
+static int
+clean_up(TwrState *state, PyObject *loop)
+{
+    PyObject *none =
+        PyObject_CallMethodNoArgs(loop, state->names._run_forever_cleanup);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
 int
 twr_loop_enter(TwrState *state, PyObject *loop, PyObject **undo)
 {
@@ -402,10 +411,15 @@ twr_loop_enter(TwrState *state, PyObject *loop, PyObject **undo)
         return -1;
     }
     if (setup != NULL) {
-        PyObject *none = PyObject_CallNoArgs(setup);
+        *undo = PyObject_CallNoArgs(setup);
         Py_DECREF(setup);
-        *undo = none;
-        return none == NULL ? -1 : 0;
+        if (*undo == NULL && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+            PyObject *interrupt = twr_error_take(); /* in the middle of it */
+            clean_up(state, loop);
+            PyErr_Clear();
+            twr_error_put(interrupt);
+        }
+        return *undo == NULL ? -1 : 0;
     }
     int debug = twr_loop_flag(loop, state->names._debug);
     if (debug < 0 || (debug && track_origins(state, loop, Py_True) < 0)) {
@@ -415,22 +429,29 @@ twr_loop_enter(TwrState *state, PyObject *loop, PyObject **undo)
     return *undo == NULL ? -1 : 0;
 }
 
+static int
+leave(TwrState *state, PyObject *loop, PyObject *undo)
+{
+    if (undo == Py_None) {
+        return clean_up(state, loop);
+    }
+    return leave_by_hand(state, loop, undo) < 0 ||
+                   track_origins(state, loop, Py_False) < 0
+               ? -1
+               : 0;
+}
+
 int
 twr_loop_leave(TwrState *state, PyObject *loop, PyObject *undo)
 {
     PyObject *pending = twr_error_take();
-    int result = 0;
-    if (undo == Py_None) {
-        PyObject *none =
-            PyObject_CallMethodNoArgs(loop, state->names._run_forever_cleanup);
-        Py_XDECREF(none);
-        result = none == NULL ? -1 : 0;
-    }
-    else {
-        if (leave_by_hand(state, loop, undo) < 0 ||
-            track_origins(state, loop, Py_False) < 0) {
-            result = -1;
-        }
+    int result = leave(state, loop, undo);
+    if (result < 0 && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        /* In the middle of it: it has to be left all the same. */
+        PyObject *interrupt = twr_error_take();
+        leave(state, loop, undo);
+        PyErr_Clear();
+        twr_error_put(interrupt);
     }
     if (pending != NULL) {
         PyErr_Clear();

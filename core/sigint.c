@@ -16,6 +16,21 @@
 
 #include <signal.h>
 
+/* Whether the coroutine of a hosted task runs.  An exception raised elsewhere
+ * in its step, as where the loop queues the next one, would lose the step. */
+static bool
+is_running(Call *home)
+{
+    PyObject *coro = PyObject_CallMethod(home->task, "get_coro", NULL);
+    PyObject *running =
+        coro == NULL ? NULL : PyObject_GetAttrString(coro, "cr_running");
+    bool truth = running != Py_False;
+    PyErr_Clear();
+    Py_XDECREF(running);
+    Py_XDECREF(coro);
+    return truth;
+}
+
 /* The call that Ctrl-C is for; NULL: the code that runs now. */
 static Call *
 foreground(Thread *th)
@@ -29,7 +44,7 @@ foreground(Thread *th)
         return loan->parked;
     }
     /* If its stack is the active one, its own code is what runs. */
-    return th->active == home->greenlet ? NULL : home;
+    return th->active == home->greenlet && is_running(home) ? NULL : home;
 }
 
 static PyObject *
@@ -104,5 +119,13 @@ twr_sigint_restore(Thread *th)
     if (now <= 0) {
         return now;
     }
-    return put_in_place(th->state, th->state->default_int_handler);
+    int put = put_in_place(th->state, th->state->default_int_handler);
+    if (put < 0 && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        /* signal() looks for signals first, and has found one. */
+        PyObject *interrupt = twr_error_take();
+        put_in_place(th->state, th->state->default_int_handler);
+        PyErr_Clear();
+        twr_error_put(interrupt);
+    }
+    return put;
 }

@@ -109,6 +109,43 @@ for _ in range(2):
 """)
 
 
+def test_wherever_it_hits_no_task_is_left_behind():
+    """Most of these come while asyncio's code runs, not while it waits."""
+    run("""
+import random
+
+@tworoutine
+async def busy():
+    await asyncio.sleep(0.0005)
+    await asyncio.sleep(0)
+
+def interrupt_soon():
+    while True:
+        go.acquire()
+        time.sleep(0.002 * random.random())
+        os.kill(os.getpid(), signal.SIGINT)
+
+go = threading.Semaphore(0)
+threading.Thread(target=interrupt_soon, daemon=True).start()
+
+@tworoutine
+async def tasks():
+    return asyncio.all_tasks() - {asyncio.current_task()}
+
+for _ in range(150):
+    try:
+        go.release()
+        while True:
+            busy()
+    except KeyboardInterrupt:
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert asyncio._get_running_loop() is None
+    assert tasks() == set()
+assert tick() == "tick"
+""")
+
+
 def test_a_second_one_during_cleanup():
     run("""
 @tworoutine
