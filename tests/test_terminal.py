@@ -1,0 +1,437 @@
+"""Ctrl-C as a person types it: a real terminal, a real ^C."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+
+def become_controlling_terminal():
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+class Terminal:
+    """A program that runs in a terminal of its own."""
+
+    def __init__(self, *args, env=None):
+        self.master, slave = pty.openpty()
+        self.child = subprocess.Popen(
+            [sys.executable, "-W", "error", *args],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=become_controlling_terminal,
+            env={**os.environ, "NO_COLOR": "1", **(env or {})},
+        )
+        os.close(slave)
+        self.seen = ""  # all that it has written
+        self.at = 0  # up to where expect() has read it
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if self.child.poll() is None:
+            self.child.kill()
+        self.child.wait(10)
+        os.close(self.master)
+
+    def _read(self, deadline):
+        ready, _, _ = select.select(
+            [self.master], [], [], max(0, deadline - time.monotonic())
+        )
+        assert ready, f"it says no more than:\n{self.seen}"
+        try:
+            written = os.read(self.master, 65536)
+        except OSError:  # EIO: the other side is closed
+            written = b""
+        # The new prompt of 3.13 draws with escape sequences.
+        text = re.sub(rb"\x1b[\[(][0-9;?]*[a-zA-Z]|\x1b[=>]", b"", written)
+        self.seen += text.decode(errors="replace").replace("\r", "")
+        return bool(written)
+
+    def expect(self, text, timeout=30):
+        """Read until it has written text; what came before that."""
+        deadline = time.monotonic() + timeout
+        while text not in self.seen[self.at :]:
+            assert self._read(deadline), f"it ended after:\n{self.seen}"
+        begin = self.at
+        end = self.seen.index(text, begin)
+        self.at = end + len(text)
+        return self.seen[begin:end]
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def interrupt(self):
+        self.type("\x03")
+
+    def end(self, timeout=30):
+        """Read the rest; its exit status."""
+        deadline = time.monotonic() + timeout
+        with contextlib.suppress(AssertionError):
+            while self._read(deadline):
+                pass
+        return self.child.wait(timeout)
+
+
+PRELUDE = """
+import asyncio, os, sys
+from tworoutine import tworoutine
+
+def say(*words):
+    # One write: the terminal may be read in the middle of several.
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+beats = []
+
+@tworoutine
+async def begin():
+    async def background():
+        while True:
+            beats.append(1)
+            await asyncio.sleep(0.001)
+    return asyncio.create_task(background())
+
+@tworoutine
+async def tick():
+    await asyncio.sleep(0.005)
+    return "ticked"
+
+@tworoutine
+async def wait(name="waiting"):
+    asyncio.get_running_loop().call_soon(say, name)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.001)
+        tick()
+        say(name, "ended")
+
+def well(task):
+    count = len(beats)
+    return tick() == "ticked" and not task.done() and len(beats) > count
+
+def try_it(f, *args):
+    try:
+        f(*args)
+    except KeyboardInterrupt:
+        say("interrupted")
+"""
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    with contextlib.ExitStack() as stack:
+
+        def run(program, *args):
+            path = tmp_path / "program.py"
+            path.write_text(PRELUDE + program)
+            return stack.enter_context(Terminal(str(path), *args))
+
+        yield run
+
+
+def interrupted(terminal, *, says=("waiting",), then=("interrupted",)):
+    """^C when the program has said this; it goes on to say that."""
+    for text in says:
+        terminal.expect(text + "\n")
+    terminal.interrupt()
+    for text in then:
+        terminal.expect(text + "\n")
+
+
+def test_without_a_loop(terminal):
+    run = terminal("""
+task = begin()
+for _ in range(3):
+    try_it(wait)
+    say(well(task))
+""")
+    for _ in range(3):
+        interrupted(run, then=["waiting ended", "interrupted", "True"])
+    assert run.end() == 0
+
+
+def test_it_ends_a_program_that_does_not_catch_it(terminal):
+    run = terminal("wait()\n")
+    interrupted(run, then=["waiting ended", "KeyboardInterrupt"])
+    assert run.end() == -2
+    assert "asyncio" not in run.seen
+    assert "Error" not in run.seen
+
+
+def test_in_a_running_loop(terminal):
+    run = terminal("""
+async def main():
+    task = begin()
+    try:
+        wait()
+    finally:
+        # As Runner does it: this task alone is cancelled.
+        say(well(task))
+
+for _ in range(2):
+    try_it(asyncio.run, main())
+    say(tick())
+""")
+    for _ in range(2):
+        interrupted(
+            run, then=["waiting ended", "True", "interrupted", "ticked"]
+        )
+    assert run.end() == 0
+
+
+def test_in_a_nested_call(terminal):
+    run = terminal("""
+@tworoutine
+async def outer():
+    await asyncio.sleep(0)
+    try:
+        inner()
+    finally:
+        tick()
+        say("outer ended")
+
+@tworoutine
+async def inner():
+    sorted([2, 1], key=wait)
+
+async def in_loop():
+    tick()
+    outer()
+
+task = begin()
+try_it(outer)
+say(well(task))
+try_it(asyncio.run, in_loop())
+say(well(task))
+""")
+    for _ in range(2):
+        interrupted(
+            run,
+            says=["2"],
+            then=["2 ended", "outer ended", "interrupted", "True"],
+        )
+    assert run.end() == 0
+
+
+@pytest.mark.parametrize("fan_out", ["map", "as_completed"])
+def test_in_a_fan_out(terminal, fan_out):
+    run = terminal(
+        """
+ended = []
+
+@tworoutine
+async def one(number):
+    if number == 9:
+        say("waiting")
+    try:
+        await asyncio.sleep(60)
+    finally:
+        tick()
+        ended.append(number)
+
+def each():
+    fan_out = getattr(one, sys.argv[1])
+    list(fan_out(range(100), limit=10))
+
+task = begin()
+try_it(each)
+say(sorted(ended) == list(range(10)), well(task))
+""",
+        fan_out,
+    )
+    interrupted(run, then=["interrupted", "True True"])
+    assert run.end() == 0
+
+
+@pytest.mark.parametrize("cleanup", ["awaits", "calls"])
+def test_twice_during_cleanup_that_waits(terminal, cleanup):
+    """The second one ends the call at once; what awaits is left to itself."""
+    run = terminal(
+        """
+@tworoutine
+async def stubborn(cleanup):
+    try:
+        await (~wait)("first")
+    finally:
+        try:
+            await cleanup()
+        finally:
+            say("cleanup ended")
+
+async def awaits():
+    await (~wait)("second")
+
+async def calls():
+    wait("second")
+
+task = begin()
+for _ in range(2):
+    try_it(stubborn, globals()[sys.argv[1]])
+    say(well(task))
+""",
+        cleanup,
+    )
+    ends = ["cleanup ended"] if cleanup == "calls" else []
+    for _ in range(2):
+        interrupted(run, says=["first"], then=["first ended"])
+        interrupted(run, says=["second"], then=[*ends, "interrupted", "True"])
+    assert run.end() == 0
+
+
+def test_in_the_finally_of_the_caller(terminal):
+    run = terminal("""
+def caller():
+    try:
+        wait("first")
+    finally:
+        try:
+            wait("second")
+        finally:
+            say(tick())
+
+task = begin()
+try_it(caller)
+say(well(task))
+""")
+    interrupted(run, says=["first"], then=["first ended"])
+    interrupted(run, says=["second"], then=["second ended", "ticked"])
+    run.expect("interrupted\nTrue\n")
+    assert run.end() == 0
+
+
+def test_many_times_in_a_busy_loop(terminal):
+    """Wherever they hit, each ends one call, and no more."""
+    run = terminal("""
+task = begin()
+hits, said = 0, -1
+while hits < 20:
+    try:
+        if said < hits:
+            say("hit")
+            said = hits
+        while True:
+            tick()
+    except KeyboardInterrupt:
+        hits += 1
+say("well", well(task))
+""")
+    for _ in range(20):
+        run.expect("hit\n")
+        run.interrupt()
+    run.expect("well True\n")
+    assert run.end() == 0
+    assert "Traceback" not in run.seen
+
+
+@pytest.mark.parametrize("call", ["nap()", "asyncio.run(main())"])
+def test_waiting_uses_no_cpu(terminal, call):
+    run = terminal(f"""
+@tworoutine
+async def nap():
+    await asyncio.sleep(1.5)
+
+async def main():
+    tick()
+    nap()
+
+tick()
+before = os.times()
+{call}
+after = os.times()
+used = after.user + after.system - before.user - before.system
+say("used", used)
+""")
+    run.expect("used ")
+    assert float(run.expect("\n")) < 0.3
+    assert run.end() == 0
+
+
+# --- interactive interpreters -----------------------------------------------
+
+PROMPTS = {"basic": {"PYTHON_BASIC_REPL": "1", "TERM": "dumb"}}
+if sys.version_info >= (3, 13):
+    PROMPTS["new"] = {"TERM": "xterm"}
+
+
+@pytest.fixture(params=PROMPTS)
+def prompt(request, tmp_path):
+    path = tmp_path / "prelude.py"
+    path.write_text(PRELUDE)
+    env = {
+        **PROMPTS[request.param],
+        "PYTHONPATH": os.pathsep.join(
+            [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+        ),
+        "PYTHON_HISTORY": str(tmp_path / "history"),
+        "HOME": str(tmp_path),
+    }
+    with contextlib.ExitStack() as stack:
+
+        def start(*args):
+            run = stack.enter_context(Terminal("-q", *args, env=env))
+            run.expect(">>> ")
+            return run
+
+        yield start
+
+
+def enter(run, line, answer=None):
+    """Type a line; wait for the answer and the next prompt."""
+    run.type(line + "\n")
+    if answer is not None:
+        run.expect(answer)
+    run.expect(">>> ")
+
+
+def test_at_the_prompt(prompt):
+    run = prompt()
+    enter(run, "from prelude import *")
+    enter(run, "task = begin()")
+    enter(run, "tick()", "'ticked'")
+    for _ in range(2):
+        run.type("wait('wait' + 'ing')\n")
+        interrupted(run, then=["waiting ended", "KeyboardInterrupt"])
+        run.expect(">>> ")
+        enter(run, "well(task)", "True")
+    assert "asyncio/" not in run.seen  # no frames but the caller's
+    enter(run, "asyncio.run((~tick)())", "'ticked'")
+    run.type("asyncio.run((~wait)('runn' + 'ing'))\n")
+    interrupted(run, says=["running"], then=["running ended"])
+    run.expect("KeyboardInterrupt")
+    run.expect(">>> ")
+    enter(run, "well(task)", "True")
+    run.interrupt()  # at the prompt itself
+    run.expect("KeyboardInterrupt")
+    run.expect(">>> ")
+    enter(run, "well(task)", "True")
+    run.type("exit()\n")
+    assert run.end() == 0
+
+
+def test_at_the_prompt_of_python_m_asyncio(prompt):
+    """Each line runs in a callback of a running loop."""
+    run = prompt("-m", "asyncio")
+    enter(run, "from prelude import *")
+    enter(run, "task = begin()")
+    enter(run, "tick()", "'ticked'")
+    enter(run, "await (~tick)()", "'ticked'")
+    for line in ["wait('wait' + 'ing')", "await (~wait)('wait' + 'ing')"]:
+        run.type(line + "\n")
+        interrupted(run, then=["waiting ended"])
+        run.expect("KeyboardInterrupt")
+        run.expect(">>> ")
+        enter(run, "well(task)", "True")
+    run.type("exit()\n")
+    run.end()
