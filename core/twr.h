@@ -109,6 +109,7 @@
     X(is_closed)                                                              \
     X(is_running)                                                             \
     X(loop)                                                                   \
+    X(logger)                                                                 \
     X(pop)                                                                    \
     X(popleft)                                                                \
     X(remove)                                                                 \
@@ -137,7 +138,7 @@
     X(Task, "asyncio.tasks", "Task")                                          \
     X(CTask, "_asyncio", "Task")                                              \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
-    X(logger, "asyncio.log", "logger")                                        \
+    X(base_events, "asyncio.base_events", NULL)                               \
     X(heappop, "heapq", "heappop")                                            \
     X(heapify, "heapq", "heapify")                                            \
     X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks")                        \

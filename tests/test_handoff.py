@@ -449,3 +449,23 @@ def test_debug_mode_still_reports_slow_callbacks(caplog):
 
     asyncio.run(main(), debug=True)
     assert len([r for r in caplog.records if "took" in r.message]) == 1
+
+
+def test_debug_mode_reports_slow_callbacks_as_asyncio_would(monkeypatch):
+    """By the logger that stands in asyncio.base_events at that time."""
+
+    class Logger:
+        def __getattr__(self, name):
+            return lambda *args: reports.append((name, args[0] % args[1:]))
+
+    async def main():
+        asyncio.get_running_loop().slow_callback_duration = 0.02
+        sleep(0)
+        asyncio.get_running_loop().call_soon(time.sleep, 0.03)
+        await asyncio.sleep(0)
+
+    reports = []
+    monkeypatch.setattr("asyncio.base_events.logger", Logger())
+    asyncio.run(main(), debug=True)
+    slow = [text for name, text in reports if name == "warning"]
+    assert len(slow) == 1 and slow[0].startswith("Executing <Handle ")
