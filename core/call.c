@@ -166,7 +166,9 @@ twr_call_take_over(Thread *th, PyObject *loop, Call *call)
         }
         Py_DECREF(me);
         if (pops == -1) {
-            return twr_handoff_refuse_greenlet(th->state, call->subject);
+            return twr_loop_turner(th->state) == TURNER_FOREIGN
+                       ? twr_handoff_refuse_turner(th->state, call->subject)
+                       : twr_handoff_refuse_greenlet(th->state, call->subject);
         }
         if (loan == NULL) {
             return -1;

@@ -56,6 +56,15 @@ twr_handoff_refuse_greenlet(TwrState *state, PyObject *subject)
                              "loop runs its callbacks"));
 }
 
+int
+twr_handoff_refuse_turner(TwrState *state, PyObject *subject)
+{
+    return twr_handoff_refuse(
+        state, subject,
+        PyUnicode_FromString("the turns of the running loop are taken by "
+                             "something else than its run_forever"));
+}
+
 static int
 refuse_between(TwrState *state, PyObject *subject)
 {
@@ -130,9 +139,14 @@ twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject)
     Py_ssize_t pops =
         th->loan != NULL ? 0 : twr_loop_native_pops(th->state, loop, false);
     if (pops == -1) {
-        return twr_loop_below(th->state)
-                   ? refuse_between(th->state, subject)
-                   : twr_handoff_refuse_greenlet(th->state, subject);
+        switch (twr_loop_turner(th->state)) {
+        case TURNER_NONE:
+            return twr_handoff_refuse_greenlet(th->state, subject);
+        case TURNER_FOREIGN:
+            return twr_handoff_refuse_turner(th->state, subject);
+        case TURNER_RUN_FOREVER:
+            return refuse_between(th->state, subject);
+        }
     }
     return pops < 0 ? -1 : 0;
 }

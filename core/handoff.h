@@ -61,4 +61,8 @@ bool twr_call_future_done(TwrState *state, PyObject *future);
  * stand, would have to be parked together with the one that waits for it. */
 int twr_handoff_refuse_greenlet(TwrState *state, PyObject *subject);
 
+/* The same: somebody calls _run_once in place of run_forever, and would not
+ * get control back before the loop stops. */
+int twr_handoff_refuse_turner(TwrState *state, PyObject *subject);
+
 #endif

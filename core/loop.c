@@ -98,7 +98,9 @@ learn(TwrState *state, TwrLoopFacts *facts)
         goto done;
     }
     facts->run_once_code = PyObject_GetAttrString(facts->run_once, "__code__");
-    if (facts->run_once_code == NULL ||
+    facts->run_forever_code =
+        PyObject_GetAttrString(facts->run_forever, "__code__");
+    if (facts->run_once_code == NULL || facts->run_forever_code == NULL ||
         constant(module, "_MIN_SCHEDULED_TIMER_HANDLES", &timers) < 0 ||
         constant(module, "_MIN_CANCELLED_TIMER_HANDLES_FRACTION",
                  &facts->max_cancelled) < 0 ||
@@ -173,6 +175,20 @@ twr_loop_drivable(Thread *th, PyObject *loop)
     return good;
 }
 
+/* Whether run_forever has called a _run_once; frame is that of the latter. */
+static bool
+in_run_forever(TwrState *state, PyFrameObject *frame)
+{
+    PyFrameObject *caller = PyFrame_GetBack(frame);
+    if (caller == NULL) {
+        return false;
+    }
+    PyObject *code = (PyObject *)PyFrame_GetCode(caller);
+    Py_DECREF(caller);
+    Py_DECREF(code); /* only compared */
+    return code == state->loop.run_forever_code;
+}
+
 /* ntodo - i - 1 of a _run_once frame; -1 if it is not that of loop. */
 static Py_ssize_t
 pops_left(PyFrameObject *frame, PyObject *loop)
@@ -212,7 +228,7 @@ twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct)
     while (frame != NULL) {
         PyObject *code = (PyObject *)PyFrame_GetCode(frame);
         bool turn = code == state->loop.run_once_code;
-        if (turn && in_handle > 0) {
+        if (turn && in_handle > 0 && in_run_forever(state, frame)) {
             left = pops_left(frame, loop);
         }
         in_handle = PySequence_Contains(state->loop.handle_run_codes, code);
@@ -231,21 +247,24 @@ twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct)
     return left;
 }
 
-bool
-twr_loop_below(TwrState *state)
+Turner
+twr_loop_turner(TwrState *state)
 {
-    bool below = false;
+    Turner turner = TURNER_NONE;
     PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
-    while (frame != NULL && !below) {
+    while (frame != NULL && turner == TURNER_NONE) {
         PyObject *code = (PyObject *)PyFrame_GetCode(frame);
-        below = code == state->loop.run_once_code;
+        if (code == state->loop.run_once_code) {
+            turner = in_run_forever(state, frame) ? TURNER_RUN_FOREVER
+                                                  : TURNER_FOREIGN;
+        }
         Py_DECREF(code);
         PyFrameObject *caller = PyFrame_GetBack(frame);
         Py_DECREF(frame);
         frame = caller;
     }
     Py_XDECREF(frame);
-    return below;
+    return turner;
 }
 
 int

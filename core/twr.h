@@ -154,7 +154,8 @@ typedef struct {
     PyObject *why_not;          /* str: why no loop can be driven; or NULL */
     PyObject *run_once;         /* BaseEventLoop._run_once, as imported */
     PyObject *run_once_code;    /* ... and its code object */
-    PyObject *run_forever;      /* the run_forever functions we know */
+    PyObject *run_forever;      /* BaseEventLoop.run_forever, likewise */
+    PyObject *run_forever_code; /* ... and its code object */
     PyObject *handle_run_codes; /* tuple: code of Handle._run and the like */
     Py_ssize_t min_timers;      /* when cancelled timers are weeded out */
     double max_cancelled;
@@ -498,12 +499,14 @@ int twr_loop_init(TwrState *state);
 int twr_loop_drivable(Thread *th, PyObject *loop);
 
 /* How many handles the _run_once below us will still pop; -1 without
- * exception: there is none, -2: error.  direct: it has called us itself, and
- * not through a handle of its own. */
+ * exception: there is none that run_forever has called, -2: error.  direct: it
+ * has called us itself, and not through a handle of its own. */
 Py_ssize_t twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct);
 
-/* Whether a _run_once is below us at all, as when it polls. */
-bool twr_loop_below(TwrState *state);
+/* Who has called the _run_once below us, in a handle of which we are or not;
+ * none: there is no _run_once. */
+typedef enum { TURNER_NONE, TURNER_RUN_FOREVER, TURNER_FOREIGN } Turner;
+Turner twr_loop_turner(TwrState *state);
 
 /* Queue call on loop's ready queue, as loop.call_soon does. */
 int twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call);

@@ -314,6 +314,23 @@ def in_a_greenlet(example):
     return in_loop(greenlet.greenlet(lambda: example.double(1)).switch)
 
 
+@sentence(
+    "`double(1)` in a callback of a loop whose `_run_once` somebody calls in "
+    "place of `run_forever`"
+)
+def in_a_loop_turned_by_hand(example):
+    results = []
+    loop = asyncio.new_event_loop()
+    loop.call_soon(lambda: results.append(raised(lambda: example.double(1))))
+    asyncio._set_running_loop(loop)
+    try:
+        loop._run_once()
+    finally:
+        asyncio._set_running_loop(None)
+        loop.close()
+    return results[0]
+
+
 class Selector(selectors.DefaultSelector):
     """Calls what stands in `meanwhile` while the loop polls."""
 

@@ -205,6 +205,42 @@ async def main():
 
 asyncio.run(main())
 """,
+    "a loop whose turns somebody else takes": """
+loop = asyncio.new_event_loop()
+results = []
+
+def callback():
+    try:
+        results.append(nap())
+    except CannotSuspend:
+        results.append("refused")
+
+async def task():
+    callback()
+
+def take_turns():
+    loop.call_soon(callback)
+    tasks.append(loop.create_task(task()))
+    asyncio._set_running_loop(loop)
+    for _ in range(3):
+        loop.call_soon(int)
+        loop._run_once()
+    asyncio._set_running_loop(None)
+
+tasks = []
+take_turns()
+assert loop.run_until_complete((~nap)()) == 5
+take_turns()
+
+async def main():
+    return nap()
+
+assert loop.run_until_complete(main()) == 5
+take_turns()  # our marker stands in the queue
+assert loop.run_until_complete(main()) == 5
+assert results == ["refused"] * 6
+loop.close()
+""",
     "a call in a raw greenlet of the step": """
 @tworoutine
 async def switches():
