@@ -115,6 +115,9 @@ close_iterator(TwrState *state, PyObject *iterator)
         Py_DECREF(close);
         Py_XDECREF(none);
     }
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_RecursionError)) {
+        PyErr_Clear(); /* it ends when it is dropped, where there is room */
+    }
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(iterator);
     }
@@ -491,9 +494,8 @@ await_outside(Thread *th, PyObject *loop, PyObject *awaitable,
         return NULL;
     }
     if (guest == NULL) {
-        return loop == Py_None
-                   ? twr_run(th, awaitable, subject)
-                   : await_in_loop(th, loop, awaitable, subject);
+        return loop == Py_None ? twr_run(th, awaitable, subject)
+                               : await_in_loop(th, loop, awaitable, subject);
     }
     PyObject *result = twr_guest_wait(th, guest, awaitable, subject);
     Py_DECREF(guest);

@@ -90,6 +90,32 @@ twr_reset_python_depth(void)
 #endif
 }
 
+/* Objects whose deallocation has been put off: take them away, and put them
+ * back. */
+static inline PyObject *
+twr_trash_take(void)
+{
+#if PY_VERSION_HEX < 0x030D0000
+    return NULL; /* it is not a greenlet's own */
+#else
+    PyThreadState *tstate = PyThreadState_Get();
+    PyObject *trash = tstate->delete_later;
+    tstate->delete_later = NULL;
+    return trash;
+#endif
+}
+static inline void
+twr_trash_put(PyObject *trash)
+{
+#if PY_VERSION_HEX < 0x030D0000
+    (void)trash;
+#else
+    if (trash != NULL) {
+        PyThreadState_Get()->delete_later = trash;
+    }
+#endif
+}
+
 /* Whether the interpreter is on its way out. */
 static inline int
 twr_is_finalizing(void)

@@ -57,6 +57,17 @@ running(void)
     return me;
 }
 
+/* Beware: greenlet (3.5) takes a reference to what waits in the trashcan of
+ * the thread, which has none left, and so frees it twice. */
+static PyObject *
+bare_switch(PyGreenlet *to, PyObject *args)
+{
+    PyObject *trash = twr_trash_take();
+    PyObject *got = PyGreenlet_Switch(to, args, NULL);
+    twr_trash_put(trash);
+    return got;
+}
+
 void
 twr_stack_set_active(Thread *th, PyObject *greenlet)
 {
@@ -98,7 +109,7 @@ forward(Thread *th, PyObject *got)
         got = PyGreenlet_Throw(to, (PyObject *)Py_TYPE(exc), exc, NULL);
     }
     else if (to != NULL && args != NULL) {
-        got = PyGreenlet_Switch(to, args, NULL);
+        got = bare_switch(to, args);
     }
     Py_XDECREF(to);
     Py_XDECREF(exc);
@@ -135,7 +146,7 @@ switch_to(Thread *th, PyObject *target)
         return -1;
     }
     Py_XSETREF(th->target, target);
-    PyObject *got = PyGreenlet_Switch((PyGreenlet *)target, NULL, NULL);
+    PyObject *got = bare_switch((PyGreenlet *)target, NULL);
     while (th->target != me) {
         if (th->target != NULL || th->active == me) {
             /* Nobody has taken it up: the switch itself has failed. */
@@ -331,7 +342,7 @@ twr_stack_sqlalchemy(PyObject *awaitable)
     PyGreenlet *parent = me == NULL ? NULL : PyGreenlet_GetParent(me);
     PyObject *args = PyTuple_Pack(1, awaitable);
     if (parent != NULL && args != NULL) {
-        result = PyGreenlet_Switch(parent, args, NULL);
+        result = bare_switch(parent, args);
     }
     Py_XDECREF(me);
     Py_XDECREF(parent);
@@ -391,7 +402,7 @@ end_greenlet(Thread *th, PyObject *greenlet)
     }
     else {
         Py_XSETREF(th->target, Py_NewRef(greenlet));
-        Py_XDECREF(PyGreenlet_Switch((PyGreenlet *)greenlet, NULL, NULL));
+        Py_XDECREF(bare_switch((PyGreenlet *)greenlet, NULL));
         PyErr_Clear();
         Py_CLEAR(th->target);
     }

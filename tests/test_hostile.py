@@ -65,6 +65,28 @@ for n in range(sys.getrecursionlimit() - 60, sys.getrecursionlimit() + 5):
     asyncio.run(main(n))
     assert nap() == 5
 """,
+    "calls as deep as the C stack allows": """
+@tworoutine
+async def deeper(n):
+    await asyncio.sleep(0)
+    return n and deeper(n - 1)
+
+async def main(n):
+    try:
+        deeper(n)
+    except RecursionError:
+        pass
+    assert nap() == 5
+
+sys.setrecursionlimit(20_000)
+for n in (1000, 4000):
+    asyncio.run(main(n))
+    try:
+        deeper(n)
+    except RecursionError:
+        pass
+    assert nap() == 5
+""",
     "a fork in the middle of a call": """
 @tworoutine
 async def forks():
