@@ -9,7 +9,8 @@
  *     a string   it cannot wait, and why
  *     (loop,)    it waits as where no loop runs, but in that one
  *     a guest    an object with a loop, and wait(coro, context), which runs
- *                coro as a task of it and returns that task when it is done */
+ *                coro as a task of it, and returns when that is done the task
+ *                and an exception to raise instead, or None */
 #include "handoff.h"
 
 int
@@ -35,12 +36,27 @@ twr_guest_find(TwrState *state, PyObject *loop, PyObject **guest)
     return *guest == NULL ? -1 : 0;
 }
 
+/* The result of a task, or the exception in its place. */
+static PyObject *
+outcome(TwrState *state, PyObject *pair)
+{
+    PyObject *task, *thrown;
+    if (!PyArg_ParseTuple(pair, "OO", &task, &thrown)) {
+        return NULL;
+    }
+    if (thrown == Py_None) {
+        return twr_task_result(state, task);
+    }
+    PyErr_SetRaisedException(Py_NewRef(thrown));
+    return NULL;
+}
+
 /* Wait in the loop of a guest.  Switches. */
 static PyObject *
 wait_in(Thread *th, PyObject *guest, PyObject *awaitable, PyObject *subject)
 {
     TwrState *state = th->state;
-    PyObject *task = NULL, *context = NULL, *contexts = NULL;
+    PyObject *pair = NULL, *context = NULL, *contexts = NULL;
     PyObject *loop = PyObject_GetAttr(guest, state->names.loop);
     PyObject *coro =
         loop == NULL ? NULL
@@ -51,10 +67,10 @@ wait_in(Thread *th, PyObject *guest, PyObject *awaitable, PyObject *subject)
     }
     context = twr_context_current();
     if (context != NULL && twr_context_leave(state, &contexts) == 0) {
-        task = PyObject_CallMethod(guest, "wait", "OO", coro, context);
+        pair = PyObject_CallMethod(guest, "wait", "OO", coro, context);
         PyObject *pending = twr_error_take();
         if (twr_context_enter(contexts) < 0) {
-            Py_CLEAR(task);
+            Py_CLEAR(pair);
         }
         if (pending != NULL) {
             PyErr_Clear();
@@ -64,8 +80,8 @@ wait_in(Thread *th, PyObject *guest, PyObject *awaitable, PyObject *subject)
     else {
         twr_close_awaitable(state, coro);
     }
-    PyObject *result = task == NULL ? NULL : twr_task_result(state, task);
-    Py_XDECREF(task);
+    PyObject *result = pair == NULL ? NULL : outcome(state, pair);
+    Py_XDECREF(pair);
     Py_XDECREF(contexts);
     Py_XDECREF(context);
     Py_DECREF(coro);
@@ -85,4 +101,24 @@ twr_guest_wait(Thread *th, PyObject *guest, PyObject *awaitable,
         return wait_in(th, guest, awaitable, subject);
     }
     return twr_run_in(th, PyTuple_GET_ITEM(guest, 0), awaitable, subject);
+}
+
+PyObject *
+twr_guest_loop(Thread *th)
+{
+    PyObject *guest, *loop;
+    if (twr_guest_find(th->state, Py_None, &guest) < 0) {
+        return NULL;
+    }
+    if (guest == NULL || PyUnicode_Check(guest)) {
+        loop = twr_run_loop(th);
+    }
+    else if (PyTuple_CheckExact(guest)) {
+        loop = Py_NewRef(PyTuple_GET_ITEM(guest, 0));
+    }
+    else {
+        loop = PyObject_GetAttr(guest, th->state->names.loop);
+    }
+    Py_XDECREF(guest);
+    return loop;
 }

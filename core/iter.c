@@ -83,7 +83,7 @@ begin(TwrState *state, PyObject *subject, PyObject *name,
         return NULL;
     }
     if (loop == Py_None && PyAsyncGen_CheckExact(args[0])) {
-        Py_SETREF(loop, twr_run_loop(th));
+        Py_SETREF(loop, twr_guest_loop(th));
         hooks = loop == NULL ? NULL : twr_loop_hook(state, loop);
         if (hooks == NULL) {
             Py_XDECREF(loop);

@@ -458,6 +458,9 @@ PyObject *twr_portal_run(Thread *th);
  * here; NULL if it waits as everywhere else.  loop: that runs, or None. */
 int twr_guest_find(TwrState *state, PyObject *loop, PyObject **guest);
 
+/* The loop in which a call made where none runs would wait. */
+PyObject *twr_guest_loop(Thread *th);
+
 /* Wait for awaitable as the guest says.  Switches. */
 PyObject *twr_guest_wait(Thread *th, PyObject *guest, PyObject *awaitable,
                          PyObject *subject);

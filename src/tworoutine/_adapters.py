@@ -16,6 +16,7 @@ from tworoutine._core import Portal, in_portal, run_in, serve, tworoutine
 from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import find_guest as find_guest
 from tworoutine._hosts import foreign_library as foreign_library
+from tworoutine._hosts import take_greenlets_for_threads
 
 # --- calls ------------------------------------------------------------------
 
@@ -45,6 +46,7 @@ def close_loop(loop):
     """Close a thread's own loop the way ``asyncio.Runner`` closes one."""
     if loop.is_closed():
         return
+    take_greenlets_for_threads(loop)
     try:
         run_in(loop, _wind_up(loop))
     finally:

@@ -19,6 +19,7 @@ from gevent.selectors import GeventSelector
 from greenlet import getcurrent, greenlet
 
 from tworoutine._core import drivable, run_in, stepper, thread_loop
+from tworoutine._hosts import take_greenlets_for_threads
 
 _RUN_ONCE = asyncio.BaseEventLoop._run_once.__code__
 
@@ -75,11 +76,11 @@ class Run:
         hub.loop.run_callback(greenlet(self._main, hub).switch)
 
     def wait(self, coro, context):
-        """Run coro as a task in context; the task, when it is done.
+        """Run coro as a task in context; (task, None) when it is done.
 
         An exception thrown into the waiting greenlet, as by kill() or a
-        gevent.Timeout, cancels the task, and is raised when that has ended,
-        unless that ends with an error of its own.
+        gevent.Timeout, cancels the task.  When that has ended, and not with
+        an error of its own, the exception to raise is in place of the None.
         """
         ended = gevent.event.Event()
         task = asyncio.Task(coro, loop=self.loop, context=context)
@@ -96,8 +97,8 @@ class Run:
                 task.cancel()
                 self._wake()
         if thrown is not None and (task.cancelled() or not task.exception()):
-            raise thrown
-        return task
+            return task, thrown.with_traceback(None)
+        return task, None
 
     def _end(self, task, ended):
         """A call is done.  The last one goes on when the run is over."""
@@ -162,6 +163,7 @@ class _Selector:
         if not isinstance(self._inner, GeventSelector):
             self._watcher = hub.loop.io(self._inner.fileno(), 1)
         loop._selector = self
+        take_greenlets_for_threads(loop)
 
     def __getattr__(self, name):
         return getattr(self._inner, name)
@@ -202,6 +204,7 @@ class _Selector:
 
     def close(self):
         self._loop._selector = self._inner
+        vars(self._loop).pop("_check_thread", None)
         if self._watcher is not None:
             self._watcher.close()
             return

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import inspect
 import sys
+import threading
 
 from tworoutine._core import Portal, drivable, in_portal, tworoutine
 
@@ -113,17 +114,37 @@ def find_guest(loop):
 
     loop: the running one, or None.  See guest.c for what is returned.
     """
-    if "gevent" in sys.modules:
-        hub = sys.modules["gevent"]._hub_local.get_hub_if_exists()
-        if hub is not None:
-            from tworoutine import _gevent
+    hub = _gevent_hub() if "gevent" in sys.modules else None
+    if hub is not None:
+        from tworoutine import _gevent
 
-            return _gevent.find_guest(hub, loop)
+        return _gevent.find_guest(hub, loop)
     if loop is None and "twisted" in sys.modules:
         from tworoutine import twisted
 
         return twisted._find_guest()
     return None
+
+
+def _gevent_hub():
+    """The hub of this thread, if it has one or is going to get one."""
+    gevent = sys.modules["gevent"]
+    hub = gevent._hub_local.get_hub_if_exists()
+    if hub is None and "gevent.monkey" in sys.modules:
+        from gevent.monkey import is_module_patched
+
+        if is_module_patched("select"):
+            hub = gevent.get_hub()
+    return hub
+
+
+def take_greenlets_for_threads(loop):
+    """gevent patched threading: ids of threads are ids of greenlets.
+
+    asyncio's debug mode must not complain when steps change greenlets.
+    """
+    if threading.get_ident.__module__ == "gevent.thread":
+        loop._check_thread = lambda: None
 
 
 def adapt(coro, loop):
