@@ -462,6 +462,25 @@ check_alive(TwrState *state, PyObject *subject)
                      "do it before, as in a function registered with atexit");
 }
 
+/* The same where neither a portal nor trio or curio is. */
+static int
+check_outside(Thread *th, PyObject *loop, PyObject *subject)
+{
+    PyObject *guest;
+    if (twr_guest_find(th->state, loop, &guest) < 0) {
+        return -1;
+    }
+    if (guest != NULL) {
+        int result = twr_guest_check(th->state, guest, subject);
+        Py_DECREF(guest);
+        return result;
+    }
+    if (loop == Py_None) {
+        return twr_run_check(th, subject);
+    }
+    return twr_stack_in_sqlalchemy() ? 0 : check_in_loop(th, loop, subject);
+}
+
 int
 twr_await_check(TwrState *state, PyObject *subject)
 {
@@ -473,11 +492,8 @@ twr_await_check(TwrState *state, PyObject *subject)
     if (portal == 0) {
         result = refuse_foreign(state, subject);
     }
-    if (portal == 0 && result == 0 && loop == Py_None) {
-        result = twr_run_check(th, subject);
-    }
-    else if (portal == 0 && result == 0 && !twr_stack_in_sqlalchemy()) {
-        result = check_in_loop(th, loop, subject);
+    if (portal == 0 && result == 0) {
+        result = check_outside(th, loop, subject);
     }
     Py_XDECREF(loop);
     return result;

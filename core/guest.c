@@ -88,12 +88,19 @@ wait_in(Thread *th, PyObject *guest, PyObject *awaitable, PyObject *subject)
     return result;
 }
 
+int
+twr_guest_check(TwrState *state, PyObject *guest, PyObject *subject)
+{
+    return !PyUnicode_Check(guest)
+               ? 0
+               : twr_handoff_refuse(state, subject, Py_NewRef(guest));
+}
+
 PyObject *
 twr_guest_wait(Thread *th, PyObject *guest, PyObject *awaitable,
                PyObject *subject)
 {
-    if (PyUnicode_Check(guest)) {
-        twr_handoff_refuse(th->state, subject, Py_NewRef(guest));
+    if (twr_guest_check(th->state, guest, subject) < 0) {
         twr_close_awaitable(th->state, awaitable);
         return NULL;
     }

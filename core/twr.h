@@ -458,6 +458,9 @@ PyObject *twr_portal_run(Thread *th);
  * here; NULL if it waits as everywhere else.  loop: that runs, or None. */
 int twr_guest_find(TwrState *state, PyObject *loop, PyObject **guest);
 
+/* 0 if it serves calls. */
+int twr_guest_check(TwrState *state, PyObject *guest, PyObject *subject);
+
 /* The loop in which a call made where none runs would wait. */
 PyObject *twr_guest_loop(Thread *th);
 

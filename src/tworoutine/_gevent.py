@@ -73,6 +73,7 @@ class Run:
         self._tasks = set()  # of the calls that wait
         self._ended = []  # events of calls that may go on
         self._idle = None  # the future that ends the run
+        self._fatal = {}  # exception of a call -> has it stopped the loop yet
         hub.loop.run_callback(greenlet(self._main, hub).switch)
 
     def wait(self, coro, context):
@@ -102,6 +103,7 @@ class Run:
 
     def _end(self, task, ended):
         """A call is done.  The last one goes on when the run is over."""
+        self._note(task)
         self._tasks.discard(task)
         self._ended.append(ended)
         if self._tasks:
@@ -139,15 +141,31 @@ class Run:
             self._let_go()
 
     def _failed(self, exc):
-        """KeyboardInterrupt or SystemExit, of a task or of none."""
+        """The loop was stopped, by an exception of a call's task perhaps.
+
+        The call then raises that, and it is nobody else's.
+        """
         for task in self._tasks:
-            if (
-                task.done()
-                and not task.cancelled()
-                and task.exception() is exc
-            ):
-                return
-        self._hub.handle_system_error(type(exc), exc)
+            self._note(task)
+        if exc in self._fatal:
+            self._fatal[exc] = True
+            return
+        if isinstance(exc, KeyboardInterrupt):
+            # The core has cancelled _until_idle for it, and raised another.
+            for raised, known in self._fatal.items():
+                if not known and isinstance(raised, KeyboardInterrupt):
+                    self._fatal[raised] = True
+                    return
+        if isinstance(exc, Exception):
+            self._hub.handle_error(self, type(exc), exc, exc.__traceback__)
+        else:
+            self._hub.handle_system_error(type(exc), exc)
+
+    def _note(self, task):
+        if task.done() and not task.cancelled():
+            exc = task.exception()
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                self._fatal.setdefault(exc, False)
 
 
 class _Selector:
