@@ -673,6 +673,7 @@ import gevent
 gevent.sleep(0)
 calls = [gevent.spawn(loop) for _ in range(3)]
 gevent.joinall(calls)
-print({call.value for call in calls} == {first}, type(first._selector).__name__)
+same = {call.value for call in calls} == {first}
+print(same, type(first._selector).__name__)
 """
     assert program(source) == "True EpollSelector\n"

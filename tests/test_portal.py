@@ -556,7 +556,7 @@ def test_a_task_that_nobody_prepared_is_refused_with_the_mend():
             nap()
         return str(refused.value)
 
-    assert "~" in uvloop.run(main())
+    assert "start with tworoutine.run(main())" in uvloop.run(main())
 
 
 def test_fan_out_in_a_portal():

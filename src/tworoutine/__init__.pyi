@@ -1,7 +1,57 @@
+from asyncio import AbstractEventLoop, Future
+from collections.abc import Callable, Coroutine, Generator
+from typing import (
+    Any,
+    Final,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+    type_check_only,
+)
+
 from tworoutine._core import CannotSuspend as CannotSuspend
 from tworoutine._core import await_ as await_
 from tworoutine._core import tworoutine as tworoutine
 from tworoutine._core import why_no_handoff as why_no_handoff
 
-__all__ = ["CannotSuspend", "await_", "tworoutine"]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+@overload
+def portal(
+    afn: tworoutine[_P, _R], /
+) -> Callable[_P, Coroutine[Any, Any, _R]]: ...
+@overload
+def portal(
+    afn: Callable[_P, Coroutine[Any, Any, _R]], /
+) -> Callable[_P, Coroutine[Any, Any, _R]]: ...
+def run(
+    main: Coroutine[Any, Any, _R],
+    *,
+    debug: bool | None = None,
+    loop_factory: Callable[[], AbstractEventLoop] | None = None,
+) -> _R: ...
+
+@type_check_only
+class _TaskFactory(Protocol):
+    def __call__(
+        self,
+        loop: AbstractEventLoop,
+        coro: Coroutine[Any, Any, _R] | Generator[Any, None, _R],
+        /,
+        **kwargs: Any,
+    ) -> Future[_R]: ...
+
+task_factory: Final[_TaskFactory]
+
+__all__ = [
+    "CannotSuspend",
+    "await_",
+    "portal",
+    "run",
+    "task_factory",
+    "tworoutine",
+    "why_no_handoff",
+]
 __version__: str

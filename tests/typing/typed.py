@@ -21,7 +21,14 @@ from collections.abc import (
 )
 from typing import Any, TypeVar, assert_type
 
-from tworoutine import CannotSuspend, await_, tworoutine
+from tworoutine import (
+    CannotSuspend,
+    await_,
+    portal,
+    run,
+    task_factory,
+    tworoutine,
+)
 
 T = TypeVar("T")
 
@@ -254,3 +261,19 @@ def plain(x: int) -> int:
 
 tworoutine(plain)  # error
 tworoutine(3)  # error
+
+
+async def main(board: int, *, fast: bool = False) -> float:
+    return board / 2
+
+
+def hosts(loop: asyncio.AbstractEventLoop) -> None:
+    assert_type(run(main(1)), float)
+    assert_type(run(main(1), debug=True, loop_factory=None), float)
+    run(main)  # error
+    assert_type(run(portal(main)(1, fast=True)), float)
+    portal(main)("1")  # error
+    assert_type(run(portal(f)(1, scale=2.0)), str)
+    portal(f)("1")  # error
+    portal(3)  # error
+    loop.set_task_factory(task_factory)
