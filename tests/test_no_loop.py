@@ -136,6 +136,62 @@ def test_a_background_task_goes_on_in_the_next_call():
     in_thread(calls)
 
 
+def test_queues_locks_and_timers_live_between_calls():
+    @tworoutine
+    async def later(queue):
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.001, queue.put_nowait, "timer")
+        loop.call_soon(queue.put_nowait, "soon")
+
+    def calls():
+        queue, lock = asyncio.Queue(1), asyncio.Lock()
+        get, put = tworoutine(queue.get), tworoutine(queue.put)
+        put("item")
+        waiting = await_(asyncio.wait_for(begin(put, "second"), 5))
+        assert (get(), get()) == ("item", "second")
+        assert waiting.done()
+        await_(lock.acquire())
+        with pytest.raises(TimeoutError):
+            await_(asyncio.wait_for(lock.acquire(), 0.01))
+        lock.release()
+        await_(lock.acquire())
+        unlimited = asyncio.Queue()
+        later(unlimited)
+        get = tworoutine(unlimited.get)
+        return get(), get()
+
+    async def begin(put, item):
+        task = asyncio.create_task((~put)(item))
+        await asyncio.sleep(0)
+        assert not task.done()
+        return task
+
+    assert in_thread(calls) == ("soon", "timer")
+
+
+def test_a_set_loop_that_runs_in_another_thread_is_not_used():
+    other = asyncio.new_event_loop()
+    thread = threading.Thread(target=other.run_forever)
+    thread.start()
+
+    def calls():
+        asyncio.set_event_loop(other)
+        try:
+            loop = running_loop()
+            assert loop is not other
+            tick()
+            future = asyncio.run_coroutine_threadsafe((~tick)(), other)
+            assert future.result(10) is None
+            assert running_loop() is loop
+        finally:
+            asyncio.set_event_loop(None)
+
+    in_thread(calls)
+    other.call_soon_threadsafe(other.stop)
+    thread.join()
+    other.close()
+
+
 def test_a_background_call_is_parked_between_calls_and_goes_on():
     @tworoutine
     async def begin(event):

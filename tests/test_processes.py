@@ -1,6 +1,21 @@
 """The end of an interpreter, forks, workers and child processes."""
 
+import asyncio
+import gc
+import os
+import sys
+import threading
+
 import pytest
+
+from tworoutine import await_, tworoutine
+
+
+@tworoutine
+async def nap(seconds=0.001):
+    await asyncio.sleep(seconds)
+    return seconds
+
 
 DAEMONS = """
 import asyncio, sys, threading, time
@@ -50,3 +65,372 @@ def test_daemon_threads_in_a_call_when_the_interpreter_ends(program, what):
     """Ended in a greenlet, such a thread was a crash of the process."""
     for _ in range(2):
         program(DAEMONS, what)
+
+
+def test_the_interpreter_waits_for_a_thread_in_a_call(program):
+    assert (
+        program("""
+import asyncio, sys, threading
+from tworoutine import tworoutine
+
+begun = threading.Event()
+
+@tworoutine
+async def f():
+    asyncio.get_running_loop().call_soon(begun.set)
+    await asyncio.sleep(0.05)
+    print("ended")
+
+threading.Thread(target=f).start()
+begun.wait()
+sys.exit(0)
+""")
+        == "ended\n"
+    )
+
+
+def test_exit_in_a_thread_ends_that_thread_alone(program):
+    assert (
+        program("""
+import asyncio, sys, threading
+from tworoutine import tworoutine
+
+@tworoutine
+async def leave():
+    try:
+        await asyncio.sleep(0)
+        sys.exit(3)
+    finally:
+        print("left")
+
+@tworoutine
+async def nap():
+    await asyncio.sleep(0.001)
+
+thread = threading.Thread(target=leave)
+thread.start()
+thread.join()
+nap()
+""")
+        == "left\n"
+    )
+
+
+def test_an_exception_ends_the_interpreter_in_the_middle_of_calls(program):
+    out = program("""
+import asyncio, sys
+from tworoutine import await_, tworoutine
+
+@tworoutine
+async def outer():
+    async def blocked(number):
+        try:
+            await_(asyncio.Event().wait())
+        finally:
+            print("ended", number)
+    # Others are blocked in calls, in the loop that is kept.
+    asyncio.get_running_loop().tasks = [
+        asyncio.create_task(blocked(number)) for number in range(3)
+    ]
+    await asyncio.sleep(0)
+    inner()
+
+@tworoutine
+async def inner():
+    try:
+        await asyncio.sleep(0)
+        raise SystemExit(0)
+    finally:
+        print("inner")
+
+outer()
+""")
+    assert out.startswith("inner\n")
+    assert sorted(out.split("\n")[1:-1]) == ["ended 0", "ended 1", "ended 2"]
+
+
+def test_threads_that_end_with_calls_parked_leave_no_descriptor():
+    ended = []
+
+    def calls():
+        event = asyncio.Event()
+
+        @tworoutine
+        async def begin():
+            async def blocked():
+                try:
+                    await_(event.wait())
+                finally:
+                    ended.append(1)
+
+            asyncio.get_running_loop().tasks = [
+                asyncio.create_task(blocked()) for _ in range(3)
+            ]
+            await asyncio.sleep(0)
+
+        begin()
+        nap(0)
+
+    def run(count):
+        threads = [threading.Thread(target=calls) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        gc.collect()
+
+    run(1)
+    before = os.listdir("/proc/self/fd")
+    for _ in range(10):
+        run(20)
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert len(ended) == 3 * 201
+
+
+# --- forks and workers ------------------------------------------------------
+
+FORKS = """
+import asyncio, os, sys
+from tworoutine import await_, tworoutine
+
+@tworoutine
+async def nap(seconds=0.001):
+    await asyncio.sleep(seconds)
+    return asyncio.get_running_loop()
+
+def child(function):
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            function()
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
+
+def ended_well(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+"""
+
+
+def test_a_fork_while_calls_wait_in_the_running_loop(program):
+    """The child may not use that loop; once out of it, it has its own."""
+    program(
+        FORKS
+        + """
+async def main():
+    event = asyncio.Event()
+    async def blocked():
+        await_(event.wait())
+        return 1
+    tasks = [asyncio.create_task(blocked()) for _ in range(5)]
+    nap()
+
+    def in_child():
+        asyncio._set_running_loop(None)
+        assert nap() is nap()
+        async def anew():
+            async def one():
+                nap()
+                return 1
+            return sum(await asyncio.gather(*(one() for _ in range(5))))
+        assert asyncio.run(anew()) == 5
+
+    pid = child(in_child)
+    nap()
+    assert ended_well(pid)
+    event.set()
+    return sum(await asyncio.gather(*tasks))
+
+assert asyncio.run(main()) == 5
+assert nap() is nap()
+"""
+    )
+
+
+def test_a_fork_with_calls_parked_in_the_kept_loop(program):
+    out = program(
+        FORKS
+        + """
+@tworoutine
+async def begin(event):
+    async def background():
+        try:
+            await_(event.wait())
+        finally:
+            print("ended in", "child" if os.getpid() != parent else "parent")
+    return asyncio.create_task(background())
+
+parent = os.getpid()
+event = asyncio.Event()
+task = begin(event)
+loop = nap()
+
+def in_child():
+    assert nap() is not loop
+    other = asyncio.Event()
+    begun = begin(other)
+    nap()
+    other.set()
+    await_(begun)
+    grandchild = child(nap)
+    assert ended_well(grandchild)
+    sys.stdout.flush()
+
+assert ended_well(child(in_child))
+assert nap() is loop and not task.done()
+event.set()
+await_(task)
+"""
+    )
+    assert out == "ended in child\nended in parent\n"
+
+
+WORKERS = """
+import asyncio, concurrent.futures, multiprocessing, os, sys
+from tworoutine import tworoutine
+
+@tworoutine
+async def square(x):
+    await asyncio.sleep(0.001)
+    return x * x, os.getpid()
+
+@tworoutine
+async def fan_out(xs):
+    return [y for y, _ in square.map(xs, limit=2)]
+
+def queue_up(queue):
+    queue.put(fan_out(range(4)))
+
+@tworoutine
+async def spread(pool, xs):
+    loop = asyncio.get_running_loop()
+    return await asyncio.gather(
+        *(loop.run_in_executor(pool, square, x) for x in xs)
+    )
+
+def main():
+    method = sys.argv[1]
+    context = multiprocessing.get_context(method)
+    if method != "fork":
+        square(1)  # the parent has a loop of its own, too
+    queue = context.Queue()
+    process = context.Process(target=queue_up, args=(queue,))
+    process.start()
+    assert queue.get(timeout=20) == [0, 1, 4, 9]
+    process.join()
+    assert process.exitcode == 0
+    queue.close()
+    queue.join_thread()
+    with context.Pool(2) as pool:
+        results = pool.map(square, range(6))
+        assert [y for y, _ in results] == [0, 1, 4, 9, 16, 25]
+        assert os.getpid() not in {pid for _, pid in results}
+        pool.close()
+        pool.join()
+    if method != "fork":  # a pool of them forks while its threads run
+        with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+            results = spread(pool, range(3))
+            assert [y for y, _ in results] == [0, 1, 4]
+
+if __name__ == "__main__":
+    main()
+    print("well")
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(program, method):
+    assert program(WORKERS, method, timeout=60) == "well\n"
+
+
+# --- child processes --------------------------------------------------------
+
+UPPER = """
+import sys
+for line in sys.stdin:
+    print(line.strip().upper(), flush=True)
+sys.exit(7)
+"""
+
+
+@tworoutine
+async def start():
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        UPPER,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+@tworoutine
+async def ask(child, line):
+    child.stdin.write(line)
+    return await child.stdout.readline()
+
+
+@tworoutine
+async def finish(child):
+    rest, _ = await child.communicate(b"")
+    return rest, child.returncode
+
+
+def talk():
+    """Talk to a child over several calls."""
+    child = start()
+    assert ask(child, b"one\n") == b"ONE\n"
+    nap()
+    assert ask(child, b"two\n") == b"TWO\n"
+    assert child.returncode is None
+    assert finish(child) == (b"", 7)
+    return "well"
+
+
+def in_thread(function):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join(30)
+    return results[0]
+
+
+def test_a_child_process_kept_between_calls(place):
+    assert place(talk) == "well"
+
+
+def test_a_child_process_of_another_thread(place):
+    """Its exit is noticed, whichever way this Python watches children."""
+    assert in_thread(lambda: place(talk)) == "well"
+
+
+def test_children_of_many_calls_at_once():
+    @tworoutine
+    async def run(code):
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-S", "-E", "-c", f"raise SystemExit({code})"
+        )
+        return await child.wait()
+
+    assert in_thread(lambda: run.map(range(6), limit=3)) == list(range(6))
+
+
+def test_a_child_that_exits_between_two_calls():
+    @tworoutine
+    async def begin():
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-S", "-E", "-c", "raise SystemExit(5)"
+        )
+
+    def calls():
+        child = begin()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return await_(child.wait())
+
+    assert in_thread(calls) == 5
