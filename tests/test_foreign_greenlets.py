@@ -1,9 +1,24 @@
 """Greenlets of others: a call works there, or is refused; no loop suffers."""
 
 import asyncio
+import contextvars
+import random
 
 import greenlet
 import pytest
+from sqlalchemy import ForeignKey, event, select, text
+from sqlalchemy.ext.asyncio import (
+    AsyncAttrs,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import (
+    DeclarativeBase,
+    Mapped,
+    mapped_column,
+    relationship,
+)
+from sqlalchemy.pool import NullPool
 
 from tworoutine import CannotSuspend, tworoutine
 
@@ -172,13 +187,189 @@ async def gather(tasks):
     return await asyncio.gather(*tasks)
 
 
-def test_sqlalchemy(tmp_path):
-    pytest.importorskip("sqlalchemy", reason="needs SQLAlchemy")
-    pytest.importorskip("aiosqlite", reason="needs aiosqlite")
-    from sqlalchemy import text
-    from sqlalchemy.ext.asyncio import create_async_engine
-    from sqlalchemy.pool import NullPool
+@pytest.fixture
+def database(tmp_path):
+    """An engine, and sessions of it that hold five As of two Bs each."""
+    engine = create_async_engine(
+        f"sqlite+aiosqlite:///{tmp_path}/test.db",
+        max_overflow=-1,  # a task here may hold two connections
+    )
+    sessions = async_sessionmaker(engine)
 
+    async def fill():
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with sessions() as session:
+            session.add_all(A(id=n, bs=[B(), B()]) for n in range(5))
+            await session.commit()
+        await engine.dispose()
+
+    asyncio.run(fill())
+    return engine, sessions
+
+
+class Base(AsyncAttrs, DeclarativeBase):
+    pass
+
+
+class A(Base):
+    __tablename__ = "a"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    bs: Mapped[list["B"]] = relationship()
+
+
+class B(Base):
+    __tablename__ = "b"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    a_id: Mapped[int] = mapped_column(ForeignKey("a.id"))
+
+
+var = contextvars.ContextVar("var")
+
+
+def test_sqlalchemy_beside_above_and_below_calls(database):
+    engine, sessions = database
+    executed = []
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def listener(*args):
+        executed.append(nap(0))  # in a greenlet of SQLAlchemy
+
+    async def beside(number):
+        var.set(number)
+        async with sessions() as session:
+            rows = (await session.scalars(select(A))).all()
+            assert len(rows) == 5
+            bs = await rows[number % 5].awaitable_attrs.bs
+            assert var.get() == number
+            return len(bs)
+
+    @tworoutine
+    async def below(number):
+        async with sessions() as session:
+            a = await session.get(A, number % 5)
+            return len(await a.awaitable_attrs.bs)
+
+    async def calls_below(number):
+        return below(number)
+
+    @tworoutine
+    async def fails():
+        await asyncio.sleep(0)
+        raise LookupError
+
+    def inside(session, number):
+        nap(0)
+        a = session.get(A, number % 5)
+        with pytest.raises(LookupError):
+            fails()
+        assert below(number) == 2  # another greenlet inside of this one
+        return len(a.bs)
+
+    async def above(number):
+        async with sessions() as session:
+            return await session.run_sync(inside, number)
+
+    @tworoutine
+    async def between(number):
+        return await above(number)
+
+    async def calls_between(number):
+        return between(number)
+
+    async def main():
+        bystanders = [asyncio.create_task(noisy()) for _ in range(40)]
+        for kind in [beside, calls_below, above, calls_between]:
+            assert await asyncio.gather(*map(kind, range(40))) == [2] * 40
+        mixed = await asyncio.gather(
+            *(
+                kind(number)
+                for number in range(10)
+                for kind in [beside, calls_below, above, calls_between]
+            )
+        )
+        assert mixed == [2] * 40
+        await asyncio.gather(*bystanders)
+        await engine.dispose()
+        return nap()
+
+    assert asyncio.run(asyncio.wait_for(main(), 60)) == 0.001
+    assert len(executed) > 500
+
+
+@pytest.mark.parametrize("limit", ["cancel", "timeout"])
+def test_a_call_in_sqlalchemy_is_cancelled(database, limit):
+    engine, _ = database
+    log = []
+
+    def inside(connection, begun):
+        begun.set()
+        try:
+            nap(60)
+        finally:
+            log.append("finally")
+            nap()
+            log.append("ended")
+
+    async def blocked(begun):
+        async with engine.connect() as connection:
+            await connection.run_sync(inside, begun)
+
+    async def main():
+        begun = asyncio.Event()
+        task = asyncio.create_task(blocked(begun))
+        await begun.wait()
+        if limit == "cancel":
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(task, 0.01)
+        assert log == ["finally", "ended"]
+        async with engine.connect() as connection:
+            assert (await connection.execute(text("select 7"))).scalar() == 7
+        await engine.dispose()
+        return nap()
+
+    assert asyncio.run(asyncio.wait_for(main(), 30)) == 0.001
+
+
+def test_an_engine_kept_between_calls_without_a_loop(database):
+    engine, sessions = database
+
+    @tworoutine
+    async def count(number):
+        async with sessions() as session:
+            a = await session.get(A, number)
+            return await session.run_sync(lambda _: nap(0) or len(a.bs))
+
+    @tworoutine
+    async def close():
+        await engine.dispose()
+
+    @tworoutine
+    async def connection_of():
+        async with engine.connect() as connection:
+            return (await connection.get_raw_connection()).driver_connection
+
+    def sync_attribute(session):
+        return len(session.get(A, 1).bs)
+
+    @tworoutine
+    async def through_the_session():
+        async with sessions() as session:
+            return await session.run_sync(sync_attribute)
+
+    assert count.map(range(5)) == [2] * 5
+    # The connections of the pool serve all calls.
+    assert len({connection_of() for _ in range(20)}) <= 5
+    assert through_the_session() == 2
+    close()
+
+
+def test_sqlalchemy(tmp_path):
     url = f"sqlite+aiosqlite:///{tmp_path}/test.db"
 
     @tworoutine
@@ -208,3 +399,114 @@ def test_sqlalchemy(tmp_path):
         await engine.dispose()
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+# --- raw greenlets, at random -----------------------------------------------
+
+
+class Raw:
+    """Tasks whose steps start, resume, kill and drop greenlets at random.
+
+    A greenlet may be resumed by another task than it began in, and makes
+    calls meanwhile.  Each works or is refused, and runs its finally.
+    """
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.greenlets = []
+        self.open = 0
+        self.worked = self.refused = 0
+        self.nap = tworoutine(self._nap)
+
+    async def _nap(self, seconds=0):
+        self.open += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.open -= 1
+
+    def attempt(self):
+        try:
+            self.nap(self.random.choice([0, 0, 0.001]))
+            self.worked += 1
+        except CannotSuspend as exc:
+            assert "greenlet" in str(exc)
+            self.refused += 1
+
+    def take(self):
+        place = self.random.randrange(len(self.greenlets))
+        return self.greenlets.pop(place)
+
+    def keep(self, raw):
+        if not raw.dead:
+            self.greenlets.append(raw)
+
+    def start(self):
+        raw = greenlet.greenlet(self.body)
+        raw.switch()
+        self.keep(raw)
+
+    def resume(self):
+        raw = self.take()
+        chance = self.random.random()
+        if chance < 0.2:
+            raw.throw(greenlet.GreenletExit)
+        elif chance < 0.3:
+            with pytest.raises(LookupError):
+                raw.throw(LookupError)
+        else:
+            raw.switch()
+        self.keep(raw)
+
+    def body(self):
+        try:
+            for _ in range(self.random.randrange(1, 6)):
+                chance = self.random.random()
+                if chance < 0.3:
+                    self.attempt()
+                elif chance < 0.6:
+                    greenlet.getcurrent().parent.switch()
+                elif chance < 0.7:
+                    self.start()
+                elif chance < 0.8 and self.greenlets:
+                    self.take()  # and drop it: it ends by GreenletExit
+        except greenlet.GreenletExit:
+            self.attempt()
+            raise
+
+    async def task(self, number):
+        for _ in range(self.random.randrange(2, 10)):
+            chance = self.random.random()
+            if chance < 0.25:
+                self.attempt()
+            elif chance < 0.5:
+                await asyncio.sleep(self.random.choice([0, 0, 0.001]))
+            elif chance < 0.7:
+                self.start()
+            elif self.greenlets:
+                self.resume()
+        return number
+
+    async def main(self):
+        if self.random.random() < 0.5:
+            self.attempt()
+        loop = asyncio.get_running_loop()
+        for _ in range(self.random.randrange(5)):
+            loop.call_soon(self.attempt)
+        count = self.random.randrange(2, 20)
+        tasks = [asyncio.create_task(self.task(n)) for n in range(count)]
+        assert await asyncio.gather(*tasks) == list(range(count))
+        self.nap()
+
+
+def test_raw_greenlets_at_random():
+    worked = refused = 0
+    for seed in range(50):
+        raw = Raw(seed)
+        asyncio.run(asyncio.wait_for(raw.main(), 20))
+        raw.greenlets.clear()
+        assert raw.open == 0, f"seed {seed}"
+        assert nap(0) == 0
+        worked += raw.worked
+        refused += raw.refused
+    assert worked > 300 and refused > 300
