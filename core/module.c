@@ -300,6 +300,12 @@ static int
 module_exec(PyObject *module)
 {
     TwrState *state = twr_state(module);
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError,
+                        "tworoutine can be imported by the main interpreter "
+                        "only, not by a subinterpreter");
+        return -1;
+    }
     if (import_names(state) < 0 || twr_stack_init(state) < 0 ||
         import_others(state) < 0 || add_types(module, state) < 0 ||
         twr_iter_init(state) < 0 || add_constants(module, state) < 0 ||
