@@ -356,7 +356,7 @@ def _tornado(afn):
 
 
 @contextlib.contextmanager
-def _installed(reactor):
+def installed(reactor):
     """A reactor runs once only; so each check has one of its own."""
     sys.modules["twisted.internet.reactor"] = reactor
     try:
@@ -378,7 +378,7 @@ def _run_reactor(reactor, start):
         results.append(result)
         reactor.stop()
 
-    with _installed(reactor):
+    with installed(reactor):
         reactor.callWhenRunning(lambda: start().addBoth(ended))
         reactor.run(installSignalHandlers=False)
     if isinstance(results[0], Failure):
