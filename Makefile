@@ -22,7 +22,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -X dev -W error -m pytest $(ARGS)
 
-hosts: $(VENV)/.test
+hosts: $(VENV)/.hosts
 	$(BIN)/python tests/hosts_table.py $(ARGS)
 
 bench: $(VENV)/.bench
