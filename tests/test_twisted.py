@@ -111,10 +111,12 @@ def called(result):
 d = defer.Deferred()
 d.addCallback(called)
 d.addCallback(finish)
-reactor.callLater(0.001, d.callback, "fired")
-reactor.callWhenRunning(
-    lambda: print("start", sleep(result=1), await_(later(0, 2)))
-)
+
+def start():  # before the loop runs
+    print("start", sleep(result=1), await_(later(0, 2)))
+    reactor.callLater(0.001, d.callback, "fired")
+
+reactor.callWhenRunning(start)
 """
     assert on_asyncio(source) == (
         "start 1 2\nfired slept napped\nawaited\nthread\n"
