@@ -5,6 +5,7 @@ import functools
 import inspect
 import sys
 import threading
+from collections.abc import Coroutine
 
 from tworoutine._core import Portal, drivable, in_portal, tworoutine
 
@@ -24,7 +25,7 @@ def portal(afn, /):
     """
     if not callable(afn):
         hint = ""
-        if asyncio.iscoroutine(afn):
+        if isinstance(afn, Coroutine):
             hint = ", not the coroutine that it made: portal(main)()"
             afn.close()
         raise TypeError(f"portal() takes an async function{hint or _not(afn)}")
@@ -33,7 +34,7 @@ def portal(afn, /):
     @functools.wraps(fn)
     def begin(*args, **kwargs):
         coro = fn(*args, **kwargs)
-        if not asyncio.iscoroutine(coro):
+        if not isinstance(coro, Coroutine):  # no generator: 3.11
             raise TypeError(
                 f"portal() takes an async function; {fn!r} returned {coro!r}"
             )
@@ -61,8 +62,11 @@ def run(main, *, debug=None, loop_factory=None):
     raises what it raises; RuntimeError if a loop runs in this thread, and
     TypeError if main is not a coroutine.
     """
-    if not asyncio.iscoroutine(main):
-        hint = ": run(main())" if callable(main) else ""
+    if not isinstance(main, Coroutine):
+        hint = ""
+        if callable(main):
+            made = "(~main)()" if isinstance(main, tworoutine) else "main()"
+            hint = f": run({made})"
         raise TypeError(f"run() takes a coroutine{hint}, not {main!r}")
     if asyncio._get_running_loop() is not None:
         main.close()
