@@ -37,6 +37,8 @@ struct Portal {
     PyObject *error;     /* thrown in; raised */
     PySendResult result; /* how the step ended */
     Thread *thread;      /* of the parked call; borrowed */
+    Portal *outer;       /* stepped when our step began; borrowed */
+    PyObject *active;    /* th->active then; or NULL */
     PyObject *weakrefs;
     bool begun;
     bool direct;  /* passes everything on */
@@ -91,11 +93,23 @@ twr_portal_begun(PyObject *op)
 
 /* --- the worker's side */
 
-/* Step the coroutine inside th->portal; the greenlet to switch to. */
-PyObject *
-twr_portal_run(Thread *th)
+/* The portal being stepped of which greenlet is the worker; or NULL.  Usually
+ * the latest; but who switches greenlets by hand in the middle of a step, or
+ * has gevent do so, may begin and end steps in any order. */
+static Portal *
+find_portal(Thread *th, PyObject *greenlet)
 {
     Portal *self = th->portal;
+    while (self != NULL && self->worker != greenlet) {
+        self = self->outer;
+    }
+    return self;
+}
+
+PyObject *
+twr_portal_run(Thread *th, PyObject *worker)
+{
+    Portal *self = find_portal(th, worker);
     PyObject *contexts = self->contexts;
     self->contexts = NULL;
     /* Should this stack be left for ever, the coroutine on it must live. */
@@ -131,13 +145,16 @@ twr_portal_run(Thread *th)
 int
 twr_portal_here(Thread *th, PyObject *loop)
 {
-    Portal *self = th->portal;
-    PyObject *me = self == NULL ? NULL : twr_stack_current();
-    if (me == NULL) {
-        return self == NULL ? 0 : -1;
+    if (th->portal == NULL) {
+        return 0;
     }
-    bool here = me == self->worker && self->loop == loop;
+    PyObject *me = twr_stack_current();
+    if (me == NULL) {
+        return -1;
+    }
+    Portal *self = find_portal(th, me);
     Py_DECREF(me);
+    bool here = self != NULL && self->loop == loop;
     if (!here || loop == Py_None) {
         return here;
     }
@@ -155,8 +172,15 @@ int
 twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
                 PyObject **sent, PyObject **error)
 {
-    Portal *self = th->portal;
-    PyObject *contexts;
+    PyObject *contexts, *me = twr_stack_current();
+    Portal *self = me == NULL ? NULL : find_portal(th, me);
+    Py_XDECREF(me);
+    if (self == NULL) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the step of the portal in which this call was made "
+                        "has ended without it");
+        return -1;
+    }
     if (twr_context_leave(th->state, &contexts) < 0) {
         return -1;
     }
@@ -203,7 +227,8 @@ portal_begin(Thread *th, Portal *self)
         }
     }
     /* Where a task steps us.  Twisted's asyncio reactor steps the coroutine
-     * of a Deferred in plain callbacks, and what it waits for is a Deferred. */
+     * of a Deferred in plain callbacks, and what it waits for is a Deferred.
+     */
     if (!foreign && self->task != NULL) {
         int drivable = twr_loop_drivable(th, self->loop);
         if (drivable < 0) {
@@ -245,6 +270,35 @@ portal_end(Portal *self)
     twr_error_put(pending);
 }
 
+static void
+portal_link(Thread *th, Portal *self, PyObject *worker)
+{
+    self->outer = th->portal;
+    th->portal = self;
+    self->active = th->active;
+    th->active = Py_NewRef(worker);
+    self->running = true;
+}
+
+/* The step of self has ended, perhaps before a later one, which then takes
+ * over what it found. */
+static void
+portal_unlink(Thread *th, Portal *self)
+{
+    Portal **link = &th->portal;
+    PyObject **active = &th->active;
+    while (*link != self) {
+        active = &(*link)->active;
+        link = &(*link)->outer;
+    }
+    *link = self->outer;
+    self->outer = NULL;
+    PyObject *found = self->active;
+    self->active = NULL;
+    self->running = false;
+    Py_XSETREF(*active, found);
+}
+
 /* Let the worker run, in our contexts, until it leaves a result.  Switches. */
 static int
 portal_switch(Thread *th, Portal *self, PyObject *worker)
@@ -258,18 +312,12 @@ portal_switch(Thread *th, Portal *self, PyObject *worker)
         self->contexts =
             left != NULL ? Py_NewRef(left) : twr_context_current();
         if (self->contexts == NULL) {
-            return -1;
+            return -1; /* out of memory, and none was left */
         }
     }
-    Portal *outer = th->portal;
-    PyObject *active = th->active;
-    th->active = Py_NewRef(worker);
-    th->portal = self;
-    self->running = true;
+    portal_link(th, self, worker);
     int result = twr_stack_switch(th, worker);
-    self->running = false;
-    th->portal = outer;
-    Py_XSETREF(th->active, active);
+    portal_unlink(th, self);
     PyObject *pending = twr_error_take();
     if (twr_context_enter(left) < 0) {
         result = -1;

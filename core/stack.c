@@ -279,7 +279,7 @@ worker_life(Thread *th)
     PyObject *me = running();
     Py_CLEAR(th->target);
     while (!th->closing) {
-        PyObject *root = twr_portal_run(th);
+        PyObject *root = twr_portal_run(th, me);
         if (th->n_workers == TWR_IDLE_MAX) {
             int set =
                 PyGreenlet_SetParent((PyGreenlet *)me, (PyGreenlet *)root);

@@ -314,7 +314,7 @@ struct Thread {
     int n_idle;
     PyObject *workers[TWR_IDLE_MAX]; /* the same for portals */
     int n_workers;
-    Portal *portal;     /* the innermost that is being stepped; borrowed */
+    Portal *portal;     /* being stepped, latest first: their steps own them */
     bool no_driver;     /* the hub could not make one */
     bool closing;       /* drivers and hub are to end */
     bool forked;        /* made before a fork: of no use in this process */
@@ -448,9 +448,9 @@ int twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
 /* Whether a Portal has been stepped. */
 bool twr_portal_begun(PyObject *op);
 
-/* A worker's part of a step of th->portal; the greenlet that has to go on
- * after it.  Switches. */
-PyObject *twr_portal_run(Thread *th);
+/* The part of worker, which runs, in the step that it was switched to for; the
+ * greenlet that has to go on after it.  Switches. */
+PyObject *twr_portal_run(Thread *th, PyObject *worker);
 
 /* --- guest.c */
 

@@ -1,6 +1,7 @@
 """Portals: what a coroutine with parked calls does when it is handled."""
 
 import asyncio
+import contextvars
 import gc
 import inspect
 import sys
@@ -639,6 +640,54 @@ except KeyboardInterrupt:
 """)
         == "finally\ninterrupted\n"
     )
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("first", [0, 1])
+def test_steps_that_overlap_end_in_any_order(first, waits):
+    # As when two of gevent's greenlets step portals of their own.
+    test = greenlet.getcurrent()
+    workers, ends = [], []
+
+    @tworoutine
+    async def switches():
+        workers.append(greenlet.getcurrent())
+        test.switch()
+        return await Trap() if waits else 5
+
+    async def main():
+        return switches()
+
+    def step(portal):
+        try:
+            ends.append(type(portal.send(None)))
+        except StopIteration as stop:
+            ends.append(stop.value)
+
+    def begin():
+        portal = Portal(main())
+        greenlet.greenlet(
+            lambda: contextvars.Context().run(step, portal)
+        ).switch()
+        return portal
+
+    portals = [begin(), begin()]
+    for turn in first, 1 - first:
+        workers[turn].switch()
+        if not waits:
+            portals[turn] = None
+            gc.collect()
+    assert ends == [Trap if waits else 5] * 2
+    for portal in portals if waits else ():
+        assert returned(lambda portal=portal: portal.send(6)) == 6
+
+    async def later():
+        return trap()
+
+    portals = [Portal(later()) for _ in range(3)]
+    for portal in portals:
+        portal.send(None)
+    assert [returned(lambda p=p: p.send(7)) for p in portals] == [7] * 3
 
 
 def test_children_inherit_under_trio_and_others_do_not():
