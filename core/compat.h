@@ -90,6 +90,26 @@ twr_reset_python_depth(void)
 #endif
 }
 
+/* How many Python calls deep the running greenlet may still go. */
+static inline int
+twr_python_depth_left(void)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    return PyThreadState_Get()->recursion_remaining;
+#else
+    return PyThreadState_Get()->py_recursion_remaining;
+#endif
+}
+static inline void
+twr_set_python_depth_left(int left)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    PyThreadState_Get()->recursion_remaining = left;
+#else
+    PyThreadState_Get()->py_recursion_remaining = left;
+#endif
+}
+
 /* Objects whose deallocation has been put off: take them away, and put them
  * back. */
 static inline PyObject *

@@ -18,10 +18,9 @@ twr_guest_find(TwrState *state, PyObject *loop, PyObject **guest)
 {
     *guest = NULL;
     PyObject *modules = PyImport_GetModuleDict();
-    bool ask =
-        PyDict_GetItemWithError(modules, state->names.gevent) != NULL ||
-        (loop == Py_None &&
-         PyDict_GetItemWithError(modules, state->names.twisted) != NULL);
+    bool ask = PyDict_GetItemWithError(modules, state->names.gevent) != NULL ||
+               (loop == Py_None && PyDict_GetItemWithError(
+                                       modules, state->names.twisted) != NULL);
     if (!ask) {
         return PyErr_Occurred() ? -1 : 0;
     }
@@ -58,9 +57,9 @@ wait_in(Thread *th, PyObject *guest, PyObject *awaitable, PyObject *subject)
     TwrState *state = th->state;
     PyObject *pair = NULL, *context = NULL, *contexts = NULL;
     PyObject *loop = PyObject_GetAttr(guest, state->names.loop);
-    PyObject *coro =
-        loop == NULL ? NULL
-                     : twr_as_coroutine(state, awaitable, loop, subject);
+    PyObject *coro = loop == NULL
+                         ? NULL
+                         : twr_as_coroutine(state, awaitable, loop, subject);
     Py_XDECREF(loop);
     if (coro == NULL) {
         return NULL;

@@ -36,6 +36,7 @@ struct Portal {
     PyObject *value;     /* sent in; yielded or returned */
     PyObject *error;     /* thrown in; raised */
     PySendResult result; /* how the step ended */
+    int depth_left;      /* of the root when the coroutine was stepped */
     Thread *thread;      /* of the parked call; borrowed */
     Portal *outer;       /* stepped when our step began; borrowed */
     PyObject *active;    /* th->active then; or NULL */
@@ -116,6 +117,7 @@ twr_portal_run(Thread *th, PyObject *worker)
     PyObject *coro = Py_NewRef(self->coro);
     PyObject *value = self->value, *error = self->error;
     self->value = self->error = NULL;
+    twr_set_python_depth_left(self->depth_left);
     if (twr_context_enter(contexts) < 0) {
         self->result = PYGEN_ERROR;
     }
@@ -316,7 +318,8 @@ portal_switch(Thread *th, Portal *self, PyObject *worker)
         }
     }
     portal_link(th, self, worker);
-    int result = twr_stack_switch(th, worker);
+    self->depth_left = twr_python_depth_left();
+    int result = twr_stack_work(th, worker);
     portal_unlink(th, self);
     PyObject *pending = twr_error_take();
     if (twr_context_enter(left) < 0) {

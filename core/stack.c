@@ -2,13 +2,15 @@
  *
  * Four kinds of greenlets are ours:
  *
- *     hub       one a thread.  It starts drivers, so that their stacks begin
- *               at its shallow depth and not at that of the call that parks.
+ *     hub       one a thread.  It starts drivers and workers, so that their
+ *               stacks begin at its shallow depth and not at that of the call
+ *               that parks or of the portal that is stepped.
  *     drivers   a pool.  Each runs driver_main: drive the loop until somebody
  *               else has to run, switch there, wait until needed again.
- *     workers   another pool.  Each runs worker_main: one step of a portal at
- * a time (portal.c). callers   whoever made a call: they belong to the user,
- * and are left in the middle of a step while a driver runs on.
+ *     workers   another pool.  Each runs worker_main: one step of a portal
+ *               at a time (portal.c).
+ *     callers   whoever made a call: they belong to the user, and are left in
+ *               the middle of a step while a driver runs on.
  *
  *     thread's stack:   | user ... run_forever | hub | driver or caller ... |
  *                                                      one of many, the
@@ -215,7 +217,8 @@ new_driver(void)
     return driver;
 }
 
-/* The hub's life: start a driver, or see off one that retires. */
+/* The hub's life: start a driver or a worker, or see off a driver that
+ * retires. */
 static PyObject *
 hub_life(Thread *th)
 {
@@ -320,6 +323,21 @@ twr_stack_worker(Thread *th)
     Py_XDECREF(run);
     Py_XDECREF(root);
     return worker;
+}
+
+int
+twr_stack_work(Thread *th, PyObject *worker)
+{
+    if (PyGreenlet_STARTED((PyGreenlet *)worker)) {
+        return switch_to(th, Py_NewRef(worker));
+    }
+    if (ensure_hub(th) < 0) {
+        return -1;
+    }
+    Py_XSETREF(th->relay, Py_NewRef(worker));
+    int result = switch_to(th, Py_NewRef(th->hub));
+    Py_CLEAR(th->relay); /* if the switch has failed */
+    return result;
 }
 
 bool

@@ -491,8 +491,10 @@ int twr_stack_in_step(Thread *th);
 bool twr_stack_in_sqlalchemy(void);
 PyObject *twr_stack_sqlalchemy(PyObject *awaitable);
 
-/* A greenlet that runs twr_portal_run() when it is switched to. */
+/* A greenlet that runs twr_portal_run() when it is switched to by
+ * twr_stack_work(), which is twr_stack_switch() for it.  Switches. */
 PyObject *twr_stack_worker(Thread *th);
+int twr_stack_work(Thread *th, PyObject *worker);
 
 /* Make greenlet the one in which the loop's steps run. */
 void twr_stack_set_active(Thread *th, PyObject *greenlet);

@@ -690,6 +690,44 @@ def test_steps_that_overlap_end_in_any_order(first, waits):
     assert [returned(lambda p=p: p.send(7)) for p in portals] == [7] * 3
 
 
+def stepped(coro):
+    return returned(lambda: Portal(coro).send(None))
+
+
+def test_a_step_may_go_as_deep_as_its_caller():
+    def dive(n, then):
+        return dive(n - 1, then) if n else then()
+
+    async def deep(n):
+        return dive(n, lambda: 5)
+
+    limit = sys.getrecursionlimit()
+    depth = len(inspect.stack(0))
+    left = limit - depth
+    # What was born at the end of the stack serves a caller at its beginning.
+    assert dive(left - 100, lambda: stepped(deep(10))) == 5
+    assert stepped(deep(left - 100)) == 5
+    with pytest.raises(RecursionError):
+        dive(left - 200, lambda: stepped(deep(200)))
+    assert stepped(deep(left - 100)) == 5
+
+
+def test_portals_in_portals_end_in_recursion_error():
+    deepest = 0
+
+    async def deeper(n):
+        nonlocal deepest
+        deepest = max(n, deepest)
+        stepped(deeper(n + 1))
+
+    for _ in range(3):
+        with warnings.catch_warnings(), pytest.raises(RecursionError):
+            # The innermost coroutine may come to be made, but not be begun.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            stepped(deeper(0))
+        assert 10 < deepest < sys.getrecursionlimit()
+
+
 def test_children_inherit_under_trio_and_others_do_not():
     import trio
 
