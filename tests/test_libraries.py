@@ -353,8 +353,7 @@ def test_an_anyio_task_group(place):
         except* ValueError as caught:
             log.append(len(caught.exceptions))
         async with anyio.create_task_group() as group:
-            group.start_soon(worker, 3)
-            nap(0.005)
+            assert await group.start(worker, 3) == 3
             group.cancel_scope.cancel()
         return nap(), cancels()
 

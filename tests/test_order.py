@@ -36,9 +36,11 @@ def runs():
         run.communicate()
 
 
+# The oracle itself gives up on a program that takes too long.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_random_programs_cannot_tell_a_call_from_an_await(variant, runs):
     if variant not in runs:
         pytest.skip("eager tasks: 3.12+")
-    out, _ = runs[variant].communicate(timeout=110)
+    out, _ = runs[variant].communicate()
     assert out == f"0 of {VARIANTS[variant]} programs differ\n"
