@@ -177,6 +177,7 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
               PyObject *subject)
 {
     PyObject *value = NULL, *error = NULL;
+    bool interrupted = false;
     PyObject *iterator = await_iterator(th->state, awaitable);
     if (iterator == NULL) {
         return NULL;
@@ -191,8 +192,8 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
         }
         PyObject *yielded = value;
         value = NULL;
-        int waited =
-            twr_handoff_wait(th, loop, task, yielded, subject, &error);
+        int waited = twr_handoff_wait(th, loop, task, yielded, subject, &error,
+                                      &interrupted);
         Py_DECREF(yielded);
         if (waited < 0) {
             close_iterator(th->state, iterator);
@@ -201,7 +202,7 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
     }
     Py_XDECREF(error);
     Py_DECREF(iterator);
-    return value;
+    return interrupted ? twr_sigint_result(th, task, value) : value;
 }
 
 /* The same in a portal, which passes on whatever is yielded and sent.

@@ -241,9 +241,6 @@ twr_call_park(Thread *th, Call *call)
         call_unlink(loan, call);
     }
     PyObject *pending = twr_error_take();
-    if (th->sigint_call == call && !call->hosts) {
-        th->sigint_call = NULL;
-    }
     if (twr_context_enter(call->contexts) < 0 ||
         (loan->parked == NULL && loan->home == NULL &&
          twr_sigint_restore(th) < 0) ||
@@ -274,28 +271,37 @@ twr_call_give_up(Call *call)
     twr_error_put(pending);
 }
 
-int
-twr_call_interrupt(TwrState *state, Call *call)
+/* Make loop come round: a signal may have come while it waits. */
+static int
+wake_loop(TwrState *state, PyObject *loop, PyObject *callback)
 {
-    int taken = 0;
-    if (call->hosts) {
-        taken = twr_call_cancel_task(state, call->task);
-        call->interrupted = taken > 0;
-    }
-    else {
-        taken = twr_call_detach(state, call);
-    }
-    if (taken == 0 && call->error == NULL) {
-        call->error = PyObject_CallNoArgs(PyExc_KeyboardInterrupt);
-    }
-    if (taken < 0 || (taken == 0 && call->error == NULL)) {
-        return -1;
-    }
-    PyObject *args[] = {call->loan->loop, (PyObject *)call, state->neutral};
+    PyObject *args[] = {loop, callback, state->neutral};
     PyObject *handle = PyObject_VectorcallMethod(
         state->names.call_soon_threadsafe, args, 2, state->kw_context);
     Py_XDECREF(handle);
     return handle == NULL ? -1 : 0;
+}
+
+int
+twr_call_interrupt(TwrState *state, Call *call, bool at_once)
+{
+    PyObject *loop = call->loan->loop;
+    if (!at_once) {
+        int taken = twr_call_cancel_task(state, call->task);
+        if (taken != 0) {
+            call->interrupted = taken > 0;
+            /* What is called does not matter. */
+            return taken < 0 ? -1
+                             : wake_loop(state, loop, state->get_running_loop);
+        }
+    }
+    if (twr_call_detach(state, call) < 0) {
+        return -1;
+    }
+    if (call->error == NULL) {
+        call->error = PyObject_CallNoArgs(PyExc_KeyboardInterrupt);
+    }
+    return call->error == NULL ? -1 : wake_loop(state, loop, (PyObject *)call);
 }
 
 bool

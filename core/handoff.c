@@ -211,6 +211,19 @@ stop_home(Thread *th, Loan *loan)
     return twr_call_fail(th, parked_in_step_of(loan, home));
 }
 
+/* The call in the foreground, or NULL.  Keeps the pending exception. */
+static Call *
+foreground(Thread *th)
+{
+    Call *call = NULL;
+    PyObject *pending = twr_error_take();
+    if (twr_sigint_foreground(th, Py_None, &call) < 0) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    twr_error_put(pending);
+    return call;
+}
+
 /* The pending exception ends the run of the loop, as one would that comes out
  * of run_forever: the greenlet in which to raise it. */
 static PyObject *
@@ -220,8 +233,9 @@ fail(Thread *th, Loan *loan, bool in_handle)
         return twr_call_fail(th, parked_in_step_of(loan, loan->home));
     }
     bool interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-    if (interrupt && !in_handle && loan->parked != NULL) {
-        return twr_call_fail(th, loan->parked);
+    Call *call = interrupt && !in_handle ? foreground(th) : NULL;
+    if (call != NULL) {
+        return twr_call_fail(th, call);
     }
     if (loan->place == OWNER_PINNED) {
         return twr_call_fail(th, loan->pinned);
@@ -437,7 +451,7 @@ subscribe(TwrState *state, PyObject *loop, Call *call, PyObject *yielded)
 
 int
 twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
-                 PyObject *subject, PyObject **error)
+                 PyObject *subject, PyObject **error, bool *interrupted)
 {
     TwrState *state = th->state;
     int result = -1;
@@ -466,6 +480,7 @@ twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
         }
     }
     twr_task_resume(state, task, call->awaited);
+    *interrupted |= call->interrupted;
     if (result == 0) {
         *error = call->error;
         call->error = NULL;

@@ -113,7 +113,7 @@ host_interrupted(Thread *th, Call *call)
     PyObject *interrupt = twr_error_take();
     call->interrupted = twr_call_cancel_task(state, call->task) > 0;
     if (call->interrupted) {
-        th->sigint_call = call;
+        Py_XSETREF(th->sigint_task, Py_NewRef(call->task));
         Py_DECREF(interrupt);
         return true;
     }
@@ -186,34 +186,16 @@ host_wait(Thread *th, PyObject *loop, Call *call, bool own_run)
     return result;
 }
 
-/* Ctrl-C has cancelled the task, and nobody else did: what asyncio.Runner
- * makes of that. */
 static PyObject *
-host_result(TwrState *state, Call *call)
+host_result(Thread *th, Call *call)
 {
     if (call->error != NULL) {
         twr_raise(&call->error); /* Ctrl-C came when the task was done */
         return NULL;
     }
-    PyObject *result = twr_task_result(state, call->task);
-    if (result != NULL || !call->interrupted ||
-        !PyErr_ExceptionMatches(state->CancelledError)) {
-        return result;
-    }
-    PyObject *cancelled = twr_error_take();
-    PyObject *left =
-        PyObject_CallMethodNoArgs(call->task, state->names.uncancel);
-    long count = left == NULL ? -1 : PyLong_AsLong(left);
-    Py_XDECREF(left);
-    if (count == 0) {
-        Py_DECREF(cancelled);
-        PyErr_SetNone(PyExc_KeyboardInterrupt);
-    }
-    else {
-        PyErr_Clear();
-        PyErr_SetRaisedException(cancelled);
-    }
-    return NULL;
+    PyObject *result = twr_task_result(th->state, call->task);
+    return call->interrupted ? twr_sigint_result(th, call->task, result)
+                             : result;
 }
 
 /* Whether anything is going to run the next step of call's task, which is not
@@ -288,7 +270,7 @@ host_run(Thread *th, PyObject *loop, Loan *loan, Call *call)
     if (wait < 0 || (wait && host_wait(th, loop, call, loan != NULL) < 0)) {
         return NULL;
     }
-    return host_result(state, call);
+    return host_result(th, call);
 }
 
 PyObject *
@@ -321,8 +303,8 @@ twr_host(Thread *th, PyObject *loop, Loan *loan, PyObject *coro,
         }
     }
     PyObject *pending = twr_error_take();
-    if (th->sigint_call == call) {
-        th->sigint_call = NULL;
+    if (th->sigint_task == task) {
+        Py_CLEAR(th->sigint_task);
     }
     if (twr_context_enter(contexts) < 0) {
         Py_CLEAR(result);

@@ -1,6 +1,7 @@
 /* run.c - no loop in this thread: run the thread's own one.
  *
- * The loop that is set for this thread is used, if it is open and idle; else
+ * At a prompt of IPython, the loop in which that runs what is awaited there is
+ * used; else the one that is set for this thread, if it is open and idle; else
  * one that we make and keep, so that what one call opens the next can use.
  * The call hosts a task (handoff.c), and a driver turns the loop while the
  * caller is parked: the caller's stack carries the steps of its own task and
@@ -50,11 +51,35 @@ set_loop(TwrState *state)
     return loop;
 }
 
+/* The loop of the IPython prompt at which the call was made; NULL without
+ * error: it was made elsewhere. */
+static PyObject *
+prompt_loop(Thread *th)
+{
+    TwrState *state = th->state;
+    PyObject *modules = PyImport_GetModuleDict();
+    if (!th->is_main ||
+        PyDict_GetItemWithError(modules, state->names.IPython) == NULL) {
+        return NULL;
+    }
+    PyObject *adapters = twr_adapters(state);
+    PyObject *loop = adapters == NULL
+                         ? NULL
+                         : PyObject_CallMethod(adapters, "prompt_loop", NULL);
+    if (loop != NULL && (loop == Py_None || usable(state, loop) <= 0)) {
+        Py_CLEAR(loop);
+    }
+    return loop;
+}
+
 PyObject *
 twr_run_loop(Thread *th)
 {
     TwrState *state = th->state;
-    PyObject *loop = set_loop(state);
+    PyObject *loop = prompt_loop(th);
+    if (loop == NULL && !PyErr_Occurred()) {
+        loop = set_loop(state);
+    }
     if (loop != NULL || PyErr_Occurred()) {
         return loop;
     }

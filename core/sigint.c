@@ -3,15 +3,29 @@
  * Python's own handler raises KeyboardInterrupt in whatever code happens to
  * run: in a driver, or in a task that has nothing to do with the call that the
  * user is looking at.  While calls wait, and only if that handler is the one
- * in place, ours takes its place:
+ * in place, ours takes its place.  It cancels the call in the foreground, as
+ * asyncio.Runner does its main task: when what was called has ended, the call
+ * raises KeyboardInterrupt.
  *
- *     no loop was running     the task of the call is cancelled, and the call
- *                             raises KeyboardInterrupt when it has ended
- *     a loop was running      the latest parked call raises KeyboardInterrupt
- *     asked a second time     KeyboardInterrupt is raised at once
+ *     no loop was running     the call that runs the loop is the one
+ *     a loop was running      the one that somebody at a keyboard waits for:
+ *                             1. code of a notebook cell
+ *                             2. what handles another message of the notebook
+ *                             3. code at the top level, as at a prompt; or
+ *                                the task that run_until_complete waits for
+ *                             the latest, if there are more of a kind
+ *     none of these           KeyboardInterrupt, in the code that runs now
+ *     asked a second time     KeyboardInterrupt, at once
  *
- * asyncio.run sets a handler of its own, which cancels its main task; it is
- * left alone. */
+ * That is told by the frames below a call, down to the loop's (_prompts.py
+ * looks at them, when the signal has come).  It cannot be told by the order of
+ * calls: a background task may have made the first and the latest.  Nor by the
+ * handler: ipykernel puts Python's own one in place while it handles a message
+ * and at no other time, but python -m asyncio leaves it there.  If the code
+ * that runs now is as much in the foreground as any call, it is interrupted.
+ *
+ * asyncio.run sets a handler of its own, which cancels its main task, and so
+ * does ipykernel while a cell awaits; they are left alone. */
 #include "twr.h"
 
 #include <signal.h>
@@ -31,20 +45,92 @@ is_running(Call *home)
     return truth;
 }
 
-/* The call that Ctrl-C is for; NULL: the code that runs now. */
-static Call *
-foreground(Thread *th)
+/* (call, its greenlet, its task) for each call that waits, latest first. */
+static PyObject *
+waiting(Loan *loan)
+{
+    PyObject *calls = PyList_New(0);
+    Call *call = loan->parked;
+    while (calls != NULL && call != NULL) {
+        PyObject *item =
+            PyTuple_Pack(3, (PyObject *)call, call->greenlet, call->task);
+        if (item == NULL || PyList_Append(calls, item) < 0) {
+            Py_CLEAR(calls);
+        }
+        Py_XDECREF(item);
+        call = call->older;
+    }
+    return calls;
+}
+
+/* Ask _prompts.py.  frame: of the code that runs now, or None. */
+static PyObject *
+ask(TwrState *state, Loan *loan, PyObject *frame)
+{
+    PyObject *chosen = NULL;
+    PyObject *adapters = twr_adapters(state);
+    PyObject *calls = adapters == NULL ? NULL : waiting(loan);
+    PyObject *task =
+        calls == NULL ? NULL : twr_task_current(state, loan->loop);
+    if (calls != NULL && !PyErr_Occurred()) {
+        chosen = PyObject_CallMethod(adapters, "foreground", "OOO", frame,
+                                     task == NULL ? Py_None : task, calls);
+    }
+    Py_XDECREF(task);
+    Py_XDECREF(calls);
+    return chosen;
+}
+
+int
+twr_sigint_foreground(Thread *th, PyObject *frame, Call **call)
 {
     Loan *loan = th->loan;
+    *call = NULL;
     if (loan == NULL) {
-        return NULL;
+        return 0;
     }
     Call *home = loan->home;
-    if (home == NULL) {
-        return loan->parked;
+    if (home != NULL) {
+        /* If its stack is the active one, its own code is what runs. */
+        bool runs = th->active == home->greenlet && is_running(home);
+        *call = runs ? NULL : home;
     }
-    /* If its stack is the active one, its own code is what runs. */
-    return th->active == home->greenlet && is_running(home) ? NULL : home;
+    else if (loan->parked != NULL) {
+        PyObject *chosen = ask(th->state, loan, frame);
+        if (chosen == NULL) {
+            return -1;
+        }
+        if (Py_IS_TYPE(chosen, th->state->call_type) &&
+            ((Call *)chosen)->parked) {
+            *call = (Call *)chosen; /* its stack owns it */
+        }
+        Py_DECREF(chosen);
+    }
+    return 0;
+}
+
+PyObject *
+twr_sigint_result(Thread *th, PyObject *task, PyObject *result)
+{
+    TwrState *state = th->state;
+    PyObject *error = result == NULL ? twr_error_take() : NULL;
+    if (th->sigint_task == task) {
+        Py_CLEAR(th->sigint_task);
+    }
+    PyObject *left = PyObject_CallMethodNoArgs(task, state->names.uncancel);
+    long count = left == NULL ? -1 : PyLong_AsLong(left);
+    Py_XDECREF(left);
+    if (PyErr_Occurred()) {
+        PyErr_WriteUnraisable(task);
+    }
+    if (error != NULL && count == 0 &&
+        PyErr_GivenExceptionMatches(error, state->CancelledError)) {
+        Py_DECREF(error);
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+        return NULL;
+    }
+    twr_error_put(error);
+    return result;
 }
 
 static PyObject *
@@ -61,28 +147,37 @@ on_sigint(PyObject *module, PyObject *args)
         return NULL;
     }
     Py_DECREF(running); /* only compared */
-    Call *call = th->sigint_call != NULL ? NULL : foreground(th);
-    if (call == NULL) {
+    Call *call;
+    PyObject *frame =
+        PyTuple_GET_SIZE(args) > 1 ? PyTuple_GET_ITEM(args, 1) : Py_None;
+    if (twr_sigint_foreground(th, frame, &call) < 0) {
+        return NULL;
+    }
+    bool again = call != NULL && call->task == th->sigint_task;
+    if (call == NULL || (again && call == th->loan->home)) {
         return PyObject_CallObject(state->default_int_handler, args);
     }
-    th->sigint_call = call;
-    return twr_call_interrupt(state, call) < 0 ? NULL : Py_NewRef(Py_None);
+    if (!again) {
+        Py_XSETREF(th->sigint_task, Py_NewRef(call->task));
+    }
+    return twr_call_interrupt(state, call, again) < 0 ? NULL
+                                                      : Py_NewRef(Py_None);
 }
 
 PyMethodDef twr_sigint_def = {
     "on_sigint", on_sigint, METH_VARARGS,
     "Give Ctrl-C to the synchronous call that waits."};
 
-/* 1 if handler is in place for SIGINT. */
-static int
-in_place(TwrState *state, PyObject *handler)
+/* The handler in place for SIGINT; borrowed, and only to be compared. */
+static PyObject *
+in_place(TwrState *state)
 {
     PyObject *number = PyLong_FromLong(SIGINT);
     PyObject *now =
         number == NULL ? NULL : PyObject_CallOneArg(state->getsignal, number);
     Py_XDECREF(number);
     Py_XDECREF(now);
-    return now == NULL ? -1 : now == handler;
+    return now;
 }
 
 static int
@@ -97,12 +192,14 @@ put_in_place(TwrState *state, PyObject *handler)
 int
 twr_sigint_set(Thread *th)
 {
-    if (!th->is_main || th->sigint_ours) {
+    if (!th->is_main) {
         return 0;
     }
-    int now = in_place(th->state, th->state->default_int_handler);
-    if (now <= 0) {
-        return now;
+    /* Others may have put theirs in place, or ours back, at any time. */
+    PyObject *now = in_place(th->state);
+    th->sigint_ours = now == th->state->interrupted;
+    if (now != th->state->default_int_handler) {
+        return now == NULL ? -1 : 0;
     }
     th->sigint_ours = true;
     return put_in_place(th->state, th->state->interrupted);
@@ -115,9 +212,9 @@ twr_sigint_restore(Thread *th)
         return 0;
     }
     th->sigint_ours = false;
-    int now = in_place(th->state, th->state->interrupted);
-    if (now <= 0) {
-        return now;
+    PyObject *now = in_place(th->state);
+    if (now != th->state->interrupted) {
+        return now == NULL ? -1 : 0;
     }
     int put = put_in_place(th->state, th->state->default_int_handler);
     if (put < 0 && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {

@@ -492,6 +492,7 @@ thread_clear(PyObject *op)
     Py_CLEAR(th->active);
     Py_CLEAR(th->target);
     Py_CLEAR(th->good_type);
+    Py_CLEAR(th->sigint_task);
     return 0;
 }
 

@@ -45,6 +45,7 @@
 
 /* Interned names, each a field of TwrState.names. */
 #define TWR_NAMES(X)                                                          \
+    X(IPython)                                                                \
     X(__aenter__)                                                             \
     X(__aexit__)                                                              \
     X(__aiter__)                                                              \
@@ -268,7 +269,7 @@ struct Call {
     bool hosts;          /* it hosts its own task (run.c, callbacks) */
     bool woken;          /* its turn came before it was parked */
     bool parked;         /* it is in loan->parked */
-    bool interrupted;    /* Ctrl-C has cancelled the hosted task */
+    bool interrupted;    /* Ctrl-C has cancelled the task */
 };
 
 /* Where the greenlet stands that is inside loop.run_forever(). */
@@ -323,7 +324,7 @@ struct Thread {
     PyObject *own_loop; /* the loop kept for calls where none runs */
     PyTypeObject *good_type;   /* the last loop type found drivable */
     unsigned int good_version; /* ... and its version tag then */
-    Call *sigint_call;         /* interrupted and not gone on yet; borrowed */
+    PyObject *sigint_task;     /* whose call is being interrupted; or NULL */
     bool sigint_ours;          /* our SIGINT handler is in place */
     bool is_main;              /* signals are handled in this thread */
 };
@@ -403,9 +404,11 @@ int twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject);
 int twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason);
 
 /* Wait for what a coroutine yielded.  *error is set to the exception that
- * is to be thrown into the coroutine, or NULL.  Switches. */
+ * is to be thrown into the coroutine, or NULL; *interrupted to true if Ctrl-C
+ * has cancelled the task meanwhile.  Switches. */
 int twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task,
-                     PyObject *yielded, PyObject *subject, PyObject **error);
+                     PyObject *yielded, PyObject *subject, PyObject **error,
+                     bool *interrupted);
 
 /* Run coro as a task whose steps run on this stack; for callers that are
  * not in a task.  Switches. */
@@ -430,9 +433,9 @@ int twr_handoff_init(TwrState *state);
 /* Drive th->loan until another greenlet has to run; return that one. */
 PyObject *twr_drive(Thread *th);
 
-/* Make a parked call go on with KeyboardInterrupt, or a host cancel its task,
- * as soon as the loop comes round.  For signal handlers. */
-int twr_call_interrupt(TwrState *state, Call *call);
+/* Cancel the task of a parked call, or (at_once, or if it is done) make the
+ * call go on with KeyboardInterrupt.  For signal handlers. */
+int twr_call_interrupt(TwrState *state, Call *call, bool at_once);
 
 /* --- portal.c */
 
@@ -598,10 +601,18 @@ int twr_context_enter(PyObject *left);
 /* The signal handler, a function of the module. */
 extern PyMethodDef twr_sigint_def;
 
-/* While calls wait, Ctrl-C is for the latest of them: set our handler, if
- * Python's own one is in place and this is the main thread. */
+/* While calls wait, Ctrl-C is for one of them: set our handler, if Python's
+ * own one is in place and this is the main thread. */
 int twr_sigint_set(Thread *th);
 int twr_sigint_restore(Thread *th);
+
+/* The call that it is for, borrowed; NULL: the code that runs now, in frame
+ * (or None). */
+int twr_sigint_foreground(Thread *th, PyObject *frame, Call **call);
+
+/* What the interrupted call of task is to return, now that what it called has
+ * ended with result (taken; or NULL and an exception). */
+PyObject *twr_sigint_result(Thread *th, PyObject *task, PyObject *result);
 
 /* --- iter.c */
 

@@ -27,6 +27,8 @@ import sys
 
 import pytest
 
+import terminal as terminals
+
 # A shell starts its background jobs with SIGINT ignored, and children inherit
 # that; tests of Ctrl-C need Python's own handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -178,3 +180,24 @@ def program(tmp_path):
         return ran.stdout
 
     return run
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A directory with a module to play with, `lab`: see terminal.py."""
+    (tmp_path / "lab.py").write_text(terminals.LAB)
+    return tmp_path
+
+
+@pytest.fixture
+def terminal(lab):
+    """``terminal(*args, **env)`` starts Python in a Terminal, in lab."""
+    started = []
+
+    def start(*args, **env):
+        started.append(terminals.Terminal(*args, cwd=lab, **env))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()

@@ -27,6 +27,9 @@ from tworoutine._core import (
     why_no_handoff,
 )
 from tworoutine._hosts import portal, run, task_factory
+from tworoutine._prompts import (
+    load_ipython_extension as load_ipython_extension,
+)
 
 __all__ = [
     "CannotSuspend",

@@ -17,6 +17,8 @@ from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import find_guest as find_guest
 from tworoutine._hosts import foreign_library as foreign_library
 from tworoutine._hosts import take_greenlets_for_threads
+from tworoutine._prompts import foreground as foreground
+from tworoutine._prompts import prompt_loop as prompt_loop
 
 # --- calls ------------------------------------------------------------------
 

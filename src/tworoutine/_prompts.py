@@ -1,0 +1,106 @@
+"""Prompts and notebooks: which loop calls use, and whom Ctrl-C is for."""
+
+import asyncio
+import inspect
+import os
+import sys
+
+# --- IPython's loop ---------------------------------------------------------
+
+_state = {"forked": False}
+
+
+def _forked():
+    _state["forked"] = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def prompt_loop():
+    """The loop in which IPython's prompt runs what is awaited there, or None.
+
+    So that ``f(x)`` and ``await (~f)(x)``, typed one after the other, share
+    their connections.  It is IPython's: we do not close it.
+
+    Asked in the main thread, where no loop runs, if IPython is imported.
+    None in a forked child, which must not touch its parent's loop; in a
+    notebook's kernel when it ends, whose cells ran in the loop that is set;
+    and in ``IPython.embed()``, where the program that embeds the prompt has
+    used a loop before.
+    """
+    shells = sys.modules.get("IPython.core.interactiveshell")
+    helpers = sys.modules.get("IPython.core.async_helpers")
+    embeds = sys.modules.get("IPython.terminal.embed")
+    embedded = getattr(embeds, "InteractiveShellEmbed", ())
+    try:
+        if not shells.InteractiveShell.initialized() or _in_child():
+            return None
+        shell = shells.InteractiveShell.instance()
+        if hasattr(shell, "kernel") or isinstance(shell, embedded):
+            return None
+        return helpers.get_asyncio_loop()
+    except AttributeError:
+        return None  # half imported, or of another time
+
+
+def _in_child():
+    if _state["forked"]:
+        return True
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is not None and processes.parent_process() is not None
+
+
+def load_ipython_extension(shell):
+    """``%load_ext tworoutine``: accepted, and not needed.
+
+    Calls use the loop of IPython's prompt whether it is loaded or not.
+    """
+
+
+# --- Ctrl-C -----------------------------------------------------------------
+
+_STEPS = [
+    getattr(asyncio.events, name)._run.__code__
+    for name in ("Handle", "_ThreadSafeHandle")
+    if hasattr(asyncio.events, name)
+]
+
+
+def foreground(frame, task, parked):
+    """Whom Ctrl-C is for in a running loop: see core/sigint.c.
+
+    frame, task: those of the code that runs now; either may be None.
+    parked: (call, greenlet, task) of each call that waits, the latest first.
+    Returns one of these calls; None for the code that runs now.
+    """
+    rank, chosen = _rank(frame, task), None
+    for call, greenlet, owner in parked:
+        its = _rank(greenlet.gr_frame, owner)
+        if its > rank:
+            rank, chosen = its, call
+    return chosen
+
+
+def _rank(frame, task):
+    """How much what runs in frame, in a step of task, is in the foreground."""
+    message = top_level = 0
+    while frame is not None and frame.f_code not in _STEPS:
+        code = frame.f_code
+        if not code.co_flags & inspect.CO_OPTIMIZED:
+            top_level = 1
+        elif (
+            code.co_name == "dispatch_shell"
+            and frame.f_globals.get("__name__") == "ipykernel.kernelbase"
+        ):
+            message = 2
+        frame = frame.f_back
+    return message + top_level or _is_main(task)
+
+
+def _is_main(task):
+    """1 for a task that run_until_complete waits for."""
+    ended = getattr(asyncio.base_events, "_run_until_complete_cb", None)
+    callbacks = getattr(task, "_callbacks", None) or ()
+    return int(any(callback is ended for callback, _ in callbacks))

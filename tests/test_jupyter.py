@@ -1,0 +1,433 @@
+"""In cells of a notebook: a real ipykernel, 6 or 7, over the wire."""
+
+import asyncio
+import re
+
+import pytest
+
+from terminal import LAB
+
+pytest.importorskip("ipykernel", reason="ipykernel is not installed")
+pytest.importorskip("nbclient", reason="nbclient is not installed")
+
+from jupyter_client import KernelManager
+from jupyter_core.utils import ensure_event_loop
+
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Cell:
+    """What a cell has shown and how it ended."""
+
+    def __init__(self, text, result, error, count):
+        self.text = text  # printed
+        self.result = result  # repr of its last expression, or None
+        self.error = error  # (name, message, traceback), or None
+        self.count = count  # In [count]
+
+
+class Kernel:
+    """A kernel of this Python, and a client of it."""
+
+    def __init__(self, directory):
+        self._manager = KernelManager()
+        self._manager.start_kernel(cwd=str(directory))
+        self.client = self._manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+        self.run("import asyncio, time\nfrom lab import *")
+
+    def send(self, code):
+        return self.client.execute(code)
+
+    def message(self, request):
+        """The next message shown on behalf of a request: its type, content."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=30)
+            if message["parent_header"].get("msg_id") == request:
+                return message["msg_type"], message["content"]
+
+    def until(self, request, text, times=1):
+        """Wait until a request has printed text."""
+        shown = ""
+        while shown.count(text) < times:
+            kind, content = self.message(request)
+            assert kind in ("stream", "status", "execute_input"), content
+            shown += content.get("text", "")
+
+    def end(self, request):
+        """Wait until a request has ended: its Cell."""
+        text, result, error, count = "", None, None, None
+        while True:
+            kind, content = self.message(request)
+            if kind == "stream":
+                text += content["text"]
+            elif kind == "execute_result":
+                result = content["data"]["text/plain"]
+            elif kind == "execute_input":
+                count = content["execution_count"]
+            elif kind == "error":
+                trace = ESCAPES.sub("", "\n".join(content["traceback"]))
+                error = content["ename"], content["evalue"], trace
+            elif kind == "status" and content["execution_state"] == "idle":
+                return Cell(text, result, error, count)
+
+    def run(self, code):
+        """The result of a cell that must not fail."""
+        cell = self.end(self.send(code))
+        assert cell.error is None, cell.error[2]
+        return cell.result
+
+    def reply(self, request):
+        """The reply to a request other than a cell."""
+        while True:
+            message = self.client.get_shell_msg(timeout=30)
+            if message["parent_header"].get("msg_id") == request:
+                return message["content"]
+
+    def interrupt(self):
+        self._manager.interrupt_kernel()
+
+    def shut_down(self):
+        """Let the kernel end by itself."""
+        self._manager.shutdown_kernel()
+
+    def close(self):
+        self.client.stop_channels()
+        if self._manager.has_kernel:
+            self._manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    """Starts kernels; at the end, all is as before."""
+    started = []
+
+    def start(directory):
+        (directory / "lab.py").write_text(LAB)
+        started.append(Kernel(directory))
+        return started[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
+            patch.setenv(name, str(tmp_path_factory.mktemp(name)))
+        yield start
+        for kernel in started:
+            kernel.close()
+    loop = ensure_event_loop()  # jupyter_client's, which it never closes
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.fixture(scope="module")
+def healthy(kernels, tmp_path_factory):
+    """The kernel that most tests share; another if one has broken it."""
+    kernel, failed = None, 0
+
+    def get(request):
+        nonlocal kernel, failed
+        if kernel is None or request.session.testsfailed > failed:
+            failed = request.session.testsfailed
+            kernel = kernels(tmp_path_factory.mktemp("notebook"))
+        return kernel
+
+    return get
+
+
+@pytest.fixture
+def kernel(healthy, request):
+    return healthy(request)
+
+
+def test_calls_and_awaits_share_the_kernel_s_loop(kernel):
+    assert kernel.run("double(21)") == "42"
+    assert kernel.run("await (~double)(22)") == "44"
+    assert kernel.run("same(loop(), asyncio.get_running_loop())") == (
+        "'the same loop'"
+    )
+    kernel.run("link = open_link()")
+    assert kernel.run("await (~ask)(link, 'one')") == "'answer: ONE'"
+    assert kernel.run("ask(link, 'two')") == "'answer: TWO'"
+    kernel.run("link = await open_link.aio()")
+    assert kernel.run("ask(link, 'three')") == "'answer: THREE'"
+    # A call in a cell that also awaits, and in a task that it starts.
+    assert (
+        kernel.run(
+            "async def task():\n"
+            "    return ask(link, 'four')\n"
+            "await asyncio.sleep(0)\n"
+            "[ask(link, 'zero'), await asyncio.create_task(task())]"
+        )
+        == "['answer: ZERO', 'answer: FOUR']"
+    )
+    # Below C code, in many tasks at once, and in another thread.
+    assert kernel.run("sorted([3, 1, 2], key=double)") == "[1, 2, 3]"
+    assert kernel.run("double.map(range(200))[-1]") == "398"
+    assert (
+        kernel.run("await asyncio.gather(*[(~double)(n) for n in range(3)])")
+        == "[0, 2, 4]"
+    )
+    assert kernel.run("await asyncio.to_thread(double, 4)") == "8"
+
+
+def test_the_cell_s_context_and_task(kernel):
+    kernel.run(
+        "import contextvars\n"
+        "from tworoutine import tworoutine\n"
+        "var = contextvars.ContextVar('var', default='unset')\n"
+        "@tworoutine\n"
+        "async def set_var(value):\n"
+        "    before = var.get(), asyncio.current_task()\n"
+        "    await asyncio.sleep(0.001)\n"
+        "    var.set(value)\n"
+        "    return before\n"
+    )
+    assert (
+        kernel.run(
+            "was, task = set_var('one')\n"
+            "was, var.get(), task is asyncio.current_task()"
+        )
+        == "('unset', 'one', True)"
+    )
+
+
+def test_a_hundred_queued_cells_run_in_order_and_none_is_lost(kernel):
+    kernel.run("tasks = start(beat, wait); ran = []")
+    cells = [
+        kernel.send(
+            [
+                f"ran.append({n}); double({n}, delay={n % 5 / 1000})",
+                f"ran.append({n}); await (~double)({n}, delay={n % 3 / 1000})",
+                f"ran.append({n}); double(double({n}, delay=0) // 2)",
+            ][n % 3]
+        )
+        for n in range(100)
+    ]
+    ended = [kernel.end(cell) for cell in cells]
+    assert [int(cell.result) for cell in ended] == list(range(0, 200, 2))
+    counts = [cell.count for cell in ended]
+    assert counts == list(range(counts[0], counts[0] + 100))
+    assert kernel.run("ran == list(range(100))") == "True"
+    assert kernel.run("still(tasks)") == "'all go on'"
+    kernel.run("[task.cancel() for task in tasks]")
+
+
+def test_progress_is_shown_and_tasks_go_on_during_a_call(kernel, tmp_path):
+    kernel.run(
+        f"import os; os.chdir({str(tmp_path)!r})\n"
+        "import comm\n"
+        "from pathlib import Path\n"
+        "from tqdm import tqdm\n"
+        "from tworoutine import tworoutine\n"
+        "widget = comm.create_comm(target_name='progress')\n"
+        "async def show():\n"
+        "    for n in range(1_000_000):\n"
+        "        widget.send({'done': n})\n"
+        "        await asyncio.sleep(0.001)\n"
+        "@tworoutine\n"
+        "async def until(name):\n"
+        "    while not Path(name).exists():\n"
+        "        await asyncio.sleep(0.001)\n"
+        "    return name\n"
+        "tasks = start(beat, wait, show)\n"
+    )
+    request = kernel.send(
+        "for name in tqdm(['one', 'two'], mininterval=0):\n    until(name)\n"
+        "still(tasks)"
+    )
+    for bar, name in enumerate(("one", "two")):
+        # The call ends when its progress has been seen out here.
+        shown, sent = "", []
+        while len(sent) < 3 or f"{bar}/2" not in shown:
+            message = kernel.client.get_iopub_msg(timeout=30)
+            shown += message["content"].get("text", "")
+            if message["msg_type"] == "comm_msg":
+                sent.append(message["content"]["data"]["done"])
+        assert sent == list(range(sent[0], sent[0] + len(sent)))
+        (tmp_path / name).touch()
+    assert kernel.end(request).result == "'all go on'"
+    kernel.run("[task.cancel() for task in tasks]")
+
+
+def test_help_and_completion(kernel):
+    client = kernel.client
+    shown = kernel.reply(client.inspect("double"))["data"]["text/plain"]
+    shown = ESCAPES.sub("", shown)
+    assert re.search(r"Signature: +double\(number, \*, delay=0.001\)", shown)
+    assert "Twice the number." in shown
+    for typed, completed in [
+        ("double(nu", "number="),
+        ("double(1, del", "delay="),
+        ("double.ma", "map"),
+        ("board.gai", "gain_x"),  # by a __dir__ that makes a call
+    ]:
+        matches = kernel.reply(client.complete(typed))["matches"]
+        assert completed in [match.rpartition(".")[2] for match in matches]
+
+
+# --- Interrupt --------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(kernel):
+    """A kernel with tasks that make calls, before a cell's and after it."""
+    kernel.run(
+        "async def later():\n"
+        "    while True:\n"
+        "        await asyncio.sleep(0.002)\n"
+        "        double(1, delay=0.002)\n"
+        "tasks = start(beat, wait, later)"
+    )
+    assert kernel.run("still(tasks)") == "'all go on'"
+    yield kernel
+    # The kernel and its tasks are as before, and nothing is left of the
+    # interrupt in the task that runs all cells.
+    assert kernel.run("double(21)") == "42"
+    assert kernel.run("still(tasks)") == "'all go on'"
+    assert kernel.run("await asyncio.sleep(0.001); still(tasks)") is not None
+    assert kernel.run("asyncio.current_task().cancelling()") == "0"
+    kernel.run("[task.cancel() for task in tasks]")
+
+
+@pytest.mark.parametrize(
+    "cell, line",
+    [
+        ("blocks()", 1),
+        ("print()\ncalls()", 2),
+        ("@tworoutine\nasync def f():\n    return blocks()\nf()", 4),
+        ("[double(n) for n in sorted([1], key=lambda n: blocks())]", 1),
+        ("double(1)\nfor _ in range(1_000):\n    blocks()", 3),
+        ("%time blocks()", 1),
+    ],
+)
+def test_interrupt_in_a_call(busy, cell, line):
+    busy.run("from tworoutine import tworoutine")
+    request = busy.send(cell)
+    busy.until(request, "blocked")
+    busy.interrupt()
+    cell = busy.end(request)
+    name, _, trace = cell.error
+    assert name == "KeyboardInterrupt"
+    assert re.search(rf"Cell In\[\d+\], line {line}\b", trace)
+    assert "Cancelled" not in trace and "/selectors.py" not in trace
+    assert re.findall(r"cleaning|cleaned", cell.text) == [
+        "cleaning",
+        "cleaned",
+    ]
+
+
+def test_interrupt_ends_all_that_the_call_has_started(busy):
+    busy.run(
+        "from tworoutine import tworoutine\n"
+        "@tworoutine\n"
+        "async def gather():\n"
+        "    await asyncio.gather((~blocks)(), (~blocks)(), call())\n"
+        "async def call():\n"
+        "    blocks()\n"
+        "@tworoutine\n"
+        "async def one(n):\n"
+        "    blocks()\n"
+    )
+    for cell in ("gather()", "one.map(range(3))"):
+        request = busy.send(cell)
+        busy.until(request, "blocked", times=3)
+        busy.interrupt()
+        cell = busy.end(request)
+        assert cell.error[0] == "KeyboardInterrupt"
+        assert cell.text.count("cleaning") == cell.text.count("cleaned") == 3
+
+
+def test_interrupt_twice(busy):
+    request = busy.send("blocks(cleanup=600)")
+    busy.until(request, "blocked")
+    busy.interrupt()
+    busy.until(request, "cleaning")
+    busy.interrupt()
+    cell = busy.end(request)
+    assert cell.error[0] == "KeyboardInterrupt"
+    assert "cleaned" not in cell.text
+
+
+def test_interrupt_of_the_cell_s_own_code(busy):
+    for cell in (
+        "double(1)\nprint('busy', flush=True)\nwhile True: pass",
+        "double(1)\nprint('busy', flush=True)\ntime.sleep(600)",
+    ):
+        request = busy.send(cell)
+        busy.until(request, "busy")
+        busy.interrupt()
+        assert busy.end(request).error[0] == "KeyboardInterrupt"
+
+
+def test_interrupt_where_the_cell_awaits(busy):
+    """ipykernel cancels such a cell, also if it is in a call just then."""
+    for cell in (
+        "await (~blocks)()",
+        "await asyncio.sleep(0)\nblocks()",
+        "async def f():\n    blocks()\nawait f()",
+    ):
+        request = busy.send(cell)
+        busy.until(request, "blocked")
+        busy.interrupt()
+        cell = busy.end(request)
+        assert cell.error[0] == "CancelledError"
+        assert "cleaned" in cell.text
+
+
+def test_interrupt_of_a_widget_s_callback(busy):
+    """What a message of the front end calls is interrupted, and no more."""
+    busy.run(
+        "import comm\n"
+        "widget = comm.create_comm(target_name='button')\n"
+        "ended = []\n"
+        "@widget.on_msg\n"
+        "def pressed(message):\n"
+        "    try:\n"
+        "        blocks()\n"
+        "    finally:\n"
+        "        ended.append(message['content']['data'])"
+    )
+    ident = busy.run("widget.comm_id").strip("'")
+    message = busy.client.session.msg(
+        "comm_msg", {"comm_id": ident, "data": "press"}
+    )
+    busy.client.shell_channel.send(message)
+    busy.until(message["header"]["msg_id"], "blocked")
+    busy.interrupt()
+    busy.until(message["header"]["msg_id"], "cleaned")
+    assert busy.run("ended") == "['press']"
+
+
+def test_interrupt_of_an_idle_kernel(busy):
+    busy.interrupt()
+
+
+def test_cells_queued_behind_an_interrupted_one(busy):
+    requests = [busy.send("blocks()"), busy.send("double(3)")]
+    busy.until(requests[0], "blocked")
+    busy.interrupt()
+    assert busy.end(requests[0]).error[0] == "KeyboardInterrupt"
+    # ipykernel gives up what was queued when a cell has failed.
+    assert busy.end(requests[1]).result is None
+
+
+# --- the end ----------------------------------------------------------------
+
+
+def test_the_end_of_a_kernel(kernels, tmp_path, capfd):
+    kernel = kernels(tmp_path)
+    kernel.run(
+        "import atexit\n"
+        "from pathlib import Path\n"
+        "from tworoutine import tworoutine\n"
+        "tasks = start(beat, wait)\n"
+        "link = open_link()\n"
+        "@atexit.register\n"
+        "@tworoutine\n"
+        "async def goodbye():\n"
+        "    Path('goodbye').write_text(ask(link, 'the end'))\n"
+    )
+    kernel.shut_down()
+    assert (tmp_path / "goodbye").read_text() == "answer: THE END"
+    shown = "".join(capfd.readouterr())
+    assert "Traceback" not in shown and "destroyed" not in shown
