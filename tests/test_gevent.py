@@ -269,6 +269,32 @@ def test_an_error_of_the_cleanup_is_raised():
 
 
 @in_thread
+def test_a_call_that_is_killed_at_once_has_begun():
+    steps = []
+
+    @tworoutine
+    async def begins():
+        steps.append("begins")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            steps.append("finally")
+
+    @tworoutine
+    async def yields():
+        steps.append("yields")
+        await asyncio.Event().wait()
+        yield
+
+    for caller in begins, lambda: list(yields()):
+        greenlet = gevent.spawn(caller)
+        kill = functools.partial(greenlet.kill, block=False)
+        gevent.get_hub().loop.run_callback(kill)
+        greenlet.join()
+    assert steps == ["begins", "finally", "yields"]
+
+
+@in_thread
 def test_a_second_kill_reaches_the_cleanup():
     steps = []
 

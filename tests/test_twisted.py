@@ -429,7 +429,7 @@ def refused(name, function, *args):
         assert "tworoutine.twisted.callback" in str(exc), exc
         print(name)
 
-def plain():
+def plain(_):
     refused("call", nap)
     refused("await_", await_, later(0))
     refused("asyncio", sleep)
@@ -437,12 +437,13 @@ def plain():
 @portal
 async def main():
     # What the reactor calls while this waits is not in the portal.
-    nap(0.005)
+    await_(defer.gatherResults([plain_called, in_thread]))
     finish(nap(result="portal"))
 
-plain_in_thread = threads.deferToThread(sleep, 0, "a thread has its own loop")
-plain_in_thread.addCallback(print)
-reactor.callLater(0.001, plain)
+in_thread = threads.deferToThread(sleep, 0, "a thread has its own loop")
+in_thread.addCallback(print)
+plain_called = later(0.001)
+plain_called.addCallback(plain)
 reactor.callWhenRunning(lambda: defer.ensureDeferred(main()))
 print(sleep(result="before run"))
 """

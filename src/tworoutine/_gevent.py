@@ -95,7 +95,7 @@ class Run:
                 ended.wait()
             except BaseException as exc:
                 thrown = exc
-                task.cancel()
+                self.loop.call_soon(task.cancel)  # after its first step
                 self._wake()
         if thrown is not None and (task.cancelled() or not task.exception()):
             return task, thrown.with_traceback(None)
