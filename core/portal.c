@@ -238,6 +238,9 @@ portal_begin(Thread *th, Portal *self)
         }
         self->direct = drivable;
     }
+    if (self->direct) {
+        Py_CLEAR(self->task); /* which keeps us */
+    }
     PyObject *hook = self->hook;
     self->hook = NULL;
     if (hook != NULL && !self->direct) {
@@ -349,6 +352,8 @@ portal_step(Portal *self, PyObject *value, PyObject **error, PyObject **result)
         return PYGEN_ERROR;
     }
     if (!self->begun && portal_begin(th, self) < 0) {
+        portal_end(self);
+        twr_close_awaitable(state, self->coro);
         return PYGEN_ERROR;
     }
     PySendResult how = PYGEN_ERROR;
@@ -461,6 +466,13 @@ make_exception(PyObject *type, PyObject *value, PyObject *tb)
     else {
         exc = PyObject_CallOneArg(type, value);
     }
+    if (exc != NULL && !PyExceptionInstance_Check(exc)) {
+        PyErr_Format(PyExc_TypeError,
+                     "calling %R should have returned an instance of "
+                     "BaseException, not %R",
+                     type, exc);
+        Py_CLEAR(exc);
+    }
     if (exc != NULL && tb != NULL && tb != Py_None &&
         PyException_SetTraceback(exc, tb) < 0) {
         Py_CLEAR(exc);
@@ -529,13 +541,11 @@ static void
 portal_finalize(PyObject *op)
 {
     Portal *self = (Portal *)op;
-    if (self->inner == NULL) {
-        return;
-    }
     PyObject *pending = twr_error_take();
-    if (portal_close_parked(self) < 0) {
+    if (self->inner != NULL && portal_close_parked(self) < 0) {
         PyErr_WriteUnraisable(op);
     }
+    portal_end(self);
     twr_error_put(pending);
 }
 

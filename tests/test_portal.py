@@ -113,6 +113,77 @@ def test_throw_in_its_three_forms():
         portal.throw(5)
 
 
+def test_an_exception_class_that_makes_none():
+    class Wrong(Exception):
+        def __new__(cls, *args):
+            return 5
+
+    class Iterator:  # without throw()
+        def __await__(self):
+            return self
+
+        def __next__(self):
+            return 7
+
+    async def main():
+        package.await_(Iterator())
+
+    portal = Portal(main())
+    portal.send(None)
+    for args in (Wrong,), (Wrong, "value"):
+        with pytest.raises(TypeError, match="instance of BaseException"):
+            portal.throw(*args)
+    with pytest.raises(KeyError):
+        portal.throw(KeyError)
+
+
+def test_a_hook_that_fails():
+    async def main():
+        raise AssertionError
+
+    def hook():
+        raise KeyError("hook")
+
+    portal = Portal(main(), hook=hook)
+    with pytest.raises(KeyError, match="hook"):
+        portal.send(None)
+    assert inspect.getcoroutinestate(portal) == "CORO_CLOSED"
+
+
+@pytest.mark.parametrize("call", [False, True])
+def test_a_portal_that_is_dropped_undoes_what_its_hook_did(call):
+    steps = []
+
+    async def main():
+        if call:
+            trap()
+        await Trap()
+
+    portal = Portal(main(), hook=lambda: lambda: steps.append("undone"))
+    portal.send(None)
+    assert steps == []
+    del portal
+    assert steps == ["undone"]
+
+
+def test_a_task_that_needs_no_portal_is_no_cycle():
+    class Result:
+        pass
+
+    async def job():
+        return Result()
+
+    async def main():
+        task = asyncio.create_task(package.portal(job)())
+        return weakref.ref(await task)
+
+    gc.disable()
+    try:
+        assert asyncio.run(main())() is None
+    finally:
+        gc.enable()
+
+
 def test_close_ends_the_call():
     steps = []
 
