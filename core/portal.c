@@ -37,7 +37,7 @@ struct Portal {
     PyObject *error;     /* thrown in; raised */
     PySendResult result; /* how the step ended */
     int depth_left;      /* of the root when the coroutine was stepped */
-    Thread *thread;      /* of the parked call; borrowed */
+    size_t serial;       /* of the thread of the parked call */
     Portal *outer;       /* stepped when our step began; borrowed */
     PyObject *active;    /* th->active then; or NULL */
     PyObject *weakrefs;
@@ -187,7 +187,7 @@ twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
         return -1;
     }
     self->inner = Py_NewRef(iterator);
-    self->thread = th;
+    self->serial = th->serial;
     self->result = PYGEN_NEXT;
     self->value = Py_NewRef(yielded);
     int result = twr_stack_switch(th, self->root);
@@ -370,7 +370,7 @@ portal_step(Portal *self, PyObject *value, PyObject **error, PyObject **result)
         }
         Py_XSETREF(self->loop, loop);
     }
-    if (self->inner != NULL && self->thread != th) {
+    if (self->inner != NULL && self->serial != th->serial) {
         PyErr_Format(PyExc_RuntimeError,
                      "a synchronous call waits in %R, which was begun in "
                      "another thread",

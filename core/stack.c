@@ -565,7 +565,9 @@ twr_thread(TwrState *state)
     if (th == NULL) {
         return NULL;
     }
+    static size_t serials;
     th->state = state;
+    th->serial = ++serials;
     int known = find_main(th);
     th->loans = PyList_New(0);
     if (this_thread != NULL && !this_thread->forked) {

@@ -306,6 +306,7 @@ struct Loan {
 struct Thread {
     PyObject_HEAD
     TwrState *state;
+    size_t serial;       /* no other thread has had it */
     PyObject *hub;       /* the shallow greenlet that starts drivers */
     PyObject *relay;     /* whom the hub is to switch to; NULL: a new driver */
     PyObject *requester; /* who asked the hub for a driver */

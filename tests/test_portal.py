@@ -799,6 +799,37 @@ def test_portals_in_portals_end_in_recursion_error():
         assert 10 < deepest < sys.getrecursionlimit()
 
 
+def test_a_call_parked_in_a_thread_that_has_ended():
+    async def main():
+        trap()
+
+    portals = [Portal(main()) for _ in range(4)]
+    for portal in portals:
+        thread = threading.Thread(target=portal.send, args=[None])
+        thread.start()
+        thread.join()
+    refused = []
+
+    def go_on():
+        for portal in portals:
+            with pytest.raises(RuntimeError, match="in another thread"):
+                portal.send(1)
+            refused.append(portal)
+
+    # The record of such a thread may stand where that of an ended one stood.
+    for _ in range(3):
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        thread.join()
+    assert refused == portals * 3
+    refused.clear()
+    unraisable = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", unraisable.append)
+        del portal, portals
+    assert len(unraisable) == 4
+
+
 def test_children_inherit_under_trio_and_others_do_not():
     import trio
 
