@@ -503,6 +503,10 @@ thread_dealloc(PyObject *op)
     if (PyObject_CallFinalizerFromDealloc(op) < 0) {
         return;
     }
+    /* Its thread is not here to end: another process has it, or it hangs at
+     * the end of this one.  The loop is left alone, since to close it would
+     * unregister the other process's descriptors. */
+    bool is_orphan = this_thread != th && th->own_loop != NULL;
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     if (this_thread == th) {
@@ -511,7 +515,9 @@ thread_dealloc(PyObject *op)
         }
         this_thread = NULL;
     }
-    thread_clear(op);
+    if (!is_orphan) {
+        thread_clear(op);
+    }
     type->tp_free(op);
     Py_DECREF(type);
 }
