@@ -392,6 +392,27 @@ def test_threads_do_not_disturb_each_other():
     assert sorted(results) == [(n, [n] * 20) for n in range(8)]
 
 
+@tworoutine
+async def offload(function):
+    return await asyncio.to_thread(function)
+
+
+def test_an_executor_ends_with_its_thread():
+    def calls():
+        ended = []
+        worker = offload(threading.current_thread)
+        loop = running_loop()
+        loop.run_in_executor(None, ended.append, 1)
+        return worker, ended
+
+    worker, ended = in_thread(calls)
+    assert not worker.is_alive()
+    assert ended == [1]
+    # The thread that has ended is not taken for a new one.
+    dummies = [t for t in threading.enumerate() if "Dummy" in t.name]
+    assert dummies == []
+
+
 def run_script(script, code=0):
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", script],
@@ -430,6 +451,28 @@ f()
 """)
         == "late\nearly 42\n"
     )
+
+
+def test_exit_with_an_executor():
+    run_script("""
+import asyncio, threading, time
+from tworoutine import tworoutine
+
+@tworoutine
+async def offload(seconds=0):
+    return await asyncio.to_thread(time.sleep, seconds)
+
+@tworoutine
+async def begin():
+    asyncio.get_running_loop().job = asyncio.create_task((~offload)(0.01))
+    await asyncio.sleep(0)
+
+offload()
+thread = threading.Thread(target=offload)
+thread.start()
+thread.join()
+begin()
+""")
 
 
 def test_exit_in_the_middle_of_a_call():

@@ -43,6 +43,8 @@ def name_plainly(fn, exc):
 
 # --- the end of a loop ------------------------------------------------------
 
+_THREAD_JOIN_TIMEOUT = 300  # seconds, as asyncio.Runner
+
 
 def close_loop(loop):
     """Close a thread's own loop the way ``asyncio.Runner`` closes one."""
@@ -71,7 +73,25 @@ async def _wind_up(loop):
                 }
             )
     await loop.shutdown_asyncgens()
-    await loop.shutdown_default_executor()
+    await _shutdown_executor(loop)
+
+
+async def _shutdown_executor(loop):
+    """As ``loop.shutdown_default_executor``, which starts a thread to wait.
+
+    At the end of the interpreter none can be started, and at the end of a
+    thread, starting one registers the thread that ends as a dummy, for ever.
+    """
+    executor = getattr(loop, "_default_executor", None)
+    if executor is None:
+        return
+    loop._executor_shutdown_called = True
+    executor.shutdown(wait=False)
+    end = loop.time() + _THREAD_JOIN_TIMEOUT
+    while any(thread.is_alive() for thread in executor._threads):
+        if loop.time() > end:
+            return
+        await asyncio.sleep(0.001)
 
 
 def discard_loop(loop):
