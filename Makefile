@@ -1,5 +1,6 @@
 # make demo    tune an array of 256 boards, three ways (examples/telescope.py)
 # make test    the test suite
+# make cpython-tests  CPython's own tests of asyncio, in loops that we drive
 # make hosts   the core of the contract on every host; writes the README's table
 # make bench   ratios against await and the peers
 # make lint    format, warnings as errors with gcc and clang, ruff
@@ -14,13 +15,16 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard core/*.[ch]) $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test hosts bench lint asan clean
+.PHONY: demo test cpython-tests hosts bench lint asan clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -W error::RuntimeWarning -W error::ResourceWarning examples/telescope.py
 
 test: $(VENV)/.test
 	$(BIN)/python -X dev -W error -m pytest $(ARGS)
+
+cpython-tests: $(VENV)/.test
+	$(BIN)/python tests/cpython/run.py $(ARGS)
 
 hosts: $(VENV)/.hosts
 	$(BIN)/python tests/hosts_table.py $(ARGS)
