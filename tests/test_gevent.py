@@ -436,6 +436,22 @@ def test_another_loop_whose_step_blocks_by_gevent():
 
 
 @in_thread
+def test_in_another_loop_while_calls_wait_it_is_refused():
+    event = asyncio.Event()
+
+    async def main():
+        with pytest.raises(CannotSuspend):
+            nap()
+        return await (~nap)(0, "awaited")
+
+    waiting = gevent.spawn(wait, event)
+    gevent.sleep(0.01)
+    assert asyncio.run(main()) == "awaited"
+    set_event(event)
+    waiting.get()
+
+
+@in_thread
 def test_a_callback_of_the_hub_is_refused():
     refused = gevent.event.AsyncResult()
 
