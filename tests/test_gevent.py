@@ -678,24 +678,31 @@ print(other.get())
     assert program(source) == "caught\nwaited\n"
 
 
-def test_fork(program):
-    source = """
+@pytest.mark.parametrize("waiting", [False, True])
+def test_fork(program, waiting):
+    source = f"""
 import asyncio, os
 import gevent, gevent.os
 from tworoutine import tworoutine
 
 @tworoutine
-async def nap(result):
-    await asyncio.sleep(0.001)
+async def nap(result, seconds=0.001):
+    await asyncio.sleep(seconds)
     return result
 
 assert gevent.spawn(nap, 1).get() == 1
+if {waiting}:
+    other = gevent.spawn(nap, "other", 0.1)
+    gevent.sleep(0.01)
 pid = gevent.os.fork()
 if pid == 0:
     ok = gevent.spawn(nap, 2).get() == 2 and nap(3) == 3
+    gevent.sleep(0.2)
     os._exit(0 if ok else 1)
 _, status = os.waitpid(pid, 0)
 print(os.waitstatus_to_exitcode(status), gevent.spawn(nap, 4).get())
+if {waiting}:
+    assert other.get() == "other"
 """
     assert program(source) == "0 4\n"
 

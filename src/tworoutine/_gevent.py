@@ -11,6 +11,7 @@ the running loop only while its own code runs.
 """
 
 import asyncio
+import os
 import sys
 
 import gevent
@@ -24,6 +25,10 @@ from tworoutine._hosts import take_greenlets_for_threads
 _RUN_ONCE = asyncio.BaseEventLoop._run_once.__code__
 
 _runs = {}  # hub -> Run, while calls wait
+
+# A forked child cannot go on with the loop of its parent: what waits for that
+# waits for ever.
+os.register_at_fork(after_in_child=_runs.clear)
 
 
 def find_guest(hub, loop):
@@ -124,10 +129,15 @@ class Run:
             self._idle = self.loop.create_future()
             await self._idle
 
+    def abandoned(self):
+        return _runs.get(self._hub) is not self
+
     def _main(self):
+        if self.abandoned():
+            return
         outside = asyncio._get_running_loop()
         asyncio._set_running_loop(None)
-        selector = _Selector(self._hub, self.loop, outside)
+        selector = _Selector(self, self._hub, outside)
         try:
             while self._tasks:
                 try:
@@ -171,9 +181,10 @@ class Run:
 class _Selector:
     """Stands in for the selector of a loop while that runs in a greenlet."""
 
-    def __init__(self, hub, loop, outside):
+    def __init__(self, run, hub, outside):
         self.outside = outside  # the running loop of the other greenlets
-        self._loop = loop
+        self._run = run
+        self._loop = loop = run.loop
         self._inner = loop._selector
         self._hooks = sys.get_asyncgen_hooks()
         self._ready = gevent.event.Event()
@@ -193,6 +204,8 @@ class _Selector:
         try:
             return self._select(timeout)
         finally:
+            if self._run.abandoned():
+                gevent.event.Event().wait()
             self.outside = asyncio._get_running_loop()
             self._hooks = sys.get_asyncgen_hooks()
             asyncio._set_running_loop(loop)

@@ -118,12 +118,12 @@ def find_guest(loop):
 
     loop: the running one, or None.  See guest.c for what is returned.
     """
-    hub = _gevent_hub() if "gevent" in sys.modules else None
+    hub = _gevent_hub() if "gevent.hub" in sys.modules else None
     if hub is not None:
         from tworoutine import _gevent
 
         return _gevent.find_guest(hub, loop)
-    if loop is None and "twisted" in sys.modules:
+    if loop is None and "twisted.internet.reactor" in sys.modules:
         from tworoutine import twisted
 
         return twisted._find_guest()
@@ -132,13 +132,12 @@ def find_guest(loop):
 
 def _gevent_hub():
     """The hub of this thread, if it has one or is going to get one."""
-    gevent = sys.modules["gevent"]
-    hub = gevent._hub_local.get_hub_if_exists()
+    hub = sys.modules["gevent._hub_local"].get_hub_if_exists()
     if hub is None and "gevent.monkey" in sys.modules:
         from gevent.monkey import is_module_patched
 
         if is_module_patched("select"):
-            hub = gevent.get_hub()
+            hub = sys.modules["gevent._hub_local"].get_hub()
     return hub
 
 

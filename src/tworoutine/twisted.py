@@ -41,8 +41,8 @@ def callback(fn, /):
 
 def _find_guest():
     """What serves a call where no loop runs; see guest.c."""
-    reactor = sys.modules.get("twisted.internet.reactor")
-    if reactor is None or not reactor.running or not isInIOThread():
+    reactor = sys.modules["twisted.internet.reactor"]
+    if not getattr(reactor, "running", False) or not isInIOThread():
         return None
     loop = _asyncio_loop()
     if loop is not None:  # about to run, or just stopped
