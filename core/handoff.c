@@ -187,9 +187,8 @@ give_back(Thread *th, Loan *loan)
     return owner;
 }
 
-/* The call that is parked uppermost in the step that home is part of. */
-static Call *
-parked_in_step_of(Loan *loan, Call *home)
+Call *
+twr_call_uppermost(Loan *loan, Call *home)
 {
     Call *call = loan->parked;
     while (call != NULL && call->root != home->root) {
@@ -208,7 +207,7 @@ stop_home(Thread *th, Loan *loan)
     }
     PyErr_SetString(PyExc_RuntimeError,
                     "Event loop stopped before Future completed.");
-    return twr_call_fail(th, parked_in_step_of(loan, home));
+    return twr_call_fail(th, twr_call_uppermost(loan, home));
 }
 
 /* The call in the foreground, or NULL.  Keeps the pending exception. */
@@ -230,7 +229,7 @@ static PyObject *
 fail(Thread *th, Loan *loan, bool in_handle)
 {
     if (loan->place == OWNER_NONE) {
-        return twr_call_fail(th, parked_in_step_of(loan, loan->home));
+        return twr_call_fail(th, twr_call_uppermost(loan, loan->home));
     }
     bool interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
     Call *call = interrupt && !in_handle ? foreground(th) : NULL;

@@ -15,7 +15,9 @@
  *                                the task that run_until_complete waits for
  *                             the latest, if there are more of a kind
  *     none of these           KeyboardInterrupt, in the code that runs now
- *     asked a second time     KeyboardInterrupt, at once
+ *     asked a second time     the call raises KeyboardInterrupt, at once
+ *     asked a third time      KeyboardInterrupt, in the code that runs now: it
+ *                             does not let the loop come round
  *
  * That is told by the frames below a call, down to the loop's (_prompts.py
  * looks at them, when the signal has come).  It cannot be told by the order of
@@ -154,14 +156,19 @@ on_sigint(PyObject *module, PyObject *args)
         return NULL;
     }
     bool again = call != NULL && call->task == th->sigint_task;
-    if (call == NULL || (again && call == th->loan->home)) {
+    if (again && call->hosts) {
+        call = twr_call_uppermost(call->loan, call);
+    }
+    if (call == NULL || (again && call->error != NULL)) {
         return PyObject_CallObject(state->default_int_handler, args);
+    }
+    if (twr_call_interrupt(state, call, again) < 0) {
+        return NULL;
     }
     if (!again) {
         Py_XSETREF(th->sigint_task, Py_NewRef(call->task));
     }
-    return twr_call_interrupt(state, call, again) < 0 ? NULL
-                                                      : Py_NewRef(Py_None);
+    Py_RETURN_NONE;
 }
 
 PyMethodDef twr_sigint_def = {

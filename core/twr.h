@@ -434,6 +434,10 @@ int twr_handoff_init(TwrState *state);
 /* Drive th->loan until another greenlet has to run; return that one. */
 PyObject *twr_drive(Thread *th);
 
+/* The call that is parked uppermost in the step that home is part of; or
+ * home.  Borrowed. */
+Call *twr_call_uppermost(Loan *loan, Call *home);
+
 /* Cancel the task of a parked call, or (at_once, or if it is done) make the
  * call go on with KeyboardInterrupt.  For signal handlers. */
 int twr_call_interrupt(TwrState *state, Call *call, bool at_once);

@@ -13,7 +13,7 @@ def main_thread():
     return real_main_thread()
 threading.main_thread = main_thread
 from tworoutine import CannotSuspend, tworoutine
-faulthandler.dump_traceback_later(15, exit=True)
+faulthandler.dump_traceback_later(60, exit=True)
 
 @tworoutine
 async def nap(seconds=0.001):
