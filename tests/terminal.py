@@ -212,9 +212,10 @@ async def start(*functions):
 def still(tasks):
     """That the tasks go on, and the first of them makes calls meanwhile."""
     before = len(beats)
-    double(1, delay=0.02)
-    alive = not any(task.done() for task in tasks)
-    return "all go on" if alive and len(beats) > before else "some ended"
+    while len(beats) < before + 3 and not any(t.done() for t in tasks):
+        double(1)
+    ended = [task for task in tasks if task.done()]
+    return f"ended: {ended}" if ended else "all go on"
 
 def say_at_exit():
     @atexit.register

@@ -248,39 +248,302 @@ assert tick() == "tick"
 """)
 
 
-def test_in_a_loop_without_a_handler_the_latest_call_is_interrupted():
-    """A Jupyter cell: the call raises, the loop and its tasks live on."""
-    run("""
+# --- in a running loop that has no handler of its own -----------------------
+
+BACKGROUND = """
 loop = asyncio.new_event_loop()
+beats = []
 
-async def background():
+async def first():  # lest a background task make the first call in the loop
+    tick()
+
+loop.run_until_complete(first())
+
+async def beat():  # makes calls all the time, so that one is the latest
     while True:
-        log.append("beat")
-        await asyncio.sleep(0.005)  # a call here could be the latest one
+        await asyncio.sleep(0.001)
+        tick(3)
+        beats.append(1)
 
-async def cell(waiting):
+async def wait():  # makes one before all others
+    wait_long(lambda: None)
+
+def start_background():
+    global tasks
+    tasks = [loop.create_task(wait()), loop.create_task(beat())]
+
+async def check_background():
+    before = len(beats)
+    while len(beats) < before + 3 and not tasks[1].done():
+        await asyncio.sleep(0.001)
+    assert not any(task.done() for task in tasks), tasks
+    assert asyncio.current_task().cancelling() == 0
+
+def stop_background():
+    for task in tasks:
+        task.cancel()
+    loop.run_until_complete(asyncio.wait(tasks))
+    loop.close()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+
+
+def test_the_call_of_the_main_task_is_interrupted():
+    """And the loop and its other tasks live on."""
+    run(
+        BACKGROUND
+        + """
+async def part(waiting):
     try:
         wait_long(waiting)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as exc:
+        assert exc.__context__ is None
         return "interrupted"
 
 async def main():
-    tick()
-    task = loop.create_task(background())
+    start_background()
     await asyncio.sleep(0.01)
     for _ in range(3):
-        assert await cell(interrupt_when_waiting()) == "interrupted"
+        log.clear()
+        assert await part(interrupt_when_waiting()) == "interrupted"
+        assert log == ["cancelled", "finally"], log
         assert tick() == "tick"
-    log.clear()
-    await asyncio.sleep(0.05)
-    assert "beat" in log
-    assert not task.done()
-    task.cancel()
+        await check_background()
 
 loop.run_until_complete(main())
+log.clear()
+stop_background()
+assert log == ["cancelled", "finally"], log
+"""
+    )
+
+
+@pytest.mark.parametrize("how", ["call_soon", "task"])
+def test_the_call_of_top_level_code_is_interrupted(how):
+    """As at a prompt whose lines run in callbacks, or in tasks."""
+    run(
+        BACKGROUND
+        + f"how = {how!r}"
+        + """
+from code import compile_command
+
+def run_line(line):
+    exec(compile_command(line, "<prompt>", "exec"), globals())
+
+def prompt(line, caught):
+    try:
+        run_line(line)
+    except caught as exc:
+        log.append(type(exc).__name__)
+    loop.stop()
+
+async def prompt_task(line, caught):
+    prompt(line, caught)
+
+def enter(line, caught=()):
+    log.clear()
+    if how == "task":
+        task = loop.create_task(prompt_task(line, caught))
+    else:
+        loop.call_soon(prompt, line, caught)
+    loop.run_forever()
+    return log
+
+def calls():
+    return wait_long(interrupt_when_waiting())
+
+start_background()
+enter("tick()")
+for _ in range(2):
+    ended = ["cancelled", "finally", "KeyboardInterrupt"]
+    assert enter("calls()", KeyboardInterrupt) == ended, log
+    # Also while the code of a background task runs, and before it waits.
+    enter("tick(5); signal.raise_signal(2); tick(5)", KeyboardInterrupt)
+    assert log == ["KeyboardInterrupt"]
+    loop.call_later(0.01, signal.raise_signal, 2)
+    assert enter("tick(10**9)", KeyboardInterrupt) == ["KeyboardInterrupt"]
+    loop.run_until_complete(check_background())
+stop_background()
+"""
+    )
+
+
+def test_where_nobody_waits_it_comes_out_of_run_forever():
+    """As it does where no calls are: background tasks are left alone."""
+    run(
+        BACKGROUND
+        + """
+tasks = [loop.create_task(wait()) for _ in range(3)]
+for _ in range(3):
+    log.clear()
+    loop.call_later(0.001, interrupt_when_waiting())
+    try:
+        loop.run_forever()
+    except KeyboardInterrupt:
+        log.append("interrupted")
+    assert log == ["interrupted"], log
+    loop.run_until_complete(first())
+    assert not any(task.done() for task in tasks), tasks
+stop_background()
+"""
+    )
+
+
+def test_all_that_the_call_waits_for_is_cancelled():
+    run(
+        BACKGROUND
+        + """
+async def child():
+    wait_long(lambda: None)
+
+@tworoutine
+async def gathers(waiting):
+    await asyncio.gather(child(), (~wait_long)(waiting))
+
+@tworoutine
+async def groups(waiting):
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(child())
+        group.create_task((~wait_long)(waiting))
+
+@tworoutine
+async def nests(waiting):
+    async with asyncio.TaskGroup() as group:
+        group.create_task(child())
+        await asyncio.sleep(0)
+        wait_long(waiting)
+
+async def main():
+    start_background()
+    await asyncio.sleep(0.01)
+    for f in (gathers, groups, nests):
+        log.clear()
+        try:
+            f(interrupt_when_waiting())
+        except KeyboardInterrupt:
+            log.append("interrupted")
+        assert log[-1] == "interrupted"
+        assert sorted(log[:-1]) == ["cancelled"] * 2 + ["finally"] * 2, log
+        await check_background()
+
+loop.run_until_complete(main())
+stop_background()
+"""
+    )
+
+
+def test_a_second_one_during_cleanup_in_a_loop():
+    run(
+        BACKGROUND
+        + """
+@tworoutine
+async def stubborn(waiting):
+    try:
+        loop.call_soon(waiting)
+        await asyncio.sleep(60)
+    finally:
+        log.append("cleaning")
+        loop.call_soon(waiting)
+        tick()
+        await asyncio.sleep(60)
+
+async def main():
+    start_background()
+    await asyncio.sleep(0.01)
+    for _ in range(2):
+        log.clear()
+        try:
+            stubborn(interrupt_when_waiting(2))
+        except KeyboardInterrupt:
+            log.append("interrupted")
+        assert log == ["cleaning", "interrupted"], log
+        assert tick() == "tick"
+        await check_background()
+
+begin = time.monotonic()
+loop.run_until_complete(main())
+assert time.monotonic() - begin < 50
+stop_background()
+"""
+    )
+
+
+def test_a_swallowed_one_in_a_loop_goes_on():
+    run(
+        BACKGROUND
+        + """
+@tworoutine
+async def swallow(waiting):
+    try:
+        loop.call_soon(waiting)
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        return "swallowed"
+
+async def main():
+    start_background()
+    await asyncio.sleep(0.01)
+    assert swallow(interrupt_when_waiting()) == "swallowed"
+    assert tick() == "tick"
+    await check_background()
+
+loop.run_until_complete(main())
+stop_background()
+"""
+    )
+
+
+def test_a_cancelled_call_that_is_interrupted_stays_cancelled():
+    run("""
+loop = asyncio.new_event_loop()
+
+async def main():
+    task = asyncio.current_task()
+    def both():
+        task.cancel()
+        signal.raise_signal(signal.SIGINT)
+    try:
+        wait_long(both)
+    except asyncio.CancelledError:
+        assert task.cancelling() == 1
+        return "cancelled"
+
+assert loop.run_until_complete(main()) == "cancelled"
 loop.close()
-assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 """)
+
+
+def test_handlers_that_come_and_go():
+    """ipykernel puts Python's own in place for each message, then its own."""
+    run(
+        BACKGROUND
+        + """
+async def message(waiting):
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        wait_long(waiting)
+    except KeyboardInterrupt:
+        log.append("interrupted")
+    finally:
+        signal.signal(signal.SIGINT, ours)
+
+async def main():
+    start_background()
+    await asyncio.sleep(0.01)
+    for handler in (signal.SIG_IGN, signal.default_int_handler) * 2:
+        signal.signal(signal.SIGINT, handler)
+        await asyncio.sleep(0.01)
+        log.clear()
+        await message(interrupt_when_waiting())
+        assert log == ["cancelled", "finally", "interrupted"], log
+        now = signal.getsignal(signal.SIGINT)
+        assert (now is signal.SIG_IGN) == (handler is signal.SIG_IGN)
+        await check_background()
+
+loop.run_until_complete(main())
+stop_background()
+"""
+    )
 
 
 @pytest.mark.parametrize("main", ["wait()", "asyncio.run(in_loop())"])

@@ -1,7 +1,10 @@
 """In cells of a notebook: a real ipykernel, 6 or 7, over the wire."""
 
 import asyncio
+import copy
+import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +13,11 @@ from terminal import LAB
 pytest.importorskip("ipykernel", reason="ipykernel is not installed")
 pytest.importorskip("nbclient", reason="nbclient is not installed")
 
+import nbformat
+from ipykernel.kernelbase import Kernel as BaseKernel
 from jupyter_client import KernelManager
 from jupyter_core.utils import ensure_event_loop
+from nbclient import NotebookClient
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -84,6 +90,14 @@ class Kernel:
             message = self.client.get_shell_msg(timeout=30)
             if message["parent_header"].get("msg_id") == request:
                 return message["content"]
+
+    def press(self, button):
+        """Send a widget's message to the comm of that id, as repr."""
+        message = self.client.session.msg(
+            "comm_msg", {"comm_id": button.strip("'"), "data": "press"}
+        )
+        self.client.shell_channel.send(message)
+        return message["header"]["msg_id"]
 
     def interrupt(self):
         self._manager.interrupt_kernel()
@@ -249,6 +263,64 @@ def test_progress_is_shown_and_tasks_go_on_during_a_call(kernel, tmp_path):
     kernel.run("[task.cancel() for task in tasks]")
 
 
+@pytest.mark.skipif(
+    "concurrent"
+    not in inspect.signature(BaseKernel.dispatch_shell).parameters,
+    reason="this ipykernel handles messages of widgets after the cell",
+)
+def test_a_widget_s_message_is_handled_during_a_call(kernel):
+    button = kernel.run(
+        "import comm\n"
+        "from tworoutine import tworoutine\n"
+        "widget = comm.create_comm(target_name='button')\n"
+        "pressed = asyncio.Event()\n"
+        "@widget.on_msg\n"
+        "def press(message):\n"
+        "    double(4)\n"
+        "    pressed.set()\n"
+        "@tworoutine\n"
+        "async def until_pressed():\n"
+        "    print('waiting')\n"
+        "    await pressed.wait()\n"
+        "    return 'pressed'\n"
+        "widget.comm_id"
+    )
+    request = kernel.send("until_pressed()")
+    kernel.until(request, "waiting")
+    kernel.press(button)
+    assert kernel.end(request).result == "'pressed'"
+
+
+@pytest.mark.skipif(
+    not hasattr(BaseKernel, "create_subshell_request"),
+    reason="this ipykernel has no subshells",
+)
+def test_in_a_subshell(kernel):
+    client = kernel.client
+    message = client.session.msg("create_subshell_request", {})
+    client.control_channel.send(message)
+    subshell = client.get_control_msg(timeout=30)["content"]["subshell_id"]
+    first = kernel.send("print('waiting'); double(1, delay=600)")
+    kernel.until(first, "waiting")
+    cell = client.session.msg(
+        "execute_request",
+        {
+            "code": "double(8), same(loop(), asyncio.get_running_loop())",
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": True,
+        },
+    )
+    cell["header"]["subshell_id"] = subshell
+    client.shell_channel.send(cell)
+    ended = kernel.end(cell["header"]["msg_id"])
+    assert ended.result == "(16, 'the same loop')"
+    kernel.interrupt()
+    assert kernel.end(first).error[0] == "KeyboardInterrupt"
+
+
 def test_help_and_completion(kernel):
     client = kernel.client
     shown = kernel.reply(client.inspect("double"))["data"]["text/plain"]
@@ -376,7 +448,7 @@ def test_interrupt_where_the_cell_awaits(busy):
 
 def test_interrupt_of_a_widget_s_callback(busy):
     """What a message of the front end calls is interrupted, and no more."""
-    busy.run(
+    button = busy.run(
         "import comm\n"
         "widget = comm.create_comm(target_name='button')\n"
         "ended = []\n"
@@ -385,16 +457,13 @@ def test_interrupt_of_a_widget_s_callback(busy):
         "    try:\n"
         "        blocks()\n"
         "    finally:\n"
-        "        ended.append(message['content']['data'])"
+        "        ended.append(message['content']['data'])\n"
+        "widget.comm_id"
     )
-    ident = busy.run("widget.comm_id").strip("'")
-    message = busy.client.session.msg(
-        "comm_msg", {"comm_id": ident, "data": "press"}
-    )
-    busy.client.shell_channel.send(message)
-    busy.until(message["header"]["msg_id"], "blocked")
+    request = busy.press(button)
+    busy.until(request, "blocked")
     busy.interrupt()
-    busy.until(message["header"]["msg_id"], "cleaned")
+    busy.until(request, "cleaned")
     assert busy.run("ended") == "['press']"
 
 
@@ -431,3 +500,31 @@ def test_the_end_of_a_kernel(kernels, tmp_path, capfd):
     assert (tmp_path / "goodbye").read_text() == "answer: THE END"
     shown = "".join(capfd.readouterr())
     assert "Traceback" not in shown and "destroyed" not in shown
+
+
+# --- the example ------------------------------------------------------------
+
+NOTEBOOK = Path(__file__).parents[1] / "examples" / "notebook.ipynb"
+
+
+def shown(notebook):
+    """What each cell shows."""
+    return [
+        "".join(
+            output["text"]
+            if output["output_type"] == "stream"
+            else output["data"]["text/plain"]
+            for output in cell["outputs"]
+        )
+        for cell in notebook.cells
+        if cell["cell_type"] == "code"
+    ]
+
+
+def test_the_example_notebook_shows_what_is_stored_in_it(kernels, tmp_path):
+    stored = nbformat.read(NOTEBOOK, as_version=4)
+    ran = copy.deepcopy(stored)
+    client = NotebookClient(ran, timeout=60, kernel_name="python3")
+    client.execute(cwd=str(tmp_path))
+    assert shown(ran) == shown(stored)
+    assert any(shown(ran))
