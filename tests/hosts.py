@@ -252,7 +252,10 @@ class Host:
     def version(self):
         if not self.needs:
             return ""
-        return importlib.metadata.version(self.needs[0])
+        try:
+            return importlib.metadata.version(self.needs[0])
+        except importlib.metadata.PackageNotFoundError:
+            return ""
 
     def require(self):
         if self.until is not None and sys.version_info >= self.until:

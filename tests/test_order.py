@@ -33,7 +33,8 @@ def runs():
     yield runs
     for run in runs.values():
         run.kill()
-        run.communicate()
+        run.wait()
+        run.stdout.close()
 
 
 # The oracle itself gives up on a program that takes too long.
