@@ -84,7 +84,7 @@ is_called_aio(TwrState *state, PyObject *fn)
         PyErr_Clear();
     }
     bool result = name != NULL && PyUnicode_Check(name) &&
-                  PyUnicode_CompareWithASCIIString(name, SUFFIX + 1) == 0;
+                  PyUnicode_CompareWithASCIIString(name, &SUFFIX[1]) == 0;
     Py_XDECREF(name);
     return result;
 }
