@@ -79,6 +79,24 @@ twr_context_current(void)
     return Py_NewRef(tstate->context);
 }
 
+PyObject *
+twr_context_save(void)
+{
+    return Py_XNewRef(PyThreadState_Get()->context);
+}
+
+void
+twr_context_restore(PyObject *saved)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+    if (tstate->context == saved) {
+        Py_XDECREF(saved);
+        return;
+    }
+    tstate->context_ver++;
+    Py_XSETREF(tstate->context, saved);
+}
+
 /* Leave the innermost context; NULL without error: none is entered. */
 static PyObject *
 leave_one(TwrState *state)

@@ -300,6 +300,9 @@ drive_handle(Thread *th, Loan *loan, PyObject *handle, PyObject **next)
         return 0;
     }
     Call *host = callback == NULL ? NULL : host_of(state, loan, callback);
+    if (host == NULL && callback != NULL) {
+        twr_greenback_step(state, handle, callback);
+    }
     Py_XDECREF(callback);
     if (host != NULL) {
         Py_XSETREF(host->handle, handle);

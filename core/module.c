@@ -277,10 +277,11 @@ add_constants(PyObject *module, TwrState *state)
     state->kw_task = Py_BuildValue("(ss)", "loop", "context");
     state->kw_hooks = Py_BuildValue("(ss)", "firstiter", "finalizer");
     state->interrupted = PyCFunction_New(&twr_sigint_def, module);
+    state->greenback = PyUnicode_InternFromString("greenback._impl");
     if (state->neutral == NULL || state->kw_context == NULL ||
         state->kw_msg == NULL || state->kw_task == NULL ||
         state->kw_hooks == NULL || state->interrupted == NULL ||
-        state->CannotSuspend == NULL) {
+        state->greenback == NULL || state->CannotSuspend == NULL) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "CannotSuspend",
@@ -333,6 +334,9 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->portal_type);
     Py_VISIT(state->CannotSuspend);
     Py_VISIT(state->neutral);
+    Py_VISIT(state->driver);
+    Py_VISIT(state->greenback);
+    Py_VISIT(state->gb_portals);
     Py_VISIT(state->interrupted);
     Py_VISIT(state->adapters);
 #define X(field, module_name, attribute) Py_VISIT(state->field);

@@ -23,8 +23,9 @@
  * to the greenlet in which the loop's step runs (thread->active), where the
  * other library is waiting for it.
  *
- * A driver that idles holds no reference and has no Python frame: a thread
- * may die with its pool. */
+ * A driver that idles holds no reference but to the frame of a little Python
+ * function, at its bottom: greenlet takes one without any frame for one that
+ * runs in another thread, and refuses to tell its context. */
 #include "twr.h"
 
 #include <greenlet.h>
@@ -36,12 +37,41 @@
  * which owns it. */
 static _Thread_local Thread *this_thread;
 
+static PyMethodDef driver_def;
+
+/* def driver(): return live() */
+static PyObject *
+driver_function(void)
+{
+    PyObject *globals = NULL, *made = NULL, *function = NULL;
+    PyObject *live = PyCFunction_New(&driver_def, NULL);
+    PyObject *code = Py_CompileString("def driver():\n    return live()\n",
+                                      "<tworoutine>", Py_file_input);
+    if (live != NULL && code != NULL) {
+        globals = Py_BuildValue("{sO}", "live", live);
+    }
+    if (globals != NULL) {
+        made = PyEval_EvalCode(code, globals, globals);
+    }
+    if (made != NULL) {
+        function = Py_XNewRef(PyDict_GetItemString(globals, "driver"));
+    }
+    Py_XDECREF(live);
+    Py_XDECREF(code);
+    Py_XDECREF(globals);
+    Py_XDECREF(made);
+    return function;
+}
+
 int
 twr_stack_init(TwrState *state)
 {
-    (void)state;
     PyGreenlet_Import();
-    return _PyGreenlet_API == NULL ? -1 : 0;
+    if (_PyGreenlet_API == NULL) {
+        return -1;
+    }
+    state->driver = driver_function();
+    return state->driver == NULL ? -1 : 0;
 }
 
 PyObject *
@@ -148,21 +178,22 @@ switch_to(Thread *th, PyObject *target)
         return -1;
     }
     Py_XSETREF(th->target, target);
+    PyObject *context = twr_context_save();
     PyObject *got = bare_switch((PyGreenlet *)target, NULL);
     while (th->target != me) {
         if (th->target != NULL || th->active == me) {
             /* Nobody has taken it up: the switch itself has failed. */
-            Py_CLEAR(th->target);
             if (got != NULL) {
                 PyErr_SetString(PyExc_RuntimeError,
                                 "the greenlet to switch to has ended");
                 Py_CLEAR(got);
             }
-            return -1;
+            break;
         }
         got = forward(th, got);
     }
     Py_CLEAR(th->target);
+    twr_context_restore(context);
     Py_XDECREF(got);
     return got == NULL ? -1 : 0;
 }
@@ -203,19 +234,7 @@ driver_main(PyObject *module, PyObject *args)
     return result;
 }
 
-static PyMethodDef driver_def = {"driver", driver_main, METH_VARARGS, NULL};
-
-static PyObject *
-new_driver(void)
-{
-    PyObject *run = PyCFunction_New(&driver_def, NULL);
-    if (run == NULL) {
-        return NULL;
-    }
-    PyObject *driver = (PyObject *)PyGreenlet_New(run, NULL);
-    Py_DECREF(run);
-    return driver;
-}
+static PyMethodDef driver_def = {"live", driver_main, METH_VARARGS, NULL};
 
 /* The hub's life: start a driver or a worker, or see off a driver that
  * retires. */
@@ -228,7 +247,7 @@ hub_life(Thread *th)
         PyObject *next = th->relay;
         th->relay = NULL;
         if (next == NULL) {
-            next = new_driver();
+            next = (PyObject *)PyGreenlet_New(th->state->driver, NULL);
         }
         if (next == NULL) {
             /* The one who asked gets the MemoryError in its switch. */

@@ -269,6 +269,7 @@ done:
 static int
 begin_turn(Loan *loan)
 {
+    twr_greenback_find(loan->thread->state);
     loan->polling = true;
     int result = weed(loan->thread->state, loan->loop);
     if (result == 0) {

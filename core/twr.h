@@ -19,6 +19,7 @@
  *     context.c   leaving and entering contextvars contexts
  *     hush.c      debug mode's slow callbacks
  *     sigint.c    Ctrl-C while calls wait
+ *     greenback.c greenback's portals beside our drivers
  *
  * and carry
  *
@@ -194,6 +195,10 @@ typedef struct {
     PyObject *pad;         /* a handle that is skipped */
     PyObject *marker;      /* a handle that parks the owner: handoff.c */
     int entered_at;        /* index, in ints, of a Context's flag; or 0 */
+    PyObject *driver;      /* what a driver runs, a Python function */
+    PyObject *greenback;   /* the name of its module */
+    PyObject *gb_portals;  /* its portals, a dict by task; NULL: not known */
+    Py_ssize_t n_modules;  /* how many there were when it was looked for */
     PyObject *interrupted; /* sigint.c's signal handler, a function */
     PyObject *adapters;    /* the Python module of cold adapters, or NULL */
     TwrLoopFacts loop;
@@ -596,10 +601,23 @@ int twr_context_init(TwrState *state);
 /* The caller's own Context object. */
 PyObject *twr_context_current(void);
 
+/* What this greenlet has for a context (may be NULL without error), and
+ * putting it back, whoever has changed it; steals saved. */
+PyObject *twr_context_save(void);
+void twr_context_restore(PyObject *saved);
+
 /* Leave all contexts entered in this greenlet; *left receives what
  * twr_context_enter needs (NULL: nothing). */
 int twr_context_leave(TwrState *state, PyObject **left);
 int twr_context_enter(PyObject *left);
+
+/* --- greenback.c */
+
+/* Look whether greenback has been imported. */
+void twr_greenback_find(TwrState *state);
+
+/* handle, which calls callback, is about to be run. */
+void twr_greenback_step(TwrState *state, PyObject *handle, PyObject *callback);
 
 /* --- sigint.c */
 

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import random
 
+import greenback
 import greenlet
 import pytest
 from sqlalchemy import ForeignKey, event, select, text
@@ -399,6 +400,126 @@ def test_sqlalchemy(tmp_path):
         await engine.dispose()
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+# --- greenback --------------------------------------------------------------
+
+
+def refused_and_closed():
+    closed = []
+
+    @tworoutine
+    async def never():
+        closed.append("begun")
+        await asyncio.sleep(0)
+
+    with pytest.raises(CannotSuspend, match="greenlet"):
+        never()
+    return closed == []
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("pause", [0, 0.005])
+def test_portals_of_greenback_beside_calls(prepared, pause):
+    """They are made before the first call of others, or after it."""
+
+    async def portaled(number):
+        var.set(number)
+        await greenback.ensure_portal()
+        for turn in range(20):
+            greenback.await_(asyncio.sleep(0.001 * (turn % 3)))
+            assert var.get() == number
+            await asyncio.sleep(0)
+            assert greenback.await_((~nap)()) == 0.001
+            assert var.get() == number
+        return number
+
+    async def main():
+        if prepared:
+            nap()
+        tasks = [asyncio.create_task(portaled(n)) for n in range(20)]
+        await asyncio.sleep(pause)
+        bystanders = [asyncio.create_task(noisy()) for _ in range(20)]
+        tasks += [asyncio.create_task(portaled(n)) for n in range(20, 40)]
+        assert await asyncio.gather(*tasks) == list(range(40))
+        await asyncio.gather(*bystanders)
+        return nap()
+
+    context = contextvars.copy_context()
+    before = dict(context)
+    coro = asyncio.wait_for(main(), 30)
+    assert context.run(asyncio.run, coro) == 0.001
+    assert dict(context) == before
+
+
+def test_calls_in_a_portal_of_greenback():
+    """Refused: the task's own steps cannot reach them.  greenback can."""
+
+    async def portaled(number):
+        await greenback.ensure_portal()
+        for _ in range(5):
+            assert refused_and_closed()
+            assert greenback.await_((~nap)()) == 0.001
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    greenback.await_((~nap)(60))
+        return number
+
+    async def main():
+        bystanders = [asyncio.create_task(noisy()) for _ in range(10)]
+        results = await asyncio.gather(*map(portaled, range(10)))
+        assert results == list(range(10))
+        await asyncio.gather(*bystanders)
+        return nap()
+
+    assert asyncio.run(asyncio.wait_for(main(), 30)) == 0.001
+
+
+def test_greenback_inside_a_call(place):
+    def synchronous():
+        assert refused_and_closed()
+        return greenback.await_((~nap)())
+
+    async def asynchronous():
+        assert greenback.await_(asyncio.sleep(0, 1)) == 1
+        assert refused_and_closed()
+        await asyncio.sleep(0)
+        return greenback.await_((~nap)())
+
+    @tworoutine
+    async def call():
+        nap()
+        first = await greenback.with_portal_run_sync(synchronous)
+        nap()
+        second = await greenback.with_portal_run(asynchronous)
+        return first, second, nap()
+
+    assert place(call) == (0.001, 0.001, 0.001)
+    assert nap() == 0.001
+
+
+def test_a_portal_of_greenback_made_inside_a_call():
+    """It opens with the next step of the task, which a call is only part of:
+    greenback says so.  From then on the task's calls are refused."""
+
+    @tworoutine
+    async def call():
+        await greenback.ensure_portal()
+        with pytest.raises(RuntimeError, match="yield to the event loop"):
+            greenback.await_(asyncio.sleep(0))
+        return nap()
+
+    async def main():
+        bystanders = [asyncio.create_task(noisy()) for _ in range(10)]
+        assert call() == 0.001
+        await asyncio.sleep(0)
+        assert greenback.await_((~nap)()) == 0.001
+        assert refused_and_closed()
+        await asyncio.gather(*bystanders)
+        return await (~nap)()
+
+    assert asyncio.run(asyncio.wait_for(main(), 30)) == 0.001
+    assert nap() == 0.001
 
 
 # --- raw greenlets, at random -----------------------------------------------

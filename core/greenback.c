@@ -1,0 +1,76 @@
+/* greenback.c - greenback's portals beside our drivers.
+ *
+ * A task with a portal of greenback runs in a greenlet of its own, a child of
+ * the one in which its first step ran: the portal.  At each step greenback
+ * asks the portal for its contextvars context, taking it for the greenlet in
+ * which the step runs.  Here that may be another driver.  So before a step of
+ * such a task its portal, which is parked, is given the context of the step;
+ * when the portal goes on, it takes its own one back (switch_to in stack.c).
+ *
+ * What the portal is sent by its child comes to us, and is forwarded like any
+ * switch that was not meant for us. */
+#include "twr.h"
+
+void
+twr_greenback_find(TwrState *state)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    if (state->gb_portals != NULL || !PyDict_Check(modules) ||
+        PyDict_GET_SIZE(modules) == state->n_modules) {
+        return;
+    }
+    state->n_modules = PyDict_GET_SIZE(modules);
+    PyObject *module = PyImport_GetModule(state->greenback);
+    if (module == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    /* A WeakKeyDictionary, task -> portal, is a dictionary inside. */
+    PyObject *tasks = PyObject_GetAttrString(module, "task_portals");
+    PyObject *data =
+        tasks == NULL ? NULL : PyObject_GetAttrString(tasks, "data");
+    if (data != NULL && PyDict_Check(data)) {
+        state->gb_portals = Py_NewRef(data);
+    }
+    PyErr_Clear();
+    Py_XDECREF(data);
+    Py_XDECREF(tasks);
+    Py_DECREF(module);
+}
+
+/* The portal of task; NULL: none. */
+static PyObject *
+portal_of(TwrState *state, PyObject *task)
+{
+    PyObject *ref = PyWeakref_NewRef(task, NULL);
+    PyObject *portal =
+        ref == NULL ? NULL : PyDict_GetItemWithError(state->gb_portals, ref);
+    Py_XINCREF(portal);
+    Py_XDECREF(ref);
+    return portal;
+}
+
+void
+twr_greenback_step(TwrState *state, PyObject *handle, PyObject *callback)
+{
+    if (state->gb_portals == NULL || PyDict_GET_SIZE(state->gb_portals) == 0) {
+        return;
+    }
+    PyObject *context = NULL, *portal = NULL;
+    PyObject *me = twr_stack_current();
+    PyObject *task = PyObject_GetAttr(callback, state->names.__self__);
+    if (task != NULL) {
+        portal = portal_of(state, task);
+    }
+    if (portal != NULL && portal != Py_None && portal != me) {
+        context = PyObject_GetAttrString(handle, "_context");
+    }
+    if (context != NULL) {
+        PyObject_SetAttrString(portal, "gr_context", context);
+    }
+    PyErr_Clear();
+    Py_XDECREF(context);
+    Py_XDECREF(portal);
+    Py_XDECREF(task);
+    Py_XDECREF(me);
+}
