@@ -413,6 +413,7 @@ def test_at_the_prompt(prompt):
     run.expect(">>> ")
     enter(run, "well(task)", "True")
     run.interrupt()  # at the prompt itself
+    run.type("\n")  # Python may look for signals only with the next key
     run.expect("KeyboardInterrupt")
     run.expect(">>> ")
     enter(run, "well(task)", "True")
