@@ -99,21 +99,33 @@ host_listen(TwrState *state, Call *call)
     return none == NULL ? -1 : 0;
 }
 
+/* Cancel the task for Ctrl-C; false if it cannot be, since it is done. */
+static bool
+host_cancel(Thread *th, Call *call)
+{
+    int taken = twr_call_cancel_task(th->state, call->task);
+    call->interrupted = taken > 0;
+    if (taken > 0) {
+        Py_XSETREF(th->sigint_task, Py_NewRef(call->task));
+    }
+    else if (taken < 0) {
+        PyErr_Clear();
+    }
+    return call->interrupted;
+}
+
 /* The pending exception is a Ctrl-C that the signal handler had to raise here,
  * and not in the task: cancel that, as the handler does while it waits.  False
  * if it is something else, or the task is done, or this is the second one. */
 static bool
 host_interrupted(Thread *th, Call *call)
 {
-    TwrState *state = th->state;
     if (call->interrupted ||
         !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         return false;
     }
     PyObject *interrupt = twr_error_take();
-    call->interrupted = twr_call_cancel_task(state, call->task) > 0;
-    if (call->interrupted) {
-        Py_XSETREF(th->sigint_task, Py_NewRef(call->task));
+    if (host_cancel(th, call)) {
         Py_DECREF(interrupt);
         return true;
     }
@@ -256,6 +268,9 @@ host_run(Thread *th, PyObject *loop, Loan *loan, Call *call)
     PyObject *step = take_first_step(state, loop, call->task);
     if (step == NULL && PyErr_Occurred()) {
         return NULL;
+    }
+    if (loan != NULL && th->sigint_missed && host_cancel(th, call)) {
+        th->sigint_missed = false;
     }
     if (step != NULL && host_step(state, call, step) < 0) {
         bool goes_on = host_abandon(state, loop, call);

@@ -94,38 +94,88 @@ twr_run_loop(Thread *th)
     return Py_XNewRef(th->own_loop);
 }
 
-/* Run coro in a loop whose turns we drive.  Switches. */
+/* Ctrl-C came when there was no step of the call's that it could end: now it
+ * ends the call, after what the call itself may have raised. */
 static PyObject *
-run_driven(Thread *th, PyObject *loop, PyObject *coro, PyObject *subject)
+interrupted(Thread *th, PyObject *result)
 {
-    PyObject *result = NULL, *undo = NULL;
+    if (!th->sigint_missed) {
+        return result;
+    }
+    th->sigint_missed = false;
+    PyObject *pending = result == NULL ? twr_error_take() : NULL;
+    Py_XDECREF(result);
+    if (pending != NULL &&
+        PyErr_GivenExceptionMatches(pending, PyExc_KeyboardInterrupt)) {
+        PyErr_SetRaisedException(pending);
+        return NULL;
+    }
+    PyErr_SetNone(PyExc_KeyboardInterrupt);
+    if (pending != NULL) {
+        PyObject *interrupt = twr_error_take();
+        PyException_SetContext(interrupt, pending);
+        PyErr_SetRaisedException(interrupt);
+    }
+    return NULL;
+}
+
+/* Run coro in loop, which has been entered.  Switches. */
+static PyObject *
+host(Thread *th, PyObject *loop, PyObject *coro, PyObject *subject)
+{
     PyObject *me = twr_stack_current();
     Loan *loan = me == NULL ? NULL : twr_loan_of(th, loop);
-    if (loan == NULL || twr_loop_enter(th->state, loop, &undo) < 0) {
+    if (loan == NULL) {
+        Py_XDECREF(me);
         twr_close_awaitable(th->state, coro);
-        goto done;
+        return NULL;
     }
     loan->batch = 0;
     Py_XSETREF(th->loan, (Loan *)Py_NewRef((PyObject *)loan));
     twr_stack_set_active(th, me);
-    result = twr_host(th, loop, loan, coro, subject);
+    PyObject *result = twr_host(th, loop, loan, coro, subject);
     Py_CLEAR(th->loan);
     PyObject *pending = twr_error_take();
-    if (twr_sigint_restore(th) < 0 || twr_loan_release(th, loan) < 0) {
+    if (twr_loan_release(th, loan) < 0) {
         Py_CLEAR(result);
     }
     if (pending != NULL) {
         PyErr_Clear();
         twr_error_put(pending);
     }
-    if (twr_loop_leave(th->state, loop, undo) < 0) {
+    Py_DECREF(loan);
+    Py_DECREF(me);
+    return result;
+}
+
+/* Run coro in a loop whose turns we drive.  Python's own handler of SIGINT is
+ * out of its place from beginning to end: the exception that it raises would
+ * get lost in a finalizer, or tear a task that is being made.  Switches. */
+static PyObject *
+run_driven(Thread *th, PyObject *loop, PyObject *coro, PyObject *subject)
+{
+    PyObject *result = NULL, *undo = NULL;
+    th->in_run = true;
+    if (twr_sigint_set(th) < 0 || twr_loop_enter(th->state, loop, &undo) < 0) {
+        twr_close_awaitable(th->state, coro);
+    }
+    else {
+        result = host(th, loop, coro, subject);
+        if (twr_loop_leave(th->state, loop, undo) < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    Py_XDECREF(undo);
+    PyObject *pending = twr_error_take();
+    if (twr_sigint_restore(th) < 0) {
         Py_CLEAR(result);
     }
-done:
-    Py_XDECREF(undo);
-    Py_XDECREF(loan);
-    Py_XDECREF(me);
-    return result;
+    if (pending != NULL) {
+        PyErr_Clear();
+        twr_error_put(pending);
+    }
+    th->in_run = false;
+    return interrupted(th, result);
 }
 
 /* Somebody has set that no loop runs, in the middle of one that does. */

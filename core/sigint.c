@@ -7,7 +7,9 @@
  * asyncio.Runner does its main task: when what was called has ended, the call
  * raises KeyboardInterrupt.
  *
- *     no loop was running     the call that runs the loop is the one
+ *     no loop was running     the call that runs the loop is the one; before
+ *                             its task's first step and after its last, the
+ *                             signal is kept for the call to raise (run.c)
  *     a loop was running      the one that somebody at a keyboard waits for:
  *                             1. code of a notebook cell
  *                             2. what handles another message of the notebook
@@ -28,7 +30,7 @@
  *
  * asyncio.run sets a handler of its own, which cancels its main task, and so
  * does ipykernel while a cell awaits; they are left alone. */
-#include "twr.h"
+#include "handoff.h"
 
 #include <signal.h>
 
@@ -149,6 +151,13 @@ on_sigint(PyObject *module, PyObject *args)
         return NULL;
     }
     Py_DECREF(running); /* only compared */
+    Call *home = th->loan == NULL ? NULL : th->loan->home;
+    if (th->in_run && !th->sigint_missed &&
+        (home == NULL ||
+         (!home->parked && twr_call_future_done(state, home->task)))) {
+        th->sigint_missed = true;
+        Py_RETURN_NONE;
+    }
     Call *call;
     PyObject *frame =
         PyTuple_GET_SIZE(args) > 1 ? PyTuple_GET_ITEM(args, 1) : Py_None;

@@ -332,6 +332,8 @@ struct Thread {
     unsigned int good_version; /* ... and its version tag then */
     PyObject *sigint_task;     /* whose call is being interrupted; or NULL */
     bool sigint_ours;          /* our SIGINT handler is in place */
+    bool sigint_missed;        /* it came when there was no step to end */
+    bool in_run;               /* a call runs its own loop: run.c */
     bool is_main;              /* signals are handled in this thread */
 };
 

@@ -109,6 +109,90 @@ for _ in range(2):
 """)
 
 
+def test_in_a_finalizer_of_the_call():
+    """Where an exception would be printed and lost."""
+    run("""
+import weakref
+
+refs = []
+
+@tworoutine
+async def f():
+    def ended(ref):
+        log.append("ended")
+        signal.raise_signal(signal.SIGINT)
+    refs.append(weakref.ref(asyncio.current_task(), ended))
+    return "result"
+
+for _ in range(3):
+    try:
+        f()
+    except KeyboardInterrupt as exc:
+        log.append("interrupted")
+        assert exc.__context__ is None
+    assert log == ["ended", "interrupted"], log
+    log.clear()
+    assert tick() == "tick"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+""")
+
+
+def test_in_a_finalizer_of_a_call_that_fails():
+    run("""
+import weakref
+
+refs = []
+
+@tworoutine
+async def fail():
+    refs.append(weakref.ref(
+        asyncio.current_task(),
+        lambda ref: signal.raise_signal(signal.SIGINT),
+    ))
+    raise ValueError("its own")
+
+try:
+    fail()
+except KeyboardInterrupt as exc:
+    assert exc.__context__.args == ("its own",)
+    log.append("interrupted")
+assert log == ["interrupted"]
+assert tick() == "tick"
+""")
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_where_the_loop_queues_a_step(at):
+    """The task has begun or ended, but its coroutine does not run."""
+    done = run(f"""
+class Loop(asyncio.SelectorEventLoop):
+    queued = None
+
+    def call_soon(self, *args, **kwargs):
+        if self.queued is not None:
+            if self.queued == {at}:
+                signal.raise_signal(signal.SIGINT)
+            self.queued += 1
+        return super().call_soon(*args, **kwargs)
+
+loop = Loop()
+asyncio.set_event_loop(loop)
+assert tick() == "tick"
+loop.queued = 0
+try:
+    tick(2)
+except KeyboardInterrupt as exc:
+    log.append("interrupted")
+    assert exc.__context__ is None
+loop.queued = None
+assert log == ["interrupted"], log
+assert tick() == "tick"
+assert asyncio.all_tasks(loop) == set()
+loop.close()
+""")
+    assert done.stderr == ""
+
+
 def test_wherever_it_hits_no_task_is_left_behind():
     """Most of these come while asyncio's code runs, not while it waits."""
     run("""
