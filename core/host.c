@@ -52,6 +52,31 @@ done:
     return handle;
 }
 
+/* Take the frame of Handle._run() out of the traceback: it is not the user's.
+ * Clear it too, for frames above it hold it: by its handle the exception would
+ * hold the task that has it. */
+static void
+drop_handle_frame(TwrState *state, PyObject *exc)
+{
+    PyTracebackObject *first =
+        (PyTracebackObject *)PyException_GetTraceback(exc);
+    if (first == NULL) {
+        return;
+    }
+    PyObject *code = (PyObject *)PyFrame_GetCode(first->tb_frame);
+    PyObject *rest =
+        first->tb_next == NULL ? Py_None : (PyObject *)first->tb_next;
+    if (PySequence_Contains(state->loop.handle_run_codes, code) == 1) {
+        PyException_SetTraceback(exc, rest);
+        PyObject *none =
+            PyObject_CallMethod((PyObject *)first->tb_frame, "clear", NULL);
+        Py_XDECREF(none);
+    }
+    PyErr_Clear();
+    Py_DECREF(code);
+    Py_DECREF(first);
+}
+
 /* Run a handle of the hosted task on this stack.  Switches. */
 static int
 host_step(TwrState *state, Call *call, PyObject *handle)
@@ -65,6 +90,7 @@ host_step(TwrState *state, Call *call, PyObject *handle)
     /* KeyboardInterrupt or SystemExit: the task has it too, and would
      * complain that nobody asked for it. */
     PyObject *pending = twr_error_take();
+    drop_handle_frame(state, pending);
     if (twr_call_future_done(state, call->task)) {
         PyObject *exc =
             PyObject_CallMethodNoArgs(call->task, state->names.exception);

@@ -88,9 +88,16 @@ for _ in range(3):
 
 def test_without_a_loop_in_the_coroutines_own_code():
     run("""
+import gc, weakref
+
+gc.disable()
+tasks = []
+
 @tworoutine
-async def busy():
-    await asyncio.sleep(0)
+async def busy(n):
+    tasks.append(weakref.ref(asyncio.current_task()))
+    for _ in range(n):
+        await asyncio.sleep(0)
     try:
         signal.raise_signal(signal.SIGINT)
         while True:
@@ -98,14 +105,21 @@ async def busy():
     finally:
         log.append("finally")
 
-for _ in range(2):
+for n in (0, 1, 2):
     try:
-        busy()
-    except KeyboardInterrupt:
+        busy(n)
+    except KeyboardInterrupt as exc:
         log.append("interrupted")
+        names = []
+        tb = exc.__traceback__
+        while tb:
+            names.append(tb.tb_frame.f_code.co_name)
+            tb = tb.tb_next
+        assert names == ["<module>", "busy"], names
     assert log == ["finally", "interrupted"]
     log.clear()
     assert tick() == "tick"
+    assert tasks.pop()() is None  # it is in no cycle
 """)
 
 
