@@ -223,6 +223,17 @@ foreground(Thread *th)
     return call;
 }
 
+/* A step has ended in which orphan.c has ended a call: back there. */
+static PyObject *
+to_orphans(Thread *th, Loan *loan)
+{
+    if (PyErr_Occurred()) {
+        PyErr_WriteUnraisable(loan->loop);
+    }
+    twr_stack_set_active(th, loan->owner);
+    return Py_NewRef(loan->owner);
+}
+
 /* The pending exception ends the run of the loop, as one would that comes out
  * of run_forever: the greenlet in which to raise it. */
 static PyObject *
@@ -321,6 +332,9 @@ twr_drive(Thread *th)
         Loan *loan = th->loan;
         PyObject *handle = NULL, *next = NULL;
         Turn turn = TURN_ERROR;
+        if (loan->place == OWNER_ENDS_CALLS) {
+            return to_orphans(th, loan);
+        }
         if (th->forked) {
             PyErr_SetString(PyExc_RuntimeError,
                             "the process was forked while this loop ran; its "
@@ -331,7 +345,7 @@ twr_drive(Thread *th)
         }
         if (turn == TURN_HANDLE) {
             int ran = drive_handle(th, loan, handle, &next);
-            if (ran < 0) {
+            if (ran < 0 && th->loan->place != OWNER_ENDS_CALLS) {
                 next = fail(th, th->loan, true);
             }
         }
@@ -348,7 +362,7 @@ twr_drive(Thread *th)
         if (next != NULL) {
             return next;
         }
-        if (PyErr_Occurred()) {
+        if (PyErr_Occurred() && th->loan->place != OWNER_ENDS_CALLS) {
             PyErr_WriteUnraisable(loan->loop);
         }
     }
@@ -462,6 +476,10 @@ twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
                      : twr_call_new(state, task, subject);
     if (call == NULL) {
         return -1;
+    }
+    if (th->loan != NULL && th->loan->place == OWNER_ENDS_CALLS) {
+        PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");
+        goto done;
     }
     if (twr_call_take_over(th, loop, call) < 0 ||
         subscribe(state, loop, call, yielded) < 0) {

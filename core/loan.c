@@ -249,7 +249,8 @@ twr_loan_of(Thread *th, PyObject *loop)
         }
     }
     Loan *loan = loan_new(th, loop);
-    if (loan != NULL && PyList_Append(th->loans, (PyObject *)loan) < 0) {
+    if (loan != NULL && (PyList_Append(th->loans, (PyObject *)loan) < 0 ||
+                         twr_orphans_look(th, loop) < 0)) {
         Py_CLEAR(loan);
     }
     return loan;

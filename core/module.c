@@ -277,11 +277,13 @@ add_constants(PyObject *module, TwrState *state)
     state->kw_task = Py_BuildValue("(ss)", "loop", "context");
     state->kw_hooks = Py_BuildValue("(ss)", "firstiter", "finalizer");
     state->interrupted = PyCFunction_New(&twr_sigint_def, module);
+    state->end_orphans = PyCFunction_New(&twr_orphans_def, module);
     state->greenback = PyUnicode_InternFromString("greenback._impl");
     if (state->neutral == NULL || state->kw_context == NULL ||
         state->kw_msg == NULL || state->kw_task == NULL ||
         state->kw_hooks == NULL || state->interrupted == NULL ||
-        state->greenback == NULL || state->CannotSuspend == NULL) {
+        state->end_orphans == NULL || state->greenback == NULL ||
+        state->CannotSuspend == NULL) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "CannotSuspend",
@@ -338,6 +340,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->greenback);
     Py_VISIT(state->gb_portals);
     Py_VISIT(state->interrupted);
+    Py_VISIT(state->end_orphans);
     Py_VISIT(state->adapters);
 #define X(field, module_name, attribute) Py_VISIT(state->field);
     TWR_IMPORTS(X)

@@ -476,23 +476,34 @@ thread_traverse(PyObject *op, visitproc visit, void *arg)
     return 0;
 }
 
+static void
+adapter(Thread *th, const char *name, PyObject *arg)
+{
+    PyObject *adapters = twr_adapters(th->state);
+    PyObject *done = adapters == NULL
+                         ? NULL
+                         : PyObject_CallMethod(adapters, name,
+                                               arg == NULL ? NULL : "O", arg);
+    if (done == NULL) {
+        PyErr_WriteUnraisable(arg);
+    }
+    Py_XDECREF(done);
+}
+
 /* Close the kept loop the way asyncio.Runner does; runs in its thread. */
 static void
 thread_finalize(PyObject *op)
 {
     Thread *th = (Thread *)op;
     PyObject *pending = twr_error_take();
-    PyObject *loop = th->own_loop;
-    if (loop != NULL && this_thread == th && !th->forked) {
-        PyObject *adapters = twr_adapters(th->state);
-        PyObject *done =
-            adapters == NULL
-                ? NULL
-                : PyObject_CallMethod(adapters, "close_loop", "O", loop);
-        if (done == NULL) {
-            PyErr_WriteUnraisable(loop);
+    if (this_thread == th && !th->forked) {
+        if (th->own_loop != NULL) {
+            adapter(th, "close_loop", th->own_loop);
         }
-        Py_XDECREF(done);
+        twr_orphans_end(th, true);
+        if (!th->is_main) {
+            adapter(th, "forget_thread", NULL);
+        }
     }
     twr_error_put(pending);
 }

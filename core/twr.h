@@ -18,6 +18,7 @@
  *     task.c      what asyncio keeps private about a task: a wait, a cancel
  *     context.c   leaving and entering contextvars contexts
  *     hush.c      debug mode's slow callbacks
+ *     orphan.c    calls whose loop has been closed
  *     sigint.c    Ctrl-C while calls wait
  *     greenback.c greenback's portals beside our drivers
  *
@@ -200,6 +201,7 @@ typedef struct {
     PyObject *gb_portals;  /* its portals, a dict by task; NULL: not known */
     Py_ssize_t n_modules;  /* how many there were when it was looked for */
     PyObject *interrupted; /* sigint.c's signal handler, a function */
+    PyObject *end_orphans; /* orphan.c's function */
     PyObject *adapters;    /* the Python module of cold adapters, or NULL */
     TwrLoopFacts loop;
     TwrTaskFacts task;
@@ -283,6 +285,7 @@ typedef enum {
     OWNER_PINNED,    /* below a call that waits */
     OWNER_RETURNING, /* its call is over, its callback not yet */
     OWNER_IDLE,      /* parked by us with no user frame above */
+    OWNER_ENDS_CALLS /* not in it: orphan.c, once the loop is closed */
 } OwnerPlace;
 
 /* A running loop that we drive. */
@@ -620,6 +623,18 @@ void twr_greenback_find(TwrState *state);
 
 /* handle, which calls callback, is about to be run. */
 void twr_greenback_step(TwrState *state, PyObject *handle, PyObject *callback);
+
+/* --- orphan.c */
+
+/* The Python function below. */
+extern PyMethodDef twr_orphans_def;
+
+/* If calls of this thread still wait in loops that are closed, have them ended
+ * by a callback of loop. */
+int twr_orphans_look(Thread *th, PyObject *loop);
+
+/* End them now; at_end: in all loops, since the thread ends.  Switches. */
+void twr_orphans_end(Thread *th, bool at_end);
 
 /* --- sigint.c */
 

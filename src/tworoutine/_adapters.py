@@ -11,6 +11,7 @@ import importlib
 import inspect
 import operator
 import sys
+import threading
 
 from tworoutine._core import Portal, in_portal, run_in, serve, tworoutine
 from tworoutine._hosts import adapt as adapt
@@ -107,6 +108,41 @@ def discard_loop(loop):
         if resource is not None:
             resource.close()
     loop._closed = True
+
+
+def destroying(task):
+    """Tell that task is dropped, as its __del__ would; see orphan.c.
+
+    Its callbacks could not be queued in a loop that is closed.
+    """
+    for callback, _ in list(task._callbacks or ()):
+        task.remove_done_callback(callback)
+    context = {
+        "task": task,
+        "message": "Task was destroyed but it is pending!",
+    }
+    if task._source_traceback:
+        context["source_traceback"] = task._source_traceback
+    task.get_loop().call_exception_handler(context)
+
+
+def forget_thread():
+    """Unregister the thread that ends, if what ran at its end asked for it.
+
+    Logging does: threading takes it for one that has just appeared.
+    """
+    local = getattr(threading, "_thread_local_info", None)
+    if hasattr(local, "_track_dummy_thread_ref"):  # 3.13
+        del local._track_dummy_thread_ref
+    thread = threading._active.get(threading.get_ident())
+    if isinstance(thread, threading._DummyThread):
+        del threading._active[threading.get_ident()]
+
+
+def destroyed(task):
+    """Nobody is there any more to ask for its exception."""
+    if task.done() and isinstance(task._exception, GeneratorExit):
+        task._log_traceback = False
 
 
 # --- pickling and names -----------------------------------------------------

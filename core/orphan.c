@@ -1,0 +1,165 @@
+/* orphan.c - calls that still wait when their loop has been closed.
+ *
+ * They never go on: nothing runs their loop again.  Nor does the collector
+ * find them, since the stack on which a call waits owns it.  A task that waits
+ * by itself in such a loop is collected: asyncio says that it "was destroyed
+ * but it is pending", and its coroutine is closed.  Here the same is done for
+ * a task that waits in a call, when the thread runs another loop next or ends:
+ * the call raises GeneratorExit. */
+#include "handoff.h"
+
+/* Whether loan has calls that can never go on; at_end: its thread ends. */
+static bool
+orphaned(TwrState *state, Loan *loan, bool at_end)
+{
+    if (loan->parked == NULL || loan->place != OWNER_NONE ||
+        loan->loop == NULL || loan == loan->thread->loan) {
+        return false;
+    }
+    PyObject *closed =
+        at_end ? Py_NewRef(Py_True)
+               : PyObject_CallMethodNoArgs(loan->loop, state->names.is_closed);
+    if (closed == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(closed);
+    return closed == Py_True;
+}
+
+/* The first such loan; NULL: none. */
+static Loan *
+find(Thread *th, bool at_end)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(th->loans); i++) {
+        Loan *loan = (Loan *)PyList_GET_ITEM(th->loans, i);
+        if (orphaned(th->state, loan, at_end)) {
+            return (Loan *)Py_NewRef((PyObject *)loan);
+        }
+    }
+    return NULL;
+}
+
+static void
+tell(TwrState *state, const char *adapter, PyObject *task)
+{
+    PyObject *pending = twr_error_take();
+    PyObject *adapters = twr_adapters(state);
+    PyObject *none = adapters == NULL
+                         ? NULL
+                         : PyObject_CallMethod(adapters, adapter, "O", task);
+    if (none == NULL) {
+        PyErr_WriteUnraisable(task);
+    }
+    Py_XDECREF(none);
+    twr_error_put(pending);
+}
+
+/* Have call raise GeneratorExit, and come back when its step has ended.
+ * Switches. */
+static int
+end_call(Thread *th, Call *call)
+{
+    /* A hosted task is not on the stack: it is collected, and tells. */
+    if (!call->hosts) {
+        tell(th->state, "destroying", call->task);
+    }
+    if (!call->parked) {
+        return 0; /* an exception handler that runs loops */
+    }
+    PyErr_SetNone(PyExc_GeneratorExit);
+    PyObject *next = twr_call_fail(th, call);
+    int back = twr_stack_switch(th, next);
+    Py_DECREF(next);
+    if (!call->hosts) {
+        tell(th->state, "destroyed", call->task);
+    }
+    return back;
+}
+
+/* Switches. */
+static void
+end_calls(Thread *th, Loan *loan, PyObject *me)
+{
+    Py_XSETREF(th->loan, (Loan *)Py_NewRef((PyObject *)loan));
+    Py_XSETREF(loan->owner, Py_NewRef(me));
+    loan->place = OWNER_ENDS_CALLS;
+    Call *call;
+    while ((call = loan->parked) != NULL) {
+        Py_INCREF(call);
+        PyObject *task = Py_NewRef(call->task);
+        if (end_call(th, call) < 0) {
+            PyErr_WriteUnraisable(task);
+        }
+        bool stays = call->parked;
+        Py_DECREF(call);
+        Py_DECREF(task);
+        if (stays) {
+            break;
+        }
+    }
+    loan->place = OWNER_NONE;
+    Py_CLEAR(loan->owner);
+}
+
+void
+twr_orphans_end(Thread *th, bool at_end)
+{
+    if (PyList_GET_SIZE(th->loans) == 0) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    PyObject *me = twr_stack_current();
+    PyObject *active = Py_XNewRef(th->active);
+    Loan *before = (Loan *)Py_XNewRef((PyObject *)th->loan);
+    bool ours = th->sigint_ours;
+    Loan *loan;
+    while (me != NULL && (loan = find(th, at_end)) != NULL) {
+        end_calls(th, loan, me);
+        bool stays = loan->parked != NULL;
+        if (stays) {
+            loan->place = OWNER_ENDS_CALLS; /* and is not found again */
+        }
+        else if (twr_loan_release(th, loan) < 0) {
+            PyErr_WriteUnraisable(loan->loop);
+        }
+        Py_DECREF(loan);
+    }
+    Py_XSETREF(th->loan, before);
+    Py_XSETREF(th->active, active);
+    if (ours && twr_sigint_set(th) < 0) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    Py_XDECREF(me);
+    PyErr_Clear();
+    twr_error_put(pending);
+}
+
+static PyObject *
+end_orphans(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    TwrState *state = twr_state(module);
+    Thread *th = twr_thread(state);
+    PyObject *contexts = NULL;
+    if (th == NULL || twr_context_leave(state, &contexts) < 0) {
+        return NULL;
+    }
+    twr_orphans_end(th, false);
+    int entered = twr_context_enter(contexts);
+    Py_XDECREF(contexts);
+    return entered < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyMethodDef twr_orphans_def = {"end_orphans", end_orphans, METH_NOARGS,
+                               "End the calls whose loops were closed."};
+
+int
+twr_orphans_look(Thread *th, PyObject *loop)
+{
+    Loan *loan = PyList_GET_SIZE(th->loans) > 1 ? find(th, false) : NULL;
+    if (loan == NULL) {
+        return 0;
+    }
+    Py_DECREF(loan);
+    return twr_loop_call_soon(th->state, loop, th->state->end_orphans);
+}

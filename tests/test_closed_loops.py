@@ -1,0 +1,290 @@
+"""Calls that still wait when their loop has been closed, or their thread ends.
+
+A task that awaits in such a loop is collected, and its coroutine closed.
+"""
+
+import asyncio
+import contextvars
+import gc
+import threading
+import weakref
+
+import pytest
+
+from tworoutine import CannotSuspend, await_, tworoutine
+
+var = contextvars.ContextVar("var")
+
+
+@tworoutine
+async def nap(seconds=0.001):
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@tworoutine
+async def waits_for(event, log):
+    try:
+        await event.wait()
+    except GeneratorExit:
+        log.append("exit")
+        raise
+    finally:
+        log.append("inner")
+
+
+class Thing:
+    pass
+
+
+def leave_behind(log, count=1, *, background=None, first=True):
+    """A loop that has been closed in the middle of calls in its tasks."""
+    loop = asyncio.new_event_loop()
+    event = asyncio.Event()
+
+    async def blocked(number):
+        thing = Thing()
+        things.append(weakref.ref(thing))
+        var.set(number)
+        try:
+            waits_for(event, log)
+        finally:
+            log.append(f"outer {number} {var.get()}")
+
+    async def main():
+        if first:
+            nap(0)  # or the owner of the loop is the one that waits
+        tasks = [
+            asyncio.create_task((background or blocked)(number))
+            for number in range(count)
+        ]
+        things.extend(map(weakref.ref, tasks))
+        await asyncio.sleep(0.001)
+
+    things = [weakref.ref(loop)]
+    loop.run_until_complete(main())
+    loop.close()
+    return things
+
+
+def destroyed(errors, count):
+    """Take these out of the errors."""
+    told = [e for e in errors if "was destroyed but it is pending" in e]
+    assert len(told) == count, errors
+    for error in told:
+        errors.remove(error)
+
+
+def alive(things):
+    gc.collect()
+    return [thing() for thing in things if thing() is not None]
+
+
+def call_in_the_kept_loop():
+    nap(0)
+
+
+def call_in_a_loop():
+    async def main():
+        nap()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("next_", [call_in_the_kept_loop, call_in_a_loop])
+def test_they_end_when_another_loop_runs(next_, count, asyncio_errors):
+    log = []
+    things = leave_behind(log, count)
+    assert log == []
+    next_()
+    assert log == [
+        line
+        for number in reversed(range(count))
+        for line in ("exit", "inner", f"outer {number} {number}")
+    ]
+    destroyed(asyncio_errors, count)
+    next_()  # what the first one drove with is free
+    assert alive(things) == []
+
+
+def test_again_and_again(asyncio_errors):
+    log, things = [], []
+    for _ in range(200):
+        things += leave_behind(log, 2)
+    nap()
+    destroyed(asyncio_errors, 400)
+    assert log.count("inner") == 400
+    assert alive(things) == []
+
+
+def test_calls_in_other_loops_go_on(asyncio_errors):
+    """Even in one that is not closed, and runs again."""
+    log = []
+    other = asyncio.new_event_loop()
+    event = asyncio.Event()
+
+    async def blocked():
+        waits_for(event, log)
+        return "done"
+
+    async def begin():
+        nap(0)
+        task = asyncio.create_task(blocked())
+        await asyncio.sleep(0.001)
+        return task
+
+    async def end(task):
+        event.set()
+        return await task
+
+    task = other.run_until_complete(begin())
+    leave_behind(log)
+    nap()
+    assert log == ["exit", "inner", "outer 0 0"]
+    destroyed(asyncio_errors, 1)
+    assert other.run_until_complete(end(task)) == "done"
+    other.close()
+
+
+def test_one_that_makes_calls_as_it_ends(asyncio_errors):
+    log = []
+
+    async def blocked(number):
+        try:
+            await_(asyncio.Event().wait())
+        finally:
+            with pytest.raises(CannotSuspend):
+                nap()
+            log.append("refused")
+
+    leave_behind(log, background=blocked)
+    nap()
+    assert log == ["refused"]
+    call_in_a_loop()
+    destroyed(asyncio_errors, 1)
+
+
+def test_one_that_goes_on_awaiting(asyncio_errors):
+    """As with coroutine.close()."""
+    log = []
+
+    @tworoutine
+    async def stubborn():
+        for _ in range(2):
+            try:
+                await asyncio.Event().wait()
+            except GeneratorExit:
+                log.append("ignored")
+
+    async def blocked(number):
+        try:
+            stubborn()
+        except RuntimeError as exc:
+            log.append(str(exc))
+
+    leave_behind(log, background=blocked)
+    nap()
+    assert "coroutine ignored GeneratorExit" in log
+    destroyed(asyncio_errors, 1)
+    assert nap() == 0.001
+
+
+def test_one_that_fails_as_it_ends(asyncio_errors):
+    async def blocked(number):
+        try:
+            await_(asyncio.Event().wait())
+        finally:
+            raise ValueError("as it ended")
+
+    leave_behind([], background=blocked)
+    nap()
+    destroyed(asyncio_errors, 1)
+    nap()
+    gc.collect()
+    assert any("as it ended" in error for error in asyncio_errors)
+    asyncio_errors.clear()
+
+
+def test_one_with_callbacks(asyncio_errors):
+    """They cannot be queued in a closed loop."""
+
+    async def group(number):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(one())
+
+    async def one():
+        await_(asyncio.Event().wait())
+
+    leave_behind([], background=group)
+    nap()
+    nap()
+    gc.collect()
+    destroyed(asyncio_errors, 2)  # the group's task, too: it awaits
+
+
+def test_one_in_a_plain_callback(asyncio_errors):
+    log = []
+
+    def callback():
+        try:
+            await_(asyncio.Event().wait())
+        finally:
+            log.append("callback")
+
+    async def main():
+        nap(0)
+        asyncio.get_running_loop().call_soon(callback)
+        await asyncio.sleep(0.001)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    nap()
+    nap()
+    gc.collect()
+    assert log == ["callback"]
+    destroyed(asyncio_errors, 1)
+    assert all("GeneratorExit" in error for error in asyncio_errors)
+    asyncio_errors.clear()
+
+
+def test_at_the_end_of_a_thread(asyncio_errors):
+    log, things = [], []
+
+    def run():
+        things.extend(leave_behind(log, 2))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert log == ["exit", "inner", "outer 1 1", "exit", "inner", "outer 0 0"]
+    destroyed(asyncio_errors, 2)
+    assert alive(things) == []
+    # Logging asks for the thread, which registers it again.
+    assert thread.ident not in threading._active
+
+
+def test_at_the_end_of_the_interpreter(program):
+    out = program("""
+import asyncio
+from tworoutine import await_
+
+async def blocked():
+    try:
+        await_(asyncio.Event().wait())
+    finally:
+        print("finally")
+
+async def main():
+    await_(asyncio.sleep(0))
+    loop.task = asyncio.create_task(blocked())
+    await asyncio.sleep(0.001)
+
+loop = asyncio.new_event_loop()
+loop.set_exception_handler(lambda loop, context: print(context["message"]))
+loop.run_until_complete(main())
+loop.close()
+print("end")
+""")
+    assert out == "end\nTask was destroyed but it is pending!\nfinally\n"
