@@ -286,6 +286,9 @@ add_constants(PyObject *module, TwrState *state)
         state->CannotSuspend == NULL) {
         return -1;
     }
+    if (PyModule_AddObjectRef(module, "end_orphans", state->end_orphans) < 0) {
+        return -1;
+    }
     return PyModule_AddObjectRef(module, "CannotSuspend",
                                  state->CannotSuspend);
 }

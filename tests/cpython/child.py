@@ -35,6 +35,7 @@ class Recorder(unittest.TestResult):
         self._out = out
         self._worst = ("ok", "")
         self.current = None
+        self.end_calls = None  # tworoutine's, where it is in use
 
     def write(self, *row):
         # In one go: a test may fork in the middle.
@@ -56,6 +57,12 @@ class Recorder(unittest.TestResult):
         self._begin(test)
         gc.collect()  # what the test has left behind is its own noise
         noise = sys.stderr.getvalue()
+        if self.end_calls is not None:
+            # Most are the harness's, in loops that the test has stopped at
+            # once: what they say is no noise of the test, nor of the next.
+            sys.stderr = io.StringIO()
+            self.end_calls()
+            gc.collect()
         sys.stderr = sys.__stderr__
         outcome, text = self._worst
         if outcome == "ok" and noise:
@@ -127,6 +134,7 @@ class Harness:
         self._dropped = greenlet.GreenletExit
         self._await = tworoutine.await_
         self._refused = tworoutine.CannotSuspend
+        recorder.end_calls = tworoutine._core.end_orphans
         self._run_once = base_events.BaseEventLoop._run_once
         self._run_forever = base_events.BaseEventLoop.run_forever
         self._set_running = asyncio.events._set_running_loop
