@@ -24,22 +24,23 @@
 
 struct Portal {
     PyObject_HEAD
-    PyObject *coro;      /* the coroutine inside */
-    PyObject *hook;      /* called when it begins; NULL if no more */
-    PyObject *undo;      /* what the hook returned, called when it ends */
-    PyObject *worker;    /* the greenlet of the step; NULL: none under way */
-    PyObject *root;      /* who asked for the step */
-    PyObject *loop;      /* asyncio's running loop in this step; or None */
-    PyObject *task;      /* the current task of that loop, or NULL */
-    PyObject *inner;     /* what the parked call iterates over, or NULL */
-    PyObject *contexts;  /* for the worker to enter; or NULL */
-    PyObject *value;     /* sent in; yielded or returned */
-    PyObject *error;     /* thrown in; raised */
-    PySendResult result; /* how the step ended */
-    int depth_left;      /* of the root when the coroutine was stepped */
-    size_t serial;       /* of the thread of the parked call */
-    Portal *outer;       /* stepped when our step began; borrowed */
-    PyObject *active;    /* th->active then; or NULL */
+    PyObject *coro;        /* the coroutine inside */
+    PyObject *hook;        /* called when it begins; NULL if no more */
+    PyObject *undo;        /* what the hook returned, called when it ends */
+    PyObject *worker;      /* the greenlet of the step; NULL: none under way */
+    PyObject *root;        /* who asked for the step */
+    PyObject *loop;        /* asyncio's running loop in this step; or None */
+    PyObject *task;        /* the current task of that loop, or NULL */
+    PyObject *inner;       /* what the parked call iterates over, or NULL */
+    PyObject *contexts;    /* for the worker to enter; or NULL */
+    PyObject *value;       /* sent in; yielded or returned */
+    PyObject *error;       /* thrown in; raised */
+    PySendResult result;   /* how the step ended */
+    int depth_left;        /* of the root when the coroutine was stepped */
+    Thread *thread;        /* in whose `parked` we are; borrowed, or NULL */
+    Portal *newer, *older; /* neighbours there */
+    Portal *outer;         /* stepped when our step began; borrowed */
+    PyObject *active;      /* th->active then; or NULL */
     PyObject *weakrefs;
     bool begun;
     bool direct;  /* passes everything on */
@@ -144,6 +145,36 @@ twr_portal_run(Thread *th, PyObject *worker)
     return root;
 }
 
+static void
+portal_park(Thread *th, Portal *self)
+{
+    self->thread = th;
+    self->older = th->parked;
+    if (th->parked != NULL) {
+        th->parked->newer = self;
+    }
+    th->parked = self;
+}
+
+static void
+portal_unpark(Portal *self)
+{
+    if (self->thread == NULL) {
+        return;
+    }
+    if (self->newer != NULL) {
+        self->newer->older = self->older;
+    }
+    else {
+        self->thread->parked = self->older;
+    }
+    if (self->older != NULL) {
+        self->older->newer = self->newer;
+    }
+    self->newer = self->older = NULL;
+    self->thread = NULL;
+}
+
 int
 twr_portal_here(Thread *th, PyObject *loop)
 {
@@ -187,10 +218,11 @@ twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
         return -1;
     }
     self->inner = Py_NewRef(iterator);
-    self->serial = th->serial;
+    portal_park(th, self);
     self->result = PYGEN_NEXT;
     self->value = Py_NewRef(yielded);
     int result = twr_stack_switch(th, self->root);
+    portal_unpark(self);
     Py_CLEAR(self->inner);
     PyObject *pending = twr_error_take();
     if (twr_context_enter(contexts) < 0) {
@@ -370,7 +402,7 @@ portal_step(Portal *self, PyObject *value, PyObject **error, PyObject **result)
         }
         Py_XSETREF(self->loop, loop);
     }
-    if (self->inner != NULL && self->serial != th->serial) {
+    if (self->inner != NULL && self->thread != th) {
         PyErr_Format(PyExc_RuntimeError,
                      "a synchronous call waits in %R, which was begun in "
                      "another thread",
@@ -560,9 +592,31 @@ portal_dealloc(PyObject *op)
     if (((Portal *)op)->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
+    portal_unpark((Portal *)op);
     portal_clear(op);
     type->tp_free(op);
     Py_DECREF(type);
+}
+
+void
+twr_portal_end_all(Thread *th)
+{
+    while (th->parked != NULL) {
+        Portal *self = (Portal *)Py_NewRef((PyObject *)th->parked);
+        if (portal_close_parked(self) < 0) {
+            PyErr_WriteUnraisable((PyObject *)self);
+        }
+        portal_unpark(self); /* if it will not go */
+        Py_DECREF(self);
+    }
+}
+
+void
+twr_portal_forget_all(Thread *th)
+{
+    while (th->parked != NULL) {
+        portal_unpark(th->parked);
+    }
 }
 
 /* --- looking at it */

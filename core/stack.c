@@ -490,7 +490,8 @@ adapter(Thread *th, const char *name, PyObject *arg)
     Py_XDECREF(done);
 }
 
-/* Close the kept loop the way asyncio.Runner does; runs in its thread. */
+/* Close the kept loop the way asyncio.Runner does, and end the calls parked in
+ * portals; runs in its thread. */
 static void
 thread_finalize(PyObject *op)
 {
@@ -501,6 +502,7 @@ thread_finalize(PyObject *op)
             adapter(th, "close_loop", th->own_loop);
         }
         twr_orphans_end(th, true);
+        twr_portal_end_all(th);
         if (!th->is_main) {
             adapter(th, "forget_thread", NULL);
         }
@@ -545,6 +547,7 @@ thread_dealloc(PyObject *op)
         }
         this_thread = NULL;
     }
+    twr_portal_forget_all(th);
     if (!is_orphan) {
         thread_clear(op);
     }
@@ -601,9 +604,7 @@ twr_thread(TwrState *state)
     if (th == NULL) {
         return NULL;
     }
-    static size_t serials;
     th->state = state;
-    th->serial = ++serials;
     int known = find_main(th);
     th->loans = PyList_New(0);
     if (this_thread != NULL && !this_thread->forked) {

@@ -314,7 +314,6 @@ struct Loan {
 struct Thread {
     PyObject_HEAD
     TwrState *state;
-    size_t serial;       /* no other thread has had it */
     PyObject *hub;       /* the shallow greenlet that starts drivers */
     PyObject *relay;     /* whom the hub is to switch to; NULL: a new driver */
     PyObject *requester; /* who asked the hub for a driver */
@@ -325,6 +324,7 @@ struct Thread {
     PyObject *workers[TWR_IDLE_MAX]; /* the same for portals */
     int n_workers;
     Portal *portal;     /* being stepped, latest first: their steps own them */
+    Portal *parked;     /* with a call parked, latest first; borrowed */
     bool no_driver;     /* the hub could not make one */
     bool closing;       /* drivers and hub are to end */
     bool forked;        /* made before a fork: of no use in this process */
@@ -469,6 +469,11 @@ bool twr_portal_begun(PyObject *op);
 /* The part of worker, which runs, in the step that it was switched to for; the
  * greenlet that has to go on after it.  Switches. */
 PyObject *twr_portal_run(Thread *th, PyObject *worker);
+
+/* The thread ends: so do the calls that are parked in its portals.  Switches.
+ * The record of a thread is dropped: portals forget it. */
+void twr_portal_end_all(Thread *th);
+void twr_portal_forget_all(Thread *th);
 
 /* --- guest.c */
 

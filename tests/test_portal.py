@@ -1,6 +1,7 @@
 """Portals: what a coroutine with parked calls does when it is handled."""
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import inspect
@@ -358,11 +359,14 @@ def test_between_calls_it_may_change_threads():
     assert results == [[1, 3]]
 
 
-def test_a_thread_that_ends_with_a_call_parked(monkeypatch):
+def test_a_call_parked_when_its_thread_ends_ends_too():
     steps = []
 
     async def main():
-        careful(steps)
+        try:
+            careful(steps)
+        finally:
+            steps.append("main")
 
     portals = [Portal(main()) for _ in range(3)]
     thread = threading.Thread(
@@ -370,15 +374,46 @@ def test_a_thread_that_ends_with_a_call_parked(monkeypatch):
     )
     thread.start()
     thread.join()
-    with pytest.raises(RuntimeError, match="another thread"):
-        portals[0].close()
-    gc.collect()
-    told = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda e: told.append(str(e)))
-    portals.clear()
-    gc.collect()
-    assert len(told) == 3 and "another thread" in told[0]
-    assert steps == []
+    assert steps == ["finally", "main"] * 3
+    with pytest.raises(RuntimeError, match="already awaited"):
+        portals[0].send(None)
+    portals[1].close()
+
+
+def test_a_call_parked_when_the_interpreter_ends_ends_too(program):
+    source = """
+import atexit
+atexit.register(print, "before the import")
+import tworoutine
+atexit.register(print, "after the import")
+
+class Trap:
+    def __await__(self):
+        return (yield "parked")
+
+@tworoutine.tworoutine
+async def careful():
+    try:
+        await Trap()
+    finally:
+        print("finally")
+
+async def main():
+    try:
+        careful()
+    finally:
+        print("main")
+
+portal = tworoutine.portal(main)()
+print(portal.send(None))
+"""
+    assert program(source).splitlines() == [
+        "parked",
+        "after the import",
+        "finally",
+        "main",
+        "before the import",
+    ]
 
 
 def test_a_raw_greenlet_in_the_step_is_refused():
@@ -799,36 +834,44 @@ def test_portals_in_portals_end_in_recursion_error():
         assert 10 < deepest < sys.getrecursionlimit()
 
 
-def test_a_call_parked_in_a_thread_that_has_ended():
+def test_a_call_that_does_not_end_with_its_thread_is_left_for_ever():
+    @tworoutine
+    async def stubborn():
+        while True:
+            with contextlib.suppress(GeneratorExit):
+                await Trap()
+
     async def main():
-        trap()
+        stubborn()
 
     portals = [Portal(main()) for _ in range(4)]
-    for portal in portals:
-        thread = threading.Thread(target=portal.send, args=[None])
-        thread.start()
-        thread.join()
-    refused = []
-
-    def go_on():
-        for portal in portals:
-            with pytest.raises(RuntimeError, match="in another thread"):
-                portal.send(1)
-            refused.append(portal)
-
-    # The record of such a thread may stand where that of an ended one stood.
-    for _ in range(3):
-        thread = threading.Thread(target=go_on)
-        thread.start()
-        thread.join()
-    assert refused == portals * 3
-    refused.clear()
-    unraisable = []
+    told = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "unraisablehook", unraisable.append)
+        patch.setattr(sys, "unraisablehook", lambda e: told.append(str(e)))
+        for portal in portals:
+            thread = threading.Thread(target=portal.send, args=[None])
+            thread.start()
+            thread.join()
+        assert len(told) == 4 and "ignored GeneratorExit" in told[0]
+        told.clear()
+        refused = []
+
+        def go_on():
+            for portal in portals:
+                with pytest.raises(RuntimeError, match="in another thread"):
+                    portal.send(1)
+                refused.append(portal)
+
+        # The record of the thread may stand where that of an ended one stood.
+        for _ in range(3):
+            thread = threading.Thread(target=go_on)
+            thread.start()
+            thread.join()
+        assert refused == portals * 3
+        refused.clear()
         portals.clear()
         del portal
-    assert len(unraisable) == 4
+    assert len(told) == 4 and "another thread" in told[0]
 
 
 def test_children_inherit_under_trio_and_others_do_not():
