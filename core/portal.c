@@ -619,6 +619,19 @@ twr_portal_forget_all(Thread *th)
     }
 }
 
+/* Where no step is under way, an exception that another library throws into a
+ * parked worker, a gevent.Timeout perhaps, is for who steps its portal, since
+ * to that library the coroutine is a part of it. */
+PyObject *
+twr_portal_stepper(Thread *th, PyObject *worker)
+{
+    Portal *self = th->portal == NULL ? th->parked : NULL;
+    while (self != NULL && self->worker != worker) {
+        self = self->older;
+    }
+    return self == NULL ? NULL : Py_XNewRef(self->root);
+}
+
 /* --- looking at it */
 
 static PyObject *

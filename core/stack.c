@@ -123,13 +123,16 @@ root_greenlet(void)
     return greenlet;
 }
 
-/* Give a value or the pending exception that came to the wrong greenlet to
- * the active one, or to the thread's first.  Steals got.  Returns as a switch
- * does.  Switches. */
+/* Give a value or the pending exception that came to the wrong greenlet, me,
+ * to the one that steps its portal, or to the active one, or to the thread's
+ * first.  Steals got.  Returns as a switch does.  Switches. */
 static PyObject *
-forward(Thread *th, PyObject *got)
+forward(Thread *th, PyObject *me, PyObject *got)
 {
-    PyGreenlet *to = (PyGreenlet *)Py_XNewRef(th->active);
+    PyGreenlet *to = (PyGreenlet *)twr_portal_stepper(th, me);
+    if (to == NULL || !PyGreenlet_ACTIVE(to)) {
+        Py_XSETREF(to, (PyGreenlet *)Py_XNewRef(th->active));
+    }
     if (to == NULL) {
         to = root_greenlet();
     }
@@ -190,7 +193,7 @@ switch_to(Thread *th, PyObject *target)
             }
             break;
         }
-        got = forward(th, got);
+        got = forward(th, me, got);
     }
     Py_CLEAR(th->target);
     twr_context_restore(context);

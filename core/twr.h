@@ -470,6 +470,10 @@ bool twr_portal_begun(PyObject *op);
  * greenlet that has to go on after it.  Switches. */
 PyObject *twr_portal_run(Thread *th, PyObject *worker);
 
+/* The greenlet that steps the portal in which worker is parked; NULL without
+ * error: none is, or it cannot be told. */
+PyObject *twr_portal_stepper(Thread *th, PyObject *worker);
+
 /* The thread ends: so do the calls that are parked in its portals.  Switches.
  * The record of a thread is dropped: portals forget it. */
 void twr_portal_end_all(Thread *th);

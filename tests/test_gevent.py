@@ -15,6 +15,7 @@ import traceback
 import pytest
 
 from tworoutine import CannotSuspend, await_, tworoutine
+from tworoutine import portal as tworoutine_portal
 
 gevent = pytest.importorskip("gevent", reason="needs gevent")
 
@@ -257,6 +258,37 @@ def test_timeout():
         pytest.fail("not reached")
     with gevent.Timeout(60):
         assert nap(0.001, "in time") == "in time"
+
+
+class Trap:
+    def __await__(self):
+        return (yield)
+
+
+@pytest.mark.parametrize("called_before", [False, True])
+@in_thread
+def test_a_timeout_begun_in_a_portal_is_for_who_steps_it(called_before):
+    """As for any coroutine: to gevent it is a part of the greenlet."""
+    if called_before:
+        nap(0.001)
+
+    async def main():
+        with gevent.Timeout(0.001) as timeout:
+            try:
+                await_(Trap())
+            except gevent.Timeout as exc:
+                return exc is timeout
+
+    def steps():
+        portal = tworoutine_portal(main)()
+        portal.send(None)
+        with pytest.raises(gevent.Timeout) as caught:
+            gevent.sleep(60)
+        with pytest.raises(StopIteration) as stop:
+            portal.throw(caught.value)
+        return stop.value.value
+
+    assert gevent.spawn(steps).get() is True
 
 
 @in_thread
