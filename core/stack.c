@@ -100,6 +100,15 @@ bare_switch(PyGreenlet *to, PyObject *args)
     return got;
 }
 
+static PyObject *
+bare_throw(PyGreenlet *to, PyObject *exc)
+{
+    PyObject *trash = twr_trash_take();
+    PyObject *got = PyGreenlet_Throw(to, (PyObject *)Py_TYPE(exc), exc, NULL);
+    twr_trash_put(trash);
+    return got;
+}
+
 void
 twr_stack_set_active(Thread *th, PyObject *greenlet)
 {
@@ -141,7 +150,7 @@ forward(Thread *th, PyObject *me, PyObject *got)
     Py_XDECREF(got);
     got = NULL;
     if (to != NULL && exc != NULL) {
-        got = PyGreenlet_Throw(to, (PyObject *)Py_TYPE(exc), exc, NULL);
+        got = bare_throw(to, exc);
     }
     else if (to != NULL && args != NULL) {
         got = bare_switch(to, args);

@@ -298,6 +298,47 @@ async def main():
 asyncio.run(main())
 assert nap() == 5
 """,
+    "an exception thrown into a call parked deep in a deallocation": """
+from tworoutine._core import Portal
+
+class Trap:
+    def __await__(self):
+        return (yield)
+
+@tworoutine
+async def trap():
+    await Trap()
+
+class Dropped:
+    __slots__ = ()
+    dropped = []
+
+    def __del__(self):
+        self.dropped.append(self)
+        if len(self.dropped) == 1:
+            trap()
+
+async def main():
+    global worker
+    worker = greenlet.getcurrent()
+    # So deep that CPython puts the rest off, and drops Dropped before it.
+    nested = ()
+    for _ in range(30_000):
+        nested = Dropped(), (nested, [])
+    del nested
+
+portal = Portal(main())
+portal.send(None)
+try:
+    worker.throw(KeyError)
+except KeyError:
+    try:
+        portal.send(None)
+    except StopIteration:
+        steps = len(Dropped.dropped)
+        Dropped.dropped.clear()
+assert steps == 30_000
+""",
     "a kill of the greenlet inside run_forever": """
 async def main():
     nap()
