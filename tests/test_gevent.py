@@ -13,6 +13,7 @@ import time
 import traceback
 
 import pytest
+from greenlet import greenlet
 
 from tworoutine import CannotSuspend, await_, tworoutine
 from tworoutine import portal as tworoutine_portal
@@ -574,7 +575,137 @@ def test_nothing_is_left_behind():
     assert len(run_objects()) <= before
 
 
+# --- the end of a thread ----------------------------------------------------
+
+
+def run_thread(target):
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+
+
+def test_calls_that_wait_when_their_thread_ends_are_killed():
+    cleanup = Cleanup()
+    after, loops = [], []
+
+    @tworoutine
+    async def note(step):
+        await asyncio.sleep(0.001)
+        after.append(step)
+        loops.append(asyncio.get_running_loop())
+
+    def caller():
+        try:
+            cleanup.call()
+        except gevent.GreenletExit:
+            note("killed")
+        finally:
+            note("finally")
+
+    def target():
+        gevent.spawn(caller)
+        other = greenlet(caller, gevent.get_hub())
+        gevent.get_hub().loop.run_callback(other.switch)
+        gevent.sleep(0.01)
+        assert cleanup.steps == after == []
+
+    run_thread(target)
+    assert sorted(cleanup.steps) == ["cancelled"] * 2 + ["cleaned up"] * 2
+    assert sorted(after) == ["finally"] * 2 + ["killed"] * 2
+    assert loops == loops[:1] * 4 and loops[0].is_closed()
+
+
+def test_a_call_made_while_its_thread_ends_is_killed_too():
+    steps = []
+
+    def calls_later(ending):
+        ending.wait()
+        try:
+            wait(asyncio.Event())
+        finally:
+            steps.append("later")
+
+    @tworoutine
+    async def ends(ending):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            while steps != ["later"]:
+                await asyncio.sleep(0.001)
+            steps.append("first")
+
+    def target():
+        ending = gevent.event.Event()
+        gevent.spawn(ends, ending)
+        gevent.spawn(calls_later, ending)
+        gevent.sleep(0.01)
+
+    run_thread(target)
+    assert steps == ["later", "first"]
+
+
+def test_a_destroyed_hub_lets_no_call_go_on():
+    cleanup = Cleanup()
+
+    def target():
+        gevent.spawn(cleanup.call)
+        gevent.sleep(0.01)
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    run_thread(target)
+    assert cleanup.steps == []
+    run_thread(in_thread(nap))
+
+
+def test_a_step_that_blocks_for_ever_holds_up_no_end():
+    steps = []
+
+    @tworoutine
+    async def blocks():
+        steps.append("blocks")
+        gevent.event.Event().wait()
+
+    def target():
+        gevent.spawn(blocks)
+        gevent.sleep(0.01)
+
+    run_thread(target)
+    assert steps == ["blocks"]
+
+
 # --- programs ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("patch", ["", "monkey.patch_all()"])
+def test_a_call_that_waits_when_the_interpreter_ends_is_killed(program, patch):
+    source = f"""
+from gevent import monkey
+{patch}
+import asyncio
+import gevent
+from tworoutine import tworoutine
+
+@tworoutine
+async def wait():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0.001)
+        print("finally")
+
+def caller():
+    try:
+        wait()
+    except gevent.GreenletExit:
+        print("killed")
+        raise
+
+gevent.spawn(caller)
+gevent.sleep(0.01)
+print("end")
+"""
+    assert program(source) == "end\nfinally\nkilled\n"
 
 
 def test_a_patched_program_with_a_server(program):

@@ -15,9 +15,9 @@ import threading
 
 from tworoutine._core import Portal, in_portal, run_in, serve, tworoutine
 from tworoutine._hosts import adapt as adapt
+from tworoutine._hosts import end_guests, take_greenlets_for_threads
 from tworoutine._hosts import find_guest as find_guest
 from tworoutine._hosts import foreign_library as foreign_library
-from tworoutine._hosts import take_greenlets_for_threads
 from tworoutine._prompts import foreground as foreground
 from tworoutine._prompts import prompt_loop as prompt_loop
 
@@ -50,6 +50,9 @@ _THREAD_JOIN_TIMEOUT = 300  # seconds, as asyncio.Runner
 def close_loop(loop):
     """Close a thread's own loop the way ``asyncio.Runner`` closes one."""
     if loop.is_closed():
+        return
+    if not end_guests(loop):
+        discard_loop(loop)
         return
     take_greenlets_for_threads(loop)
     try:
@@ -96,10 +99,11 @@ async def _shutdown_executor(loop):
 
 
 def discard_loop(loop):
-    """Drop a loop inherited by a forked child.
+    """Drop a loop that cannot be closed.
 
-    Its selector is shared with the parent, so nothing may be unregistered
-    there; only this process's descriptors are closed.
+    If it was inherited by a forked child, its selector is shared with the
+    parent, so nothing may be unregistered there; only this process's
+    descriptors are closed.
     """
     if loop is None or loop.is_closed():
         return

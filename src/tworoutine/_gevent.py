@@ -16,6 +16,7 @@ import sys
 
 import gevent
 import gevent.event
+from gevent._hub_local import get_hub_if_exists, set_hub
 from gevent.selectors import GeventSelector
 from greenlet import getcurrent, greenlet
 
@@ -25,6 +26,7 @@ from tworoutine._hosts import take_greenlets_for_threads
 _RUN_ONCE = asyncio.BaseEventLoop._run_once.__code__
 
 _runs = {}  # hub -> Run, while calls wait
+_killed = {}  # loop whose thread ends -> greenlets whose calls were killed
 
 # A forked child cannot go on with the loop of its parent: what waits for that
 # waits for ever.
@@ -47,6 +49,36 @@ def find_guest(hub, loop):
             return None
         run = _runs[hub] = Run(hub, loop)
     return run
+
+
+def end_calls(loop):
+    """Kill the calls that wait in a loop whose thread ends.
+
+    As asyncio.Runner cancels tasks: each once, and all are waited for, and so
+    are the calls that they make while they end.  Returns whether they have
+    ended: a hub that is destroyed lets nobody go on.
+    """
+    _killed[loop] = {getcurrent()}
+    local_hub = get_hub_if_exists()
+    try:
+        while (run := _run_of(loop)) and run.hub.loop is not None:
+            set_hub(run.hub)  # the thread's locals may be gone already
+            run.kill_all()
+            run.over.wait()
+    except gevent.hub.LoopExit:
+        pass  # they wait for what nobody is going to do
+    finally:
+        set_hub(local_hub)
+        del _killed[loop]
+    if run is not None:
+        run.abandon()
+    return run is None
+
+
+def _run_of(loop):
+    """The Run of loop, if calls wait there."""
+    runs = list(_runs.values())  # other threads add theirs
+    return next((run for run in runs if run.loop is loop), None)
 
 
 def _runs_below(loop):
@@ -74,11 +106,12 @@ class Run:
 
     def __init__(self, hub, loop):
         self.loop = loop
-        self._hub = hub
-        self._tasks = set()  # of the calls that wait
+        self.hub = hub
+        self._tasks = {}  # task of a call that waits -> greenlet
         self._ended = []  # events of calls that may go on
         self._idle = None  # the future that ends the run
         self._fatal = {}  # exception of a call -> has it stopped the loop yet
+        self.over = gevent.event.Event()
         hub.loop.run_callback(greenlet(self._main, hub).switch)
 
     def wait(self, coro, context):
@@ -91,7 +124,9 @@ class Run:
         ended = gevent.event.Event()
         task = asyncio.Task(coro, loop=self.loop, context=context)
         task.add_done_callback(lambda _: self._end(task, ended))
-        self._tasks.add(task)
+        self._tasks[task] = getcurrent()
+        if self.loop in _killed:
+            self.kill_all()
         self._let_go()  # the run goes on
         self._wake()
         thrown = None
@@ -109,12 +144,20 @@ class Run:
     def _end(self, task, ended):
         """A call is done.  The last one goes on when the run is over."""
         self._note(task)
-        self._tasks.discard(task)
+        del self._tasks[task]
         self._ended.append(ended)
         if self._tasks:
             self._let_go()
         elif self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+
+    def kill_all(self):
+        """Kill the calls that wait, but none that was killed already."""
+        killed = _killed[self.loop]
+        for who in self._tasks.values():
+            if who not in killed:
+                killed.add(who)
+                gevent.kill(who)
 
     def _let_go(self):
         while self._ended:
@@ -129,15 +172,21 @@ class Run:
             self._idle = self.loop.create_future()
             await self._idle
 
+    def abandon(self):
+        """The calls never go on; make the loop one that can be discarded."""
+        del _runs[self.hub]
+        if isinstance(self.loop._selector, _Selector):
+            self.loop._selector.abandon()
+
     def abandoned(self):
-        return _runs.get(self._hub) is not self
+        return _runs.get(self.hub) is not self
 
     def _main(self):
         if self.abandoned():
             return
         outside = asyncio._get_running_loop()
         asyncio._set_running_loop(None)
-        selector = _Selector(self, self._hub, outside)
+        selector = _Selector(self, self.hub, outside)
         try:
             while self._tasks:
                 try:
@@ -145,10 +194,11 @@ class Run:
                 except BaseException as exc:
                     self._failed(exc)
         finally:
-            del _runs[self._hub]
+            del _runs[self.hub]
             selector.close()
             asyncio._set_running_loop(selector.outside)
             self._let_go()
+            self.over.set()
 
     def _failed(self, exc):
         """The loop was stopped, by an exception of a call's task perhaps.
@@ -167,9 +217,9 @@ class Run:
                     self._fatal[raised] = True
                     return
         if isinstance(exc, Exception):
-            self._hub.handle_error(self, type(exc), exc, exc.__traceback__)
+            self.hub.handle_error(self, type(exc), exc, exc.__traceback__)
         else:
-            self._hub.handle_system_error(type(exc), exc)
+            self.hub.handle_system_error(type(exc), exc)
 
     def _note(self, task):
         if task.done() and not task.cancelled():
@@ -226,6 +276,11 @@ class _Selector:
                 self._watcher.stop()
         self._ready.clear()
         return events or self._inner.select(0)
+
+    def abandon(self):
+        self._loop._selector = self._inner
+        if self._watcher is None:
+            self._loop._closed = True  # only with the hub could it be closed
 
     def wake(self):
         if self._watcher is None:

@@ -150,6 +150,16 @@ def take_greenlets_for_threads(loop):
         loop._check_thread = lambda: None
 
 
+def end_guests(loop):
+    """End the calls that wait in loop by gevent, since its thread ends.
+
+    Returns whether they have ended, and so does not run any more.
+    """
+    if "tworoutine._gevent" not in sys.modules:
+        return True
+    return sys.modules["tworoutine._gevent"].end_calls(loop)
+
+
 def adapt(coro, loop):
     """coro, of which a task of loop is made, where Twisted is imported."""
     if "twisted.internet.asyncioreactor" not in sys.modules:
