@@ -12,6 +12,7 @@
  *
  * which stand on
  *
+ *     awaitable.c what can be waited for: coroutines, futures and others
  *     stack.c     the only door to greenlet: hub, pool, switch
  *     loop.c      what asyncio keeps private about a loop
  *     turn.c        and one turn of it
@@ -367,6 +368,27 @@ int twr_refuse(TwrState *state, PyObject *subject, PyObject *reason,
 /* 0 if a call can wait here; CannotSuspend if not. */
 int twr_await_check(TwrState *state, PyObject *subject);
 
+/* 1 if a library that is not asyncio runs tasks in this thread. */
+int twr_foreign_library(TwrState *state);
+
+/* --- awaitable.c */
+
+/* Whether await_() would take it: has __await__ or is a coroutine. */
+bool twr_is_awaitable(PyObject *op);
+
+/* 0 if awaitable may be waited for in loop: it is not of another one, and if
+ * it is a coroutine, nobody has begun it.  The latter alone: await checks it,
+ * too, but names nobody. */
+int twr_check_awaitable(TwrState *state, PyObject *awaitable, PyObject *loop,
+                        PyObject *subject);
+int twr_check_fresh(PyObject *coro, PyObject *subject);
+
+/* What `await op` iterates over. */
+PyObject *twr_await_iterator(TwrState *state, PyObject *op);
+
+/* iterator.close(), keeping a pending exception. */
+void twr_close_iterator(TwrState *state, PyObject *iterator);
+
 /* Close a coroutine that will not run, keeping a pending exception.  One that
  * somebody has begun, and other awaitables, are left alone. */
 void twr_close_awaitable(TwrState *state, PyObject *awaitable);
@@ -379,12 +401,6 @@ PyObject *twr_as_coroutine(TwrState *state, PyObject *awaitable,
 /* iterator.throw(*error); takes *error.  Switches. */
 PySendResult twr_await_throw(TwrState *state, PyObject *iterator,
                              PyObject **error, PyObject **value);
-
-/* 1 if a library that is not asyncio runs tasks in this thread. */
-int twr_foreign_library(TwrState *state);
-
-/* Whether await_() would take it: has __await__ or is a coroutine. */
-bool twr_is_awaitable(PyObject *op);
 
 /* --- run.c */
 
