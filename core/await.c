@@ -94,49 +94,6 @@ step_in_portal(Thread *th, PyObject *awaitable)
     return value;
 }
 
-/* Wait where a loop is running.  Switches. */
-static PyObject *
-await_in_loop(Thread *th, PyObject *loop, PyObject *awaitable,
-              PyObject *subject)
-{
-    TwrState *state = th->state;
-    PyObject *result = NULL, *coro = NULL, *task = NULL;
-    if (twr_stack_in_sqlalchemy()) {
-        return twr_stack_sqlalchemy(awaitable);
-    }
-    if (twr_handoff_check(th, loop, subject) == 0) {
-        task = twr_task_current(state, loop);
-    }
-    if (task != NULL) {
-        if (twr_check_awaitable(state, awaitable, loop, subject) == 0) {
-            result = step_in_place(th, loop, task, awaitable, subject);
-        }
-        Py_DECREF(task);
-        return result;
-    }
-    if (PyErr_Occurred() || twr_handoff_check_host(th, loop, subject) < 0) {
-        twr_close_awaitable(state, awaitable);
-        return NULL;
-    }
-    coro = twr_as_coroutine(state, awaitable, loop, subject);
-    if (coro != NULL) {
-        result = twr_host(th, loop, NULL, coro, subject);
-        Py_DECREF(coro);
-    }
-    return result;
-}
-
-/* Wait in a portal: what is yielded is for its loop to judge.  Switches. */
-static PyObject *
-await_in_portal(Thread *th, PyObject *awaitable, PyObject *subject)
-{
-    if (PyCoro_CheckExact(awaitable) &&
-        twr_check_fresh(awaitable, subject) < 0) {
-        return NULL;
-    }
-    return step_in_portal(th, awaitable);
-}
-
 /* The name of a library that is not asyncio and runs tasks here, or None. */
 static PyObject *
 foreign_library(TwrState *state)
@@ -182,22 +139,6 @@ refuse_foreign(TwrState *state, PyObject *subject)
     return result;
 }
 
-/* 0 if a call can wait where a loop is running, in a task or not. */
-static int
-check_in_loop(Thread *th, PyObject *loop, PyObject *subject)
-{
-    if (twr_handoff_check(th, loop, subject) < 0) {
-        return -1;
-    }
-    PyObject *task = twr_task_current(th->state, loop);
-    if (task == NULL && PyErr_Occurred()) {
-        return -1;
-    }
-    int result = task != NULL ? 0 : twr_handoff_check_host(th, loop, subject);
-    Py_XDECREF(task);
-    return result;
-}
-
 /* At the end of the interpreter, modules and greenlet are gone. */
 static int
 check_alive(TwrState *state, PyObject *subject)
@@ -210,85 +151,156 @@ check_alive(TwrState *state, PyObject *subject)
                      "do it before, as in a function registered with atexit");
 }
 
+/* Where a call waits. */
+typedef struct {
+    enum { IN_PORTAL, IN_GUEST, IN_RUN, IN_SQLALCHEMY, IN_TASK, IN_HOST } kind;
+    Thread *th;
+    PyObject *loop; /* that runs, or None; NULL if nothing is known */
+    PyObject *who;  /* the guest, the task; or NULL */
+} Place;
+
 /* The same where neither a portal nor trio or curio is. */
 static int
-check_outside(Thread *th, PyObject *loop, PyObject *subject)
+find_place_outside(TwrState *state, PyObject *subject, Place *place)
 {
-    PyObject *guest;
-    if (twr_guest_find(th->state, loop, &guest) < 0) {
+    if (twr_guest_find(state, place->loop, &place->who) < 0) {
         return -1;
     }
-    if (guest != NULL) {
-        int result = twr_guest_check(th->state, guest, subject);
-        Py_DECREF(guest);
-        return result;
+    if (place->who != NULL) {
+        place->kind = IN_GUEST;
+        return twr_guest_check(state, place->who, subject);
     }
-    if (loop == Py_None) {
-        return twr_run_check(th, subject);
+    if (place->loop == Py_None) {
+        place->kind = IN_RUN;
+        return twr_run_check(place->th, subject);
     }
-    return twr_stack_in_sqlalchemy() ? 0 : check_in_loop(th, loop, subject);
+    if (twr_stack_in_sqlalchemy()) {
+        place->kind = IN_SQLALCHEMY;
+        return 0;
+    }
+    if (twr_handoff_check(place->th, place->loop, subject) < 0) {
+        return -1;
+    }
+    place->who = twr_task_current(state, place->loop);
+    if (place->who != NULL) {
+        place->kind = IN_TASK;
+        return 0;
+    }
+    place->kind = IN_HOST;
+    return PyErr_Occurred()
+               ? -1
+               : twr_handoff_check_host(place->th, place->loop, subject);
+}
+
+/* Where a call made here waits; CannotSuspend if it cannot.  The place has to
+ * be dropped in any case. */
+static int
+find_place(TwrState *state, PyObject *subject, Place *place)
+{
+    *place = (Place){.kind = IN_PORTAL};
+    place->th = check_alive(state, subject) < 0 ? NULL : twr_thread(state);
+    if (place->th != NULL) {
+        place->loop = PyObject_CallNoArgs(state->get_running_loop);
+    }
+    if (place->loop == NULL) {
+        return -1;
+    }
+    int portal = twr_portal_here(place->th, place->loop);
+    if (portal != 0) {
+        return portal < 0 ? -1 : 0;
+    }
+    return refuse_foreign(state, subject) < 0
+               ? -1
+               : find_place_outside(state, subject, place);
+}
+
+static void
+drop_place(Place *place)
+{
+    Py_XDECREF(place->loop);
+    Py_XDECREF(place->who);
 }
 
 int
 twr_await_check(TwrState *state, PyObject *subject)
 {
-    Thread *th = check_alive(state, subject) < 0 ? NULL : twr_thread(state);
-    PyObject *loop =
-        th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
-    int portal = loop == NULL ? -1 : twr_portal_here(th, loop);
-    int result = portal < 0 ? -1 : 0;
-    if (portal == 0) {
-        result = refuse_foreign(state, subject);
-    }
-    if (portal == 0 && result == 0) {
-        result = check_outside(th, loop, subject);
-    }
-    Py_XDECREF(loop);
+    Place place;
+    int result = find_place(state, subject, &place);
+    drop_place(&place);
     return result;
 }
 
-/* Wait where neither a portal nor trio or curio is.  Switches. */
+/* Wait in a portal: what is yielded is for its loop to judge.  Switches. */
 static PyObject *
-await_outside(Thread *th, PyObject *loop, PyObject *awaitable,
-              PyObject *subject)
+await_in_portal(Thread *th, PyObject *awaitable, PyObject *subject)
 {
-    PyObject *guest;
-    if (twr_guest_find(th->state, loop, &guest) < 0) {
-        twr_close_awaitable(th->state, awaitable);
+    if (PyCoro_CheckExact(awaitable) &&
+        twr_check_fresh(awaitable, subject) < 0) {
         return NULL;
     }
-    if (guest == NULL) {
-        return loop == Py_None ? twr_run(th, awaitable, subject)
-                               : await_in_loop(th, loop, awaitable, subject);
-    }
-    PyObject *result = twr_guest_wait(th, guest, awaitable, subject);
-    Py_DECREF(guest);
+    return step_in_portal(th, awaitable);
+}
+
+/* Wait in a task of the running loop.  Switches. */
+static PyObject *
+await_in_task(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
+              PyObject *subject)
+{
+    return twr_check_awaitable(th->state, awaitable, loop, subject) < 0
+               ? NULL
+               : step_in_place(th, loop, task, awaitable, subject);
+}
+
+/* Wait in the running loop, but in no task of it.  Switches. */
+static PyObject *
+await_in_host(Thread *th, PyObject *loop, PyObject *awaitable,
+              PyObject *subject)
+{
+    PyObject *coro = twr_as_coroutine(th->state, awaitable, loop, subject);
+    PyObject *result =
+        coro == NULL ? NULL : twr_host(th, loop, NULL, coro, subject);
+    Py_XDECREF(coro);
     return result;
+}
+
+/* Switches. */
+static PyObject *
+await_at(const Place *place, PyObject *awaitable, PyObject *subject)
+{
+    Thread *th = place->th;
+    switch (place->kind) {
+    case IN_PORTAL:
+        return await_in_portal(th, awaitable, subject);
+    case IN_GUEST:
+        return twr_guest_wait(th, place->who, awaitable, subject);
+    case IN_RUN:
+        return twr_run(th, awaitable, subject);
+    case IN_SQLALCHEMY:
+        return twr_stack_sqlalchemy(awaitable);
+    case IN_TASK:
+        return await_in_task(th, place->loop, place->who, awaitable, subject);
+    case IN_HOST:
+        return await_in_host(th, place->loop, awaitable, subject);
+    }
+    Py_UNREACHABLE();
 }
 
 PyObject *
 twr_await(TwrState *state, PyObject *awaitable, PyObject *subject)
 {
     PyObject *result = NULL;
-    Thread *th = check_alive(state, subject) < 0 ? NULL : twr_thread(state);
-    PyObject *loop =
-        th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
-    if (loop == NULL || Py_EnterRecursiveCall(" in a synchronous call")) {
+    Place place;
+    if (Py_EnterRecursiveCall(" in a synchronous call")) {
         twr_close_awaitable(state, awaitable);
-        Py_XDECREF(loop);
         return NULL;
     }
-    int portal = twr_portal_here(th, loop);
-    if (portal > 0) {
-        result = await_in_portal(th, awaitable, subject);
-    }
-    else if (portal < 0 || refuse_foreign(state, subject) < 0) {
-        twr_close_awaitable(state, awaitable);
+    if (find_place(state, subject, &place) == 0) {
+        result = await_at(&place, awaitable, subject);
     }
     else {
-        result = await_outside(th, loop, awaitable, subject);
+        twr_close_awaitable(state, awaitable);
     }
+    drop_place(&place);
     Py_LeaveRecursiveCall();
-    Py_DECREF(loop);
     return result;
 }

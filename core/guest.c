@@ -99,10 +99,6 @@ PyObject *
 twr_guest_wait(Thread *th, PyObject *guest, PyObject *awaitable,
                PyObject *subject)
 {
-    if (twr_guest_check(th->state, guest, subject) < 0) {
-        twr_close_awaitable(th->state, awaitable);
-        return NULL;
-    }
     if (!PyTuple_CheckExact(guest)) {
         return wait_in(th, guest, awaitable, subject);
     }

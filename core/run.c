@@ -219,7 +219,7 @@ twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable, PyObject *subject)
 PyObject *
 twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
 {
-    PyObject *loop = twr_run_check(th, subject) < 0 ? NULL : twr_run_loop(th);
+    PyObject *loop = twr_run_loop(th);
     if (loop == NULL) {
         twr_close_awaitable(th->state, awaitable);
         return NULL;

@@ -404,7 +404,7 @@ PySendResult twr_await_throw(TwrState *state, PyObject *iterator,
 
 /* --- run.c */
 
-/* The same in a thread without a running loop.  Switches. */
+/* twr_await in a thread without a running loop.  Switches. */
 PyObject *twr_run(Thread *th, PyObject *awaitable, PyObject *subject);
 
 /* 0 if that can be done here; CannotSuspend if not. */
@@ -507,7 +507,7 @@ int twr_guest_check(TwrState *state, PyObject *guest, PyObject *subject);
 /* The loop in which a call made where none runs would wait. */
 PyObject *twr_guest_loop(Thread *th);
 
-/* Wait for awaitable as the guest says.  Switches. */
+/* Wait for awaitable as a guest says that serves calls.  Switches. */
 PyObject *twr_guest_wait(Thread *th, PyObject *guest, PyObject *awaitable,
                          PyObject *subject);
 
