@@ -249,10 +249,7 @@ twr_call_park(Thread *th, Call *call)
         result = -1;
     }
     Py_CLEAR(call->contexts);
-    if (pending != NULL) {
-        PyErr_Clear();
-        twr_error_put(pending);
-    }
+    twr_error_put(pending);
     return result;
 }
 
@@ -385,7 +382,6 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     Py_XDECREF(contexts);
     if (pending != NULL) {
-        PyErr_Clear();
         twr_error_put(pending);
     }
     else if (back == 0 && loan->owner_error != NULL) {

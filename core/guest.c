@@ -71,10 +71,7 @@ wait_in(Thread *th, PyObject *guest, PyObject *awaitable, PyObject *subject)
         if (twr_context_enter(contexts) < 0) {
             Py_CLEAR(pair);
         }
-        if (pending != NULL) {
-            PyErr_Clear();
-            twr_error_put(pending);
-        }
+        twr_error_put(pending);
     }
     else {
         twr_close_awaitable(state, coro);

@@ -494,10 +494,7 @@ twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
         if (twr_task_enter(state, loop, task) < 0) {
             result = -1;
         }
-        if (pending != NULL) {
-            PyErr_Clear();
-            twr_error_put(pending);
-        }
+        twr_error_put(pending);
     }
     twr_task_resume(state, task, call->awaited);
     *interrupted |= call->interrupted;

@@ -155,7 +155,6 @@ host_interrupted(Thread *th, Call *call)
         Py_DECREF(interrupt);
         return true;
     }
-    PyErr_Clear();
     twr_error_put(interrupt);
     return false;
 }
@@ -350,10 +349,7 @@ twr_host(Thread *th, PyObject *loop, Loan *loan, PyObject *coro,
     if (twr_context_enter(contexts) < 0) {
         Py_CLEAR(result);
     }
-    if (pending != NULL) {
-        PyErr_Clear();
-        twr_error_put(pending);
-    }
+    twr_error_put(pending);
 done:
     Py_XDECREF(call);
     Py_XDECREF(task);

@@ -435,7 +435,6 @@ twr_loop_enter(TwrState *state, PyObject *loop, PyObject **undo)
         if (*undo == NULL && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
             PyObject *interrupt = twr_error_take(); /* in the middle of it */
             clean_up(state, loop);
-            PyErr_Clear();
             twr_error_put(interrupt);
         }
         return *undo == NULL ? -1 : 0;
@@ -469,11 +468,9 @@ twr_loop_leave(TwrState *state, PyObject *loop, PyObject *undo)
         /* In the middle of it: it has to be left all the same. */
         PyObject *interrupt = twr_error_take();
         leave(state, loop, undo);
-        PyErr_Clear();
         twr_error_put(interrupt);
     }
     if (pending != NULL) {
-        PyErr_Clear();
         twr_error_put(pending);
         return -1;
     }

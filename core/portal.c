@@ -229,10 +229,7 @@ twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
         result = -1;
     }
     Py_XDECREF(contexts);
-    if (pending != NULL) {
-        PyErr_Clear();
-        twr_error_put(pending);
-    }
+    twr_error_put(pending);
     if (result == 0) {
         *sent = self->value;
         *error = self->error;
@@ -360,10 +357,7 @@ portal_switch(Thread *th, Portal *self, PyObject *worker)
     if (twr_context_enter(left) < 0) {
         result = -1;
     }
-    if (pending != NULL) {
-        PyErr_Clear();
-        twr_error_put(pending);
-    }
+    twr_error_put(pending);
     Py_XDECREF(left);
     Py_CLEAR(self->contexts);
     return result;

@@ -139,10 +139,7 @@ host(Thread *th, PyObject *loop, PyObject *coro, PyObject *subject)
     if (twr_loan_release(th, loan) < 0) {
         Py_CLEAR(result);
     }
-    if (pending != NULL) {
-        PyErr_Clear();
-        twr_error_put(pending);
-    }
+    twr_error_put(pending);
     Py_DECREF(loan);
     Py_DECREF(me);
     return result;
@@ -170,10 +167,7 @@ run_driven(Thread *th, PyObject *loop, PyObject *coro, PyObject *subject)
     if (twr_sigint_restore(th) < 0) {
         Py_CLEAR(result);
     }
-    if (pending != NULL) {
-        PyErr_Clear();
-        twr_error_put(pending);
-    }
+    twr_error_put(pending);
     th->in_run = false;
     return interrupted(th, result);
 }

@@ -237,7 +237,6 @@ twr_sigint_restore(Thread *th)
         /* signal() looks for signals first, and has found one. */
         PyObject *interrupt = twr_error_take();
         put_in_place(th->state, th->state->default_int_handler);
-        PyErr_Clear();
         twr_error_put(interrupt);
     }
     return put;

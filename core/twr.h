@@ -231,7 +231,8 @@ twr_state_of(PyObject *op)
 /* The Python module of cold adapters (fan-out, pickling, closing). */
 PyObject *twr_adapters(TwrState *state);
 
-/* Take a pending exception away, and put it back later; NULL is none. */
+/* Take a pending exception away, and put it back later, in place of any that
+ * has come meanwhile; NULL is none, and leaves that. */
 static inline PyObject *
 twr_error_take(void)
 {
