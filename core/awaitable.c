@@ -100,13 +100,19 @@ twr_close_iterator(TwrState *state, PyObject *iterator)
     twr_error_put(pending);
 }
 
+bool
+twr_is_new_coroutine(PyObject *op)
+{
+    return is_coroutine(op) && begun(op) == NULL;
+}
+
 void
 twr_close_awaitable(TwrState *state, PyObject *awaitable)
 {
     PyObject *pending = twr_error_take();
-    if (is_coroutine(awaitable) ? begun(awaitable) == NULL
-                                : Py_IS_TYPE(awaitable, state->portal_type) &&
-                                      !twr_portal_begun(awaitable)) {
+    if (twr_is_new_coroutine(awaitable) ||
+        (Py_IS_TYPE(awaitable, state->portal_type) &&
+         !twr_portal_begun(awaitable))) {
         twr_close_iterator(state, awaitable);
     }
     twr_error_put(pending);

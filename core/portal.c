@@ -377,6 +377,10 @@ portal_step(Portal *self, PyObject *value, PyObject **error, PyObject **result)
         PyErr_SetString(PyExc_ValueError, "coroutine already executing");
         return PYGEN_ERROR;
     }
+    if (!self->begun && *error == NULL && value != Py_None &&
+        twr_is_new_coroutine(self->coro)) {
+        return PyIter_Send(self->coro, value, result); /* which refuses it */
+    }
     if (!self->begun && portal_begin(th, self) < 0) {
         portal_end(self);
         twr_close_awaitable(state, self->coro);

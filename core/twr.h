@@ -377,6 +377,9 @@ int twr_foreign_library(TwrState *state);
 /* Whether await_() would take it: has __await__ or is a coroutine. */
 bool twr_is_awaitable(PyObject *op);
 
+/* Whether it is a coroutine that nobody has begun. */
+bool twr_is_new_coroutine(PyObject *op);
+
 /* 0 if awaitable may be waited for in loop: it is not of another one, and if
  * it is a coroutine, nobody has begun it.  The latter alone: await checks it,
  * too, but names nobody. */

@@ -201,6 +201,26 @@ def test_close_ends_the_call():
     portal.close()
 
 
+def test_a_value_sent_first_is_refused_and_it_can_still_begin():
+    steps = []
+
+    def hook():
+        steps.append("begins")
+        return lambda: steps.append("ends")
+
+    async def main():
+        return trap()
+
+    portal = Portal(main(), hook=hook)
+    with pytest.raises(TypeError, match="just-started coroutine"):
+        portal.send(1)
+    assert steps == []
+    portal.send(None)
+    assert steps == ["begins"]
+    assert returned(lambda: portal.send(2)) == 2
+    assert steps == ["begins", "ends"]
+
+
 def test_close_before_it_begins():
     async def main():
         raise AssertionError
