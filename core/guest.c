@@ -73,8 +73,8 @@ wait_in(Thread *th, PyObject *guest, PyObject *awaitable, PyObject *subject)
         }
         twr_error_put(pending);
     }
-    else {
-        twr_close_awaitable(state, coro);
+    if (pair == NULL) {
+        twr_close_awaitable(state, coro); /* Ctrl-C came before it began */
     }
     PyObject *result = pair == NULL ? NULL : outcome(state, pair);
     Py_XDECREF(pair);

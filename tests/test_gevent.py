@@ -772,6 +772,36 @@ print(gevent.wait(timeout=10))
     assert program(source) == "True\n"
 
 
+@pytest.mark.parametrize("where", ["wait", "_let_go", "_wake"])
+def test_ctrl_c_before_the_call_waits(program, where):
+    source = f"""
+import asyncio, sys
+import gevent
+from tworoutine import tworoutine
+
+@tworoutine
+async def nap():
+    await asyncio.sleep(0.001)
+    return "next"
+
+def interrupt(frame, event, arg):
+    code = frame.f_code
+    if (event, code.co_name) == ("call", "{where}"):
+        if code.co_filename.endswith("_gevent.py"):
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+gevent.sleep(0)
+sys.setprofile(interrupt)
+try:
+    nap()
+except KeyboardInterrupt:
+    print("interrupted")
+print(nap())
+"""
+    assert program(source) == "interrupted\nnext\n"
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_ctrl_c_in_the_main_greenlet(program, nested):
     source = f"""

@@ -127,11 +127,11 @@ class Run:
         self._tasks[task] = getcurrent()
         if self.loop in _killed:
             self.kill_all()
-        self._let_go()  # the run goes on
-        self._wake()
         thrown = None
         while not ended.is_set():
             try:
+                self._let_go()  # the run goes on
+                self._wake()
                 ended.wait()
             except BaseException as exc:
                 thrown = exc
