@@ -69,7 +69,8 @@ wrapper_new(PyTypeObject *type, PyObject *inner, PyObject *subject)
 
 /* inner.name(*args), if that can be waited for.  An async generator takes note
  * of the asyncgen hooks when it is first asked for an item: where no loop
- * runs, they have to be those of the loop that is going to. */
+ * runs, they have to be those of the loop that is going to.  In a portal they
+ * are there already, if the library that runs has any. */
 static PyObject *
 begin(TwrState *state, PyObject *subject, PyObject *name,
       PyObject *const *args, size_t n)
@@ -79,10 +80,12 @@ begin(TwrState *state, PyObject *subject, PyObject *name,
         twr_await_check(state, subject) < 0 ? NULL : twr_thread(state);
     PyObject *loop =
         th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
-    if (loop == NULL) {
+    int portal = loop == NULL ? -1 : twr_portal_here(th, loop);
+    if (portal < 0) {
+        Py_XDECREF(loop);
         return NULL;
     }
-    if (loop == Py_None && PyAsyncGen_CheckExact(args[0])) {
+    if (loop == Py_None && !portal && PyAsyncGen_CheckExact(args[0])) {
         Py_SETREF(loop, twr_guest_loop(th));
         hooks = loop == NULL ? NULL : twr_loop_hook(state, loop);
         if (hooks == NULL) {

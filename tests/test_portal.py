@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import gc
 import inspect
+import os
 import sys
 import threading
 import warnings
@@ -923,6 +924,36 @@ def test_children_inherit_under_trio_and_others_do_not():
 
     trio.run(outside)
     assert results == [5, "refused"]
+
+
+def test_a_generator_under_trio_is_trio_s():
+    import trio
+
+    @tworoutine
+    async def count():
+        try:
+            yield 1
+            yield 2
+        finally:
+            ended.append(trio.lowlevel.current_task())
+            await trio.sleep(0)
+
+    async def main():
+        before = sorted(os.listdir("/proc/self/fd"))
+        left = count()
+        assert next(left) == 1
+        for _ in count():
+            break
+        assert ended == [trio.lowlevel.current_task()]
+        # No loop of asyncio has been made.
+        assert sorted(os.listdir("/proc/self/fd")) == before
+        return left
+
+    ended = []
+    left = trio.run(package.portal(main))
+    assert len(ended) == 2  # as trio ends all generators
+    with pytest.raises(StopIteration):
+        next(left)
 
 
 def test_a_callback_of_trio_is_refused():
