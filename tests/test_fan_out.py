@@ -553,6 +553,28 @@ def test_cancelling_the_caller_leaves_nothing_running(name):
     assert sorted(work.ended) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("name", ["map", "as_completed"])
+def test_cancelled_twice_it_still_waits(name):
+    work = Work()
+
+    async def main():
+        async def call():
+            list(getattr(work.wait_but_for, name)([1, 2, 3]))
+
+        task = asyncio.create_task(call())
+        await turns(3)
+        assert work.at_work == 3
+        task.cancel()
+        await turns(1)
+        assert work.at_work == 3  # they take two turns to end
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (work.at_work, task.cancelling()) == (0, 2)
+
+    asyncio.run(main())
+
+
 def test_a_timeout_around_map():
     work = Work()
 

@@ -346,14 +346,29 @@ class _Ended:
             self._wake.set_result(None)
 
     async def cancel_rest(self):
-        """Cancel what is under way, and wait until it has ended."""
+        """Cancel what is under way, and wait until it has ended.
+
+        Also if the caller is cancelled again meanwhile, as by anyio's cancel
+        scopes in every turn of the loop.
+        """
         rest = list(self._running)
         for task in rest:
             task.cancel()
-        if rest:
-            await asyncio.wait(rest)
+        again = None
+        waiting = rest
+        while waiting:
+            try:
+                await asyncio.wait(waiting)
+            except asyncio.CancelledError as exc:
+                again = exc
+            waiting = [task for task in waiting if not task.done()]
         for task in rest:
             _error_of(task)  # nobody else will ask for it
+        if again is not None:
+            try:
+                raise again
+            finally:
+                del again
 
 
 def _checked_items(method, items):
