@@ -253,7 +253,7 @@ def fan_out_map(f):
     async def map(
         items, *, limit=None, progress=False, return_exceptions=False
     ):
-        ended = _Ended(f, "map", items, limit)
+        ended = _ended(f, "map", items, limit)
         results, errors = [], []
         bar = _progress_bar(f, items) if progress else None
         try:
@@ -288,7 +288,7 @@ def fan_out_as_completed(f):
     """``f.as_completed``, itself a tworoutine."""
 
     async def as_completed(items, *, limit=None, return_exceptions=False):
-        ended = _Ended(f, "as_completed", items, limit)
+        ended = _ended(f, "as_completed", items, limit)
         try:
             while (call := await ended.next()) is not None:
                 _, item, task = call
@@ -300,7 +300,19 @@ def fan_out_as_completed(f):
     return _as_method_of(f, as_completed)
 
 
-class _Ended:
+def _ended(f, method, items, limit):
+    """Ended calls of f, by the library that runs this thread."""
+    loop = asyncio._get_running_loop()
+    if loop is None or asyncio.current_task(loop) is None:
+        library = foreign_library()
+        if library is not None:
+            from tworoutine import _fan_out
+
+            return _fan_out.IN[library](f, method, items, limit)
+    return Ended(f, method, items, limit)
+
+
+class Ended:
     """Calls of an async function on items, in the order in which they end.
 
     At most `limit` are under way at once; an item is taken from its iterable
@@ -331,14 +343,19 @@ class _Ended:
         return *self._running.pop(task), task
 
     def _start_more(self):
-        while self._limit is None or len(self._running) < self._limit:
-            try:
-                index, item = next(self._items)
-            except StopIteration:
-                return
+        for index, item in self._to_start():
             task = _task_of(self._f, item)
             self._running[task] = index, item
             task.add_done_callback(self._task_ended)
+
+    def _to_start(self):
+        """Take the items of which the calls may start: (index, item)."""
+        while self._limit is None or len(self._running) < self._limit:
+            try:
+                taken = next(self._items)
+            except StopIteration:
+                return
+            yield taken
 
     def _task_ended(self, task):
         self._done.append(task)
@@ -403,8 +420,8 @@ def _checked_limit(method, limit):
     return number
 
 
-def _task_of(f, item):
-    """A task of (~f)(item), also if that already fails."""
+def awaitable_of(f, item):
+    """(~f)(item), or what raises the exception that it raised."""
     function = ~f
     try:
         awaitable = function(item)
@@ -417,6 +434,12 @@ def _task_of(f, item):
         if isinstance(exc, TypeError) and exc.__traceback__.tb_next is None:
             name_plainly(function, exc)
         awaitable = _raise(exc)
+    return awaitable
+
+
+def _task_of(f, item):
+    """A task of (~f)(item), also if that already fails."""
+    awaitable = awaitable_of(f, item)
     if not asyncio.iscoroutine(awaitable):
         awaitable = wait_for(awaitable)
     if in_portal():
