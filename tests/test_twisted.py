@@ -364,11 +364,18 @@ reactor.callWhenRunning(
 
 
 def test_a_server_and_its_clients_in_one_loop(program_on_both):
-    """Protocols whose methods make calls, over TCP on loopback."""
+    """Protocols whose methods make calls, over TCP on loopback.
+
+    dataReceived itself returns None: before 26.10, Twisted takes anything
+    else, as the Deferred of @callback, for the loss of the connection.
+    """
     source = """
 class Echo(protocol.Protocol):
-    @callback
     def dataReceived(self, data):
+        self.echo(data)
+
+    @callback
+    def echo(self, data):
         nap()
         self.transport.write(data[::-1])
 
@@ -379,8 +386,11 @@ class Ask(protocol.Protocol):
     def connectionMade(self):
         self.transport.write(self.question)
 
-    @callback
     def dataReceived(self, data):
+        self.answered(data)
+
+    @callback
+    def answered(self, data):
         nap()
         self.transport.loseConnection()
         self.answer.callback(data)
