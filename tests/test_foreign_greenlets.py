@@ -19,7 +19,7 @@ from sqlalchemy.orm import (
     mapped_column,
     relationship,
 )
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from tworoutine import CannotSuspend, tworoutine
 
@@ -193,6 +193,7 @@ def database(tmp_path):
     """An engine, and sessions of it that hold five As of two Bs each."""
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{tmp_path}/test.db",
+        poolclass=AsyncAdaptedQueuePool,  # not by itself before 2.0.38
         max_overflow=-1,  # a task here may hold two connections
     )
     sessions = async_sessionmaker(engine)

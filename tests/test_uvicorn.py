@@ -116,6 +116,9 @@ def serving(app, loop, run=None):
     thread.start()
     try:
         assert server.up.wait(30)
+        if not hasattr(server.config, "get_loop_factory"):
+            # Before 0.36 it makes uvloop the loop of the whole process.
+            asyncio.set_event_loop_policy(None)
         yield server.url
     finally:
         server.should_exit = True
