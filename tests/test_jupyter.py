@@ -81,6 +81,9 @@ class Kernel:
     def run(self, code):
         """The result of a cell that must not fail."""
         cell = self.end(self.send(code))
+        while cell.count is None and cell.error is None:
+            # ipykernel gives up what comes too soon after a failed cell.
+            cell = self.end(self.send(code))
         assert cell.error is None, cell.error[2]
         return cell.result
 
