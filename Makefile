@@ -1,5 +1,6 @@
 # make demo    tune an array of 256 boards, three ways (examples/telescope.py)
 # make test    the test suite
+# make oldest  the same with the oldest releases claimed in pyproject.toml; on 3.11
 # make cpython-tests  CPython's own tests of asyncio, in loops that we drive
 # make hosts   the core of the contract on every host; writes the README's table
 # make bench   ratios against await and the peers
@@ -15,13 +16,20 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard core/*.[ch]) $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test cpython-tests hosts bench lint asan clean
+.PHONY: demo test oldest cpython-tests hosts bench lint asan clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -W error::RuntimeWarning -W error::ResourceWarning examples/telescope.py
 
 test: $(VENV)/.test
 	$(BIN)/python -X dev -W error -m pytest $(ARGS)
+
+# Some of these releases have no wheels for later Pythons.
+oldest:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+	    { echo "the oldest releases run on CPython 3.11: make oldest PYTHON=python3.11" >&2; exit 1; }
+	$(MAKE) $(VENV)-oldest/.hosts VENV=$(VENV)-oldest OLDEST=tests/oldest.txt
+	$(VENV)-oldest/bin/python -X dev -W error -m pytest $(ARGS)
 
 cpython-tests: $(VENV)/.test
 	$(BIN)/python tests/cpython/run.py $(ARGS)
@@ -33,9 +41,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py $(ARGS)
 
 # The stamp of an extra: the package as it is now, installed with the extra.
-$(VENV)/.%: $(VENV)/bin/python $(SOURCES)
+$(VENV)/.%: $(VENV)/bin/python $(SOURCES) $(OLDEST)
 	$(PIP) install --force-reinstall --no-deps .
-	$(PIP) install '.[$*]'
+	$(PIP) install $(addprefix --constraint ,$(OLDEST)) '.[$*]'
 	@touch $@
 
 $(VENV)/bin/python:
