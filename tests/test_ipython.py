@@ -89,6 +89,15 @@ def test_magics(ipython):
     ipython.line("%autoawait", "set to use `asyncio`")
 
 
+def test_lines_that_trio_runs(ipython):
+    pytest.importorskip("trio", reason="trio is not installed")
+    ipython.line("import trio", r"In \[3\]:")
+    ipython.line("%autoawait trio", r"In \[4\]:")
+    ipython.line("double(21)", r"Out\[4\]: 42\s")
+    ipython.line("await trio.sleep(0); double(1)", "trio runs in this thread")
+    ipython.line("double(22)", r"Out\[6\]: 44\s")
+
+
 def test_debug_a_call_that_failed(ipython):
     ipython.line("fails(2)", "ValueError: failed with 42")
     ipython.line("%debug", "ipdb>")

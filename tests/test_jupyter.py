@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from terminal import LAB
+from test_hosts_doc import PRINTS, blocks
 
 pytest.importorskip("ipykernel", reason="ipykernel is not installed")
 pytest.importorskip("nbclient", reason="nbclient is not installed")
@@ -506,7 +507,7 @@ def test_the_end_of_a_kernel(kernels, tmp_path, capfd):
     assert "Traceback" not in shown and "destroyed" not in shown
 
 
-# --- the example ------------------------------------------------------------
+# --- the examples -----------------------------------------------------------
 
 NOTEBOOK = Path(__file__).parents[1] / "examples" / "notebook.ipynb"
 
@@ -532,3 +533,13 @@ def test_the_example_notebook_shows_what_is_stored_in_it(kernels, tmp_path):
     client.execute(cwd=str(tmp_path))
     assert shown(ran) == shown(stored)
     assert any(shown(ran))
+
+
+def test_the_cells_in_docs_hosts(kernel):
+    (notebook,) = blocks("Jupyter")
+    before, *cells = notebook.split("# %%\n")
+    assert before == ""
+    for cell in cells:
+        ended = kernel.end(kernel.send(cell))
+        assert ended.error is None, ended.error[2]
+        assert ended.text.splitlines() == PRINTS.findall(cell)
