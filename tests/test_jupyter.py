@@ -88,6 +88,13 @@ class Kernel:
         assert cell.error is None, cell.error[2]
         return cell.result
 
+    def fail(self, request):
+        """Wait until a request has failed: its Cell.  The next is taken."""
+        cell = self.end(request)
+        assert cell.error is not None
+        self.run("None")
+        return cell
+
     def reply(self, request):
         """The reply to a request other than a cell."""
         while True:
@@ -409,7 +416,7 @@ def test_interrupt_ends_all_that_the_call_has_started(busy):
         request = busy.send(cell)
         busy.until(request, "blocked", times=3)
         busy.interrupt()
-        cell = busy.end(request)
+        cell = busy.fail(request)
         assert cell.error[0] == "KeyboardInterrupt"
         assert cell.text.count("cleaning") == cell.text.count("cleaned") == 3
 
@@ -433,7 +440,7 @@ def test_interrupt_of_the_cell_s_own_code(busy):
         request = busy.send(cell)
         busy.until(request, "busy")
         busy.interrupt()
-        assert busy.end(request).error[0] == "KeyboardInterrupt"
+        assert busy.fail(request).error[0] == "KeyboardInterrupt"
 
 
 def test_interrupt_where_the_cell_awaits(busy):
@@ -446,7 +453,7 @@ def test_interrupt_where_the_cell_awaits(busy):
         request = busy.send(cell)
         busy.until(request, "blocked")
         busy.interrupt()
-        cell = busy.end(request)
+        cell = busy.fail(request)
         assert cell.error[0] == "CancelledError"
         assert "cleaned" in cell.text
 
