@@ -5,8 +5,21 @@
  * by itself in such a loop is collected: asyncio says that it "was destroyed
  * but it is pending", and its coroutine is closed.  Here the same is done for
  * a task that waits in a call, when the thread runs another loop next or ends:
- * the call raises GeneratorExit. */
+ * the call raises GeneratorExit.  At the end of the interpreter, when asyncio
+ * says nothing of what is left in open loops, nor is anything said here. */
 #include "handoff.h"
+
+static bool
+closed(TwrState *state, Loan *loan)
+{
+    PyObject *flag =
+        PyObject_CallMethodNoArgs(loan->loop, state->names.is_closed);
+    if (flag == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(flag);
+    return flag == Py_True;
+}
 
 /* Whether loan has calls that can never go on; at_end: its thread ends. */
 static bool
@@ -16,14 +29,7 @@ orphaned(TwrState *state, Loan *loan, bool at_end)
         loan->loop == NULL || loan == loan->thread->loan) {
         return false;
     }
-    PyObject *closed =
-        at_end ? Py_NewRef(Py_True)
-               : PyObject_CallMethodNoArgs(loan->loop, state->names.is_closed);
-    if (closed == NULL) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(closed);
-    return closed == Py_True;
+    return at_end || closed(state, loan);
 }
 
 /* The first such loan; NULL: none. */
@@ -57,10 +63,10 @@ tell(TwrState *state, const char *adapter, PyObject *task)
 /* Have call raise GeneratorExit, and come back when its step has ended.
  * Switches. */
 static int
-end_call(Thread *th, Call *call)
+end_call(Thread *th, Call *call, bool quietly)
 {
     /* A hosted task is not on the stack: it is collected, and tells. */
-    if (!call->hosts) {
+    if (!call->hosts && !quietly) {
         tell(th->state, "destroying", call->task);
     }
     if (!call->parked) {
@@ -78,7 +84,7 @@ end_call(Thread *th, Call *call)
 
 /* Switches. */
 static void
-end_calls(Thread *th, Loan *loan, PyObject *me)
+end_calls(Thread *th, Loan *loan, PyObject *me, bool quietly)
 {
     Py_XSETREF(th->loan, (Loan *)Py_NewRef((PyObject *)loan));
     Py_XSETREF(loan->owner, Py_NewRef(me));
@@ -87,7 +93,7 @@ end_calls(Thread *th, Loan *loan, PyObject *me)
     while ((call = loan->parked) != NULL) {
         Py_INCREF(call);
         PyObject *task = Py_NewRef(call->task);
-        if (end_call(th, call) < 0) {
+        if (end_call(th, call, quietly) < 0) {
             PyErr_WriteUnraisable(task);
         }
         bool stays = call->parked;
@@ -114,7 +120,8 @@ twr_orphans_end(Thread *th, bool at_end)
     bool ours = th->sigint_ours;
     Loan *loan;
     while (me != NULL && (loan = find(th, at_end)) != NULL) {
-        end_calls(th, loan, me);
+        bool quietly = th->is_main && !closed(th->state, loan);
+        end_calls(th, loan, me, quietly);
         bool stays = loan->parked != NULL;
         if (stays) {
             loan->place = OWNER_ENDS_CALLS; /* and is not found again */

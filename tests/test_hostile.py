@@ -355,7 +355,7 @@ owner = greenlet.greenlet(run)
 assert owner.switch() == "ended"
 assert nap() == 5
 """,
-    "a call parked in a thread that has ended": """
+    "a call parked in another thread than the one that runs its loop": """
 loop = asyncio.new_event_loop()
 future = loop.create_future()
 tasks, logged = [], []
@@ -384,17 +384,25 @@ def run(main):
     assert loop.run_until_complete(main()) == 5
     assert nap() == 5
     ended.append(main)
+    done.release()
+    if main is begin:
+        leave.wait()
 
 ended = []
-for main in begin, end, end:
-    thread = threading.Thread(target=run, args=[main])
+done = threading.Semaphore(0)
+leave = threading.Event()
+threads = [threading.Thread(target=run, args=[m]) for m in (begin, end, end)]
+for thread in threads:
     thread.start()
-    thread.join()
+    done.acquire()
 assert ended == [begin, end, end]
 assert "another thread" in str(logged.pop()["exception"])
 assert not logged
-tasks.clear()
-logged.clear()
+leave.set()
+for thread in threads:
+    thread.join()
+assert logged.pop()["message"] == "Task was destroyed but it is pending!"
+assert tasks.pop().done() and not logged
 loop.close()
 """,
     "a call in a signal handler while the loop polls": """
