@@ -33,6 +33,17 @@ import terminal as terminals
 # that; tests of Ctrl-C need Python's own handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_collection_finish():
+    """Many tests collect garbage; all the libraries imported are none."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
+
+
 # --- places -----------------------------------------------------------------
 
 
