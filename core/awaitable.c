@@ -113,7 +113,9 @@ twr_close_awaitable(TwrState *state, PyObject *awaitable)
     if (twr_is_new_coroutine(awaitable) ||
         (Py_IS_TYPE(awaitable, state->portal_type) &&
          !twr_portal_begun(awaitable))) {
+        twr_give_room(8); /* it runs nobody's code */
         twr_close_iterator(state, awaitable);
+        twr_give_room(-8);
     }
     twr_error_put(pending);
 }

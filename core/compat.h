@@ -110,6 +110,20 @@ twr_set_python_depth_left(int left)
 #endif
 }
 
+/* Let C code call so many more levels deep, or take that back: at the end of
+ * the stack there is no room even for what cleans up. */
+static inline void
+twr_give_room(int levels)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    PyThreadState_Get()->recursion_remaining += levels;
+#elif PY_VERSION_HEX < 0x030E0000
+    PyThreadState_Get()->c_recursion_remaining += levels;
+#else
+    (void)levels; /* it is the C stack itself that is measured */
+#endif
+}
+
 /* Objects whose deallocation has been put off: take them away, and put them
  * back. */
 static inline PyObject *

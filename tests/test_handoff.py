@@ -21,6 +21,36 @@ async def wait(event):
     await event.wait()
 
 
+@pytest.mark.parametrize("above", range(4))
+def test_at_the_limit_no_coroutine_is_left_that_was_never_awaited(
+    place, above, monkeypatch
+):
+    """It takes a call to close one: which step hits the limit depends on how
+    deep the first call stands."""
+    caught = []
+    # pytest's own has no room for its work there.
+    monkeypatch.setattr(sys, "unraisablehook", caught.append)
+
+    @tworoutine
+    async def down():
+        return down()
+
+    def go_down(count):
+        return go_down(count - 1) if count else down()
+
+    def limited():
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(400)
+        try:
+            with pytest.raises(RecursionError):
+                go_down(above)
+        finally:
+            sys.setrecursionlimit(limit)
+
+    place(limited)
+    assert [str(args.exc_value) for args in caught] == []
+
+
 def test_a_thousand_tasks_with_two_calls_each_end_at_their_own_time():
     async def one(number):
         first, second = number % 5, number % 7

@@ -91,7 +91,7 @@ class Kernel:
     def fail(self, request):
         """Wait until a request has failed: its Cell.  The next is taken."""
         cell = self.end(request)
-        assert cell.error is not None
+        assert cell.error is not None, cell.text
         self.run("None")
         return cell
 
