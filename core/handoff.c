@@ -75,29 +75,55 @@ refuse_between(TwrState *state, PyObject *subject)
         "have it called by loop.call_soon_threadsafe()");
 }
 
-/* Somebody else's kind of loop. */
+/* Why a loop of this type cannot be driven; format has two %S for its name. */
+static PyObject *
+about_type(TwrState *state, PyObject *loop, const char *format)
+{
+    PyObject *reason = NULL;
+    PyObject *type = (PyObject *)Py_TYPE(loop);
+    PyObject *module = PyObject_GetAttr(type, state->names.__module__);
+    PyObject *name = PyObject_GetAttr(type, state->names.__qualname__);
+    if (module != NULL && name != NULL) {
+        reason = PyUnicode_FromFormat(format, module, name);
+    }
+    Py_XDECREF(module);
+    Py_XDECREF(name);
+    return reason;
+}
+
+/* Somebody else's kind of loop, or one that somebody has changed. */
 static int
 refuse_loop(TwrState *state, PyObject *loop, PyObject *subject)
 {
-    PyObject *type = (PyObject *)Py_TYPE(loop);
-    PyObject *reason = Py_XNewRef(state->loop.why_not);
-    if (reason == NULL) {
-        PyObject *module = PyObject_GetAttr(type, state->names.__module__);
-        PyObject *name = PyObject_GetAttr(type, state->names.__qualname__);
-        if (module != NULL && name != NULL) {
-            reason = PyUnicode_FromFormat("the running loop, of type %S.%S, "
-                                          "does not take its turns the way "
-                                          "asyncio's own loops do",
-                                          module, name);
-        }
-        Py_XDECREF(module);
-        Py_XDECREF(name);
+    if (state->loop.why_not != NULL) {
+        return twr_handoff_refuse(state, subject,
+                                  Py_NewRef(state->loop.why_not));
     }
-    return twr_refuse(
-        state, subject, reason,
-        subject != NULL
+    if (PyObject_HasAttrString(loop, "_nest_patched")) {
+        return twr_refuse(
+            state, subject,
+            about_type(state, loop,
+                       "nest_asyncio has changed the running loop, of type "
+                       "%S.%S"),
+            "do without nest_asyncio.apply(), which no call needs");
+    }
+    PyObject *task = twr_task_current(state, loop);
+    Py_XDECREF(task); /* only whether there is one */
+    if (task == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    const char *advice =
+        task == NULL ? "make the call in a task, after a start with "
+                       "tworoutine.run(main())"
+        : subject != NULL
             ? "await its ~ form instead, or start with tworoutine.run(main())"
-            : "use await instead, or start with tworoutine.run(main())");
+            : "use await instead, or start with tworoutine.run(main())";
+    return twr_refuse(
+        state, subject,
+        about_type(state, loop,
+                   "the running loop, of type %S.%S, does not take its turns "
+                   "the way asyncio's own loops do"),
+        advice);
 }
 
 int

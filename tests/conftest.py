@@ -177,11 +177,11 @@ def program(tmp_path):
     about: its stderr must be empty.
     """
 
-    def run(source, *args, timeout=20):
+    def run(source, *args, timeout=20, flags=("-X", "dev", "-W", "error")):
         path = tmp_path / "program.py"
         path.write_text(source)
         ran = subprocess.run(
-            [sys.executable, "-X", "dev", "-W", "error", path, *args],
+            [sys.executable, *flags, path, *args],
             capture_output=True,
             text=True,
             timeout=timeout,

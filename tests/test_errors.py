@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import pytest
 
+import tworoutine as package
 from conftest import PLACES
 from tworoutine import CannotSuspend, await_, tworoutine
 
@@ -273,6 +274,45 @@ def await_in_uvloop(example):
 @sentence("`list(ticks(3))` in a task of uvloop")
 def ticks_in_uvloop(example):
     return in_loop(lambda: list(example.ticks(3)), uvloop())
+
+
+@sentence("`double(1)` in a plain callback of uvloop, in any case")
+def in_a_callback_of_uvloop(example):
+    async def main():
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        loop.call_soon(
+            lambda: done.set_result(raised(lambda: example.double(1)))
+        )
+        return await done
+
+    return package.run(main(), loop_factory=uvloop())
+
+
+NESTS = """
+import asyncio, nest_asyncio, tworoutine
+
+@tworoutine.tworoutine
+async def double(x):
+    return 2 * x
+
+async def main():
+    nest_asyncio.apply()
+    try:
+        double(1)
+    except Exception as exc:
+        print(type(exc).__name__, exc, sep="|")
+
+asyncio.run(main())
+"""
+
+
+@sentence("`double(1)` after `nest_asyncio.apply()`")
+def in_a_patched_loop(program):
+    # It cannot be undone, and asyncio deprecates what it does.
+    pytest.importorskip("nest_asyncio", reason="needs nest_asyncio")
+    name, _, text = program(NESTS, flags=()).strip().partition("|")
+    return name, text
 
 
 @sentence("`double(1)` in a loop that has a `_run_once` of its own")
