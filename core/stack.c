@@ -241,12 +241,47 @@ driver_main(PyObject *module, PyObject *args)
     (void)module;
     (void)args;
     TWR_NO_UNWINDING(inside);
+    PyThreadState_LeaveTracing(PyThreadState_Get()); /* start_driver */
     PyObject *result = driver_life(this_thread);
     inside = false;
     return result;
 }
 
 static PyMethodDef driver_def = {"live", driver_main, METH_VARARGS, NULL};
+
+/* Start a driver.  Its frame is nothing to trace; but signals are handled as
+ * it begins, and if a handler raises an exception, it never lives.  Switches.
+ */
+static int
+start_driver(Thread *th)
+{
+    PyObject *driver = (PyObject *)PyGreenlet_New(th->state->driver, NULL);
+    if (driver == NULL) {
+        return -1;
+    }
+    PyThreadState_EnterTracing(PyThreadState_Get());
+    int back = switch_to(th, driver);
+    if (back < 0) {
+        PyThreadState_LeaveTracing(PyThreadState_Get());
+    }
+    return back;
+}
+
+/* There is no driver: whoever asked for one raises the pending exception,
+ * which shows no frame of ours.  Switches. */
+static int
+refuse_driver(Thread *th)
+{
+    PyObject *exc = twr_error_take();
+    PyTracebackObject *first =
+        (PyTracebackObject *)PyException_GetTraceback(exc);
+    if (first != NULL && first->tb_next != NULL) {
+        PyException_SetTraceback(exc, (PyObject *)first->tb_next);
+    }
+    Py_XDECREF(first);
+    Py_XSETREF(th->no_driver, exc);
+    return switch_to(th, Py_NewRef(th->requester));
+}
 
 /* The hub's life: start a driver or a worker, or see off a driver that
  * retires. */
@@ -258,16 +293,11 @@ hub_life(Thread *th)
     while (!th->closing) {
         PyObject *next = th->relay;
         th->relay = NULL;
-        if (next == NULL) {
-            next = (PyObject *)PyGreenlet_New(th->state->driver, NULL);
+        int back = next != NULL ? switch_to(th, next) : start_driver(th);
+        if (back < 0 && next == NULL) {
+            back = refuse_driver(th);
         }
-        if (next == NULL) {
-            /* The one who asked gets the MemoryError in its switch. */
-            PyErr_Clear();
-            th->no_driver = true;
-            next = Py_NewRef(th->requester);
-        }
-        if (switch_to(th, next) < 0) {
+        if (back < 0) {
             return NULL;
         }
     }
@@ -433,10 +463,8 @@ twr_stack_park(Thread *th)
     }
     th->requester = running();
     int back = switch_to(th, Py_NewRef(th->hub));
-    if (back == 0 && th->no_driver) {
-        th->no_driver = false;
-        PyErr_NoMemory();
-        return -1;
+    if (back == 0 && th->no_driver != NULL) {
+        return twr_raise(&th->no_driver);
     }
     return back;
 }
@@ -537,6 +565,7 @@ thread_clear(PyObject *op)
     Py_CLEAR(th->target);
     Py_CLEAR(th->good_type);
     Py_CLEAR(th->sigint_task);
+    Py_CLEAR(th->no_driver);
     return 0;
 }
 

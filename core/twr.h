@@ -321,13 +321,13 @@ struct Thread {
     PyObject *requester; /* who asked the hub for a driver */
     PyObject *target;    /* whom the last switch was meant for */
     PyObject *active;    /* the greenlet in which the loop's steps run */
+    PyObject *no_driver; /* why the hub could not make one; or NULL */
     PyObject *idle[TWR_IDLE_MAX];
     int n_idle;
     PyObject *workers[TWR_IDLE_MAX]; /* the same for portals */
     int n_workers;
     Portal *portal;     /* being stepped, latest first: their steps own them */
     Portal *parked;     /* with a call parked, latest first; borrowed */
-    bool no_driver;     /* the hub could not make one */
     bool closing;       /* drivers and hub are to end */
     bool forked;        /* made before a fork: of no use in this process */
     Loan *loan;         /* the loop being driven; NULL: by itself or none */

@@ -218,6 +218,28 @@ def test_trace_and_profile_functions_see_every_line():
     assert calls == ["call"] * 2  # begun and resumed
 
 
+def test_no_code_of_ours_is_traced(place):
+    files = set()
+
+    def trace(frame, event, arg):
+        files.add(frame.f_code.co_filename)
+        return trace
+
+    def calls():
+        old = sys.gettrace()
+        sys.settrace(trace)
+        sys.setprofile(trace)
+        try:
+            pause()
+        finally:
+            sys.settrace(old)
+            sys.setprofile(None)
+
+    place(calls)
+    assert __file__ in files
+    assert not [file for file in files if "tworoutine>" in file]
+
+
 def test_awaitables_that_yield_nonsense_get_the_errors_of_a_task(place):
     class Bad:
         def __init__(self, value):

@@ -339,6 +339,44 @@ except KeyError:
         Dropped.dropped.clear()
 assert steps == 30_000
 """,
+    "a signal handler that raises as a driver begins": """
+import _thread, itertools, traceback
+
+class Future(asyncio.Future):
+    def __index__(self):
+        return int(signal.SIGUSR1)
+
+class Awaitable:
+    # Yields a future, and no Python code runs from the signal on.
+    def __await__(self):
+        future = Future()
+        future._asyncio_future_blocking = True
+        return itertools.filterfalse(_thread.interrupt_main, [future])
+
+@tworoutine
+async def waits():
+    await Awaitable()
+
+class Alarm(Exception):
+    pass
+
+def handler(*args):
+    raise Alarm
+
+async def main():
+    try:
+        waits()
+    except Alarm as exc:
+        frames = [f.name for f in traceback.extract_tb(exc.__traceback__)]
+        assert frames == ["main", "handler"], frames
+    else:
+        sys.exit("not raised")
+    assert nap() == 5  # one that needs a new driver, too
+
+signal.signal(signal.SIGUSR1, handler)
+asyncio.run(main())
+assert nap() == 5
+""",
     "a kill of the greenlet inside run_forever": """
 async def main():
     nap()
