@@ -21,26 +21,27 @@ closed(TwrState *state, Loan *loan)
     return flag == Py_True;
 }
 
-/* Whether loan has calls that can never go on; at_end: its thread ends. */
+/* Whether calls wait in loan, and nothing runs its loop. */
 static bool
-orphaned(TwrState *state, Loan *loan, bool at_end)
+rests(Thread *th, Loan *loan)
 {
-    if (loan->parked == NULL || loan->place != OWNER_NONE ||
-        loan->loop == NULL || loan == loan->thread->loan) {
-        return false;
-    }
-    return at_end || closed(state, loan);
+    return loan->parked != NULL && loan->place == OWNER_NONE &&
+           loan->loop != NULL && loan != th->loan;
 }
 
-/* The first such loan; NULL: none. */
+/* The first loan with calls that can never go on, as its loop is closed, or
+ * (at_end) its thread ends; NULL: none. */
 static Loan *
 find(Thread *th, bool at_end)
 {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(th->loans); i++) {
-        Loan *loan = (Loan *)PyList_GET_ITEM(th->loans, i);
-        if (orphaned(th->state, loan, at_end)) {
-            return (Loan *)Py_NewRef((PyObject *)loan);
+        Loan *loan = (Loan *)Py_NewRef(PyList_GET_ITEM(th->loans, i));
+        /* Once more, for a loop may be so bold as to run in is_closed(). */
+        if (rests(th, loan) && (at_end || closed(th->state, loan)) &&
+            rests(th, loan)) {
+            return loan;
         }
+        Py_DECREF(loan);
     }
     return NULL;
 }

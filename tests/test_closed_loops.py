@@ -249,6 +249,41 @@ def test_one_in_a_plain_callback(asyncio_errors):
     asyncio_errors.clear()
 
 
+def test_a_loop_that_runs_when_asked_whether_it_is_closed():
+    class Loop(asyncio.SelectorEventLoop):
+        asked = True
+
+        def is_closed(self):
+            if not self.asked:
+                self.asked = True
+                running = asyncio._get_running_loop()
+                asyncio._set_running_loop(None)
+                event.set()
+                self.run_until_complete(asyncio.sleep(0.001))
+                asyncio._set_running_loop(running)
+                return True
+            return super().is_closed()
+
+    log = []
+    event = asyncio.Event()
+    loop = Loop()
+
+    async def blocked():
+        waits_for(event, log)
+        log.append("went on")
+
+    async def main():
+        nap(0)
+        loop.task = asyncio.create_task(blocked())
+        await asyncio.sleep(0.001)
+
+    loop.run_until_complete(main())
+    loop.asked = False
+    call_in_a_loop()
+    assert log == ["inner", "went on"]
+    loop.close()
+
+
 def test_at_the_end_of_a_thread(asyncio_errors):
     log, things = [], []
 
