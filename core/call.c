@@ -174,6 +174,10 @@ twr_call_take_over(Thread *th, PyObject *loop, Call *call)
             return -1;
         }
     }
+    if (th->loan->place == OWNER_ENDS_CALLS) {
+        PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");
+        return -1;
+    }
     Py_XSETREF(call->loan, (Loan *)Py_NewRef((PyObject *)th->loan));
     return 0;
 }

@@ -503,10 +503,6 @@ twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
     if (call == NULL) {
         return -1;
     }
-    if (th->loan != NULL && th->loan->place == OWNER_ENDS_CALLS) {
-        PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");
-        goto done;
-    }
     if (twr_call_take_over(th, loop, call) < 0 ||
         subscribe(state, loop, call, yielded) < 0) {
         goto done;

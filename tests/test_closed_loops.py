@@ -300,6 +300,40 @@ def test_at_the_end_of_a_thread(asyncio_errors):
     assert thread.ident not in threading._active
 
 
+def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread():
+    log = []
+
+    def handler(loop, context):
+        loop.set_exception_handler(None)
+        loop.call_soon(call)
+        loop.run_until_complete(again())
+
+    def call():
+        with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+            nap()
+        log.append("refused")
+
+    async def again():
+        call()
+        await asyncio.sleep(0.001)
+
+    async def blocked():
+        waits_for(asyncio.Event(), log)
+
+    async def main():
+        nap(0)
+        loop.task = asyncio.create_task(blocked())
+        await asyncio.sleep(0.001)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(handler)
+    thread = threading.Thread(target=loop.run_until_complete, args=[main()])
+    thread.start()
+    thread.join()
+    assert log == ["refused", "refused", "exit", "inner"]
+    loop.close()
+
+
 def test_at_the_end_of_the_interpreter(program):
     out = program("""
 import asyncio
