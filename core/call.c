@@ -246,8 +246,7 @@ twr_call_park(Thread *th, Call *call)
     }
     PyObject *pending = twr_error_take();
     if (twr_context_enter(call->contexts) < 0 ||
-        (loan->parked == NULL && loan->home == NULL &&
-         twr_sigint_restore(th) < 0) ||
+        (loan->parked == NULL && !th->in_run && twr_sigint_restore(th) < 0) ||
         (loan->owner == call->root && loan->place == OWNER_PINNED &&
          twr_loan_unpin(loan) < 0)) {
         result = -1;

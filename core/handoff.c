@@ -254,7 +254,7 @@ static PyObject *
 to_orphans(Thread *th, Loan *loan)
 {
     if (PyErr_Occurred()) {
-        PyErr_WriteUnraisable(loan->loop);
+        twr_orphans_failed(th, loan->loop);
     }
     twr_stack_set_active(th, loan->owner);
     return Py_NewRef(loan->owner);

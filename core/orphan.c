@@ -6,7 +6,10 @@
  * but it is pending", and its coroutine is closed.  Here the same is done for
  * a task that waits in a call, when the thread runs another loop next or ends:
  * the call raises GeneratorExit.  At the end of the interpreter, when asyncio
- * says nothing of what is left in open loops, nor is anything said here. */
+ * says nothing of what is left in open loops, nor is anything said here.
+ *
+ * Ctrl-C meanwhile is not for the calls that end but for who runs now, and is
+ * kept until they have ended. */
 #include "handoff.h"
 
 static bool
@@ -46,16 +49,28 @@ find(Thread *th, bool at_end)
     return NULL;
 }
 
+void
+twr_orphans_failed(Thread *th, PyObject *where)
+{
+    if (th->is_main && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear();
+        th->sigint_missed = true;
+    }
+    else {
+        PyErr_WriteUnraisable(where);
+    }
+}
+
 static void
-tell(TwrState *state, const char *adapter, PyObject *task)
+tell(Thread *th, const char *adapter, PyObject *task)
 {
     PyObject *pending = twr_error_take();
-    PyObject *adapters = twr_adapters(state);
+    PyObject *adapters = twr_adapters(th->state);
     PyObject *none = adapters == NULL
                          ? NULL
                          : PyObject_CallMethod(adapters, adapter, "O", task);
     if (none == NULL) {
-        PyErr_WriteUnraisable(task);
+        twr_orphans_failed(th, task);
     }
     Py_XDECREF(none);
     twr_error_put(pending);
@@ -68,7 +83,7 @@ end_call(Thread *th, Call *call, bool quietly)
 {
     /* A hosted task is not on the stack: it is collected, and tells. */
     if (!call->hosts && !quietly) {
-        tell(th->state, "destroying", call->task);
+        tell(th, "destroying", call->task);
     }
     if (!call->parked) {
         return 0; /* an exception handler that runs loops */
@@ -78,7 +93,7 @@ end_call(Thread *th, Call *call, bool quietly)
     int back = twr_stack_switch(th, next);
     Py_DECREF(next);
     if (!call->hosts) {
-        tell(th->state, "destroyed", call->task);
+        tell(th, "destroyed", call->task);
     }
     return back;
 }
@@ -95,7 +110,7 @@ end_calls(Thread *th, Loan *loan, PyObject *me, bool quietly)
         Py_INCREF(call);
         PyObject *task = Py_NewRef(call->task);
         if (end_call(th, call, quietly) < 0) {
-            PyErr_WriteUnraisable(task);
+            twr_orphans_failed(th, task);
         }
         bool stays = call->parked;
         Py_DECREF(call);
@@ -108,13 +123,12 @@ end_calls(Thread *th, Loan *loan, PyObject *me, bool quietly)
     Py_CLEAR(loan->owner);
 }
 
-void
+int
 twr_orphans_end(Thread *th, bool at_end)
 {
     if (PyList_GET_SIZE(th->loans) == 0) {
-        return;
+        return 0;
     }
-    PyObject *pending = twr_error_take();
     PyObject *me = twr_stack_current();
     PyObject *active = Py_XNewRef(th->active);
     Loan *before = (Loan *)Py_XNewRef((PyObject *)th->loan);
@@ -135,11 +149,11 @@ twr_orphans_end(Thread *th, bool at_end)
     Py_XSETREF(th->loan, before);
     Py_XSETREF(th->active, active);
     if (ours && twr_sigint_set(th) < 0) {
-        PyErr_WriteUnraisable(NULL);
+        twr_orphans_failed(th, NULL);
     }
     Py_XDECREF(me);
     PyErr_Clear();
-    twr_error_put(pending);
+    return twr_sigint_pass_on(th);
 }
 
 static PyObject *
@@ -152,10 +166,14 @@ end_orphans(PyObject *module, PyObject *unused)
     if (th == NULL || twr_context_leave(state, &contexts) < 0) {
         return NULL;
     }
-    twr_orphans_end(th, false);
-    int entered = twr_context_enter(contexts);
+    int ended = twr_orphans_end(th, false);
+    PyObject *pending = twr_error_take();
+    if (twr_context_enter(contexts) < 0) {
+        ended = -1;
+    }
     Py_XDECREF(contexts);
-    return entered < 0 ? NULL : Py_NewRef(Py_None);
+    twr_error_put(pending);
+    return ended < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 PyMethodDef twr_orphans_def = {"end_orphans", end_orphans, METH_NOARGS,

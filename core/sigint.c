@@ -16,6 +16,8 @@
  *                             3. code at the top level, as at a prompt; or
  *                                the task that run_until_complete waits for
  *                             the latest, if there are more of a kind
+ *     calls of a closed loop  who runs now, when they have ended (orphan.c)
+ *     are being ended
  *     none of these           KeyboardInterrupt, in the code that runs now
  *     asked a second time     the call raises KeyboardInterrupt, at once
  *     asked a third time      KeyboardInterrupt, in the code that runs now: it
@@ -99,7 +101,7 @@ twr_sigint_foreground(Thread *th, PyObject *frame, Call **call)
         bool runs = th->active == home->greenlet && is_running(home);
         *call = runs ? NULL : home;
     }
-    else if (loan->parked != NULL) {
+    else if (loan->parked != NULL && loan->place != OWNER_ENDS_CALLS) {
         PyObject *chosen = ask(th->state, loan, frame);
         if (chosen == NULL) {
             return -1;
@@ -137,6 +139,37 @@ twr_sigint_result(Thread *th, PyObject *task, PyObject *result)
     return result;
 }
 
+/* Whether a signal comes when it can end no call, and is kept. */
+static bool
+comes_amiss(Thread *th)
+{
+    Loan *loan = th->loan;
+    if (loan != NULL && loan->place == OWNER_ENDS_CALLS) {
+        return true;
+    }
+    Call *home = loan == NULL ? NULL : loan->home;
+    return th->in_run &&
+           (home == NULL ||
+            (!home->parked && twr_call_future_done(th->state, home->task)));
+}
+
+int
+twr_sigint_pass_on(Thread *th)
+{
+    Call *home = th->loan == NULL ? NULL : th->loan->home;
+    if (!th->sigint_missed || (th->in_run && home == NULL)) {
+        return 0;
+    }
+    th->sigint_missed = false;
+    if (home == NULL) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+        return -1;
+    }
+    bool again = home->task == th->sigint_task;
+    Py_XSETREF(th->sigint_task, Py_NewRef(home->task));
+    return twr_call_interrupt(th->state, home, again);
+}
+
 static PyObject *
 on_sigint(PyObject *module, PyObject *args)
 {
@@ -151,10 +184,8 @@ on_sigint(PyObject *module, PyObject *args)
         return NULL;
     }
     Py_DECREF(running); /* only compared */
-    Call *home = th->loan == NULL ? NULL : th->loan->home;
-    if (th->in_run && !th->sigint_missed &&
-        (home == NULL ||
-         (!home->parked && twr_call_future_done(state, home->task)))) {
+    bool amiss = comes_amiss(th);
+    if (amiss && !th->sigint_missed) {
         th->sigint_missed = true;
         Py_RETURN_NONE;
     }

@@ -541,7 +541,9 @@ thread_finalize(PyObject *op)
         if (th->own_loop != NULL) {
             adapter(th, "close_loop", th->own_loop);
         }
-        twr_orphans_end(th, true);
+        if (twr_orphans_end(th, true) < 0) {
+            PyErr_WriteUnraisable(NULL);
+        }
         twr_portal_end_all(th);
         if (!th->is_main) {
             adapter(th, "forget_thread", NULL);

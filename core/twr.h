@@ -662,8 +662,13 @@ extern PyMethodDef twr_orphans_def;
  * by a callback of loop. */
 int twr_orphans_look(Thread *th, PyObject *loop);
 
-/* End them now; at_end: in all loops, since the thread ends.  Switches. */
-void twr_orphans_end(Thread *th, bool at_end);
+/* End them now; at_end: in all loops, since the thread ends.  No exception
+ * may be pending; -1: Ctrl-C came meanwhile.  Switches. */
+int twr_orphans_end(Thread *th, bool at_end);
+
+/* The pending exception came while they were ended: report it, or keep it if
+ * it is Ctrl-C. */
+void twr_orphans_failed(Thread *th, PyObject *where);
 
 /* --- sigint.c */
 
@@ -678,6 +683,10 @@ int twr_sigint_restore(Thread *th);
 /* The call that it is for, borrowed; NULL: the code that runs now, in frame
  * (or None). */
 int twr_sigint_foreground(Thread *th, PyObject *frame, Call **call);
+
+/* If a signal was kept, interrupt the call that runs the loop, or raise
+ * KeyboardInterrupt if there is none. */
+int twr_sigint_pass_on(Thread *th);
 
 /* What the interrupted call of task is to return, now that what it called has
  * ended with result (taken; or NULL and an exception). */

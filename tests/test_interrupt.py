@@ -665,6 +665,87 @@ assert used() - before < 0.2
     )
 
 
+# Then a call in a loop that has been closed is to end, when the next one runs.
+ORPHAN = """
+def leave_behind():
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: in_handler())
+
+    @tworoutine
+    async def wait():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            try:
+                in_finally()
+            finally:
+                log.append("ended")
+
+    async def background():
+        wait()
+
+    async def main():
+        tick()
+        loop.task = asyncio.create_task(background())
+        await asyncio.sleep(0.001)
+
+    loop.run_until_complete(main())
+    loop.close()
+
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    log.append("not here")
+
+def in_handler(): pass
+def in_finally(): pass
+"""
+
+
+@pytest.mark.parametrize("where", ["in_handler", "in_finally"])
+def test_while_calls_of_a_closed_loop_end(where):
+    run(
+        ORPHAN
+        + f"{where} = interrupt"
+        + """
+leave_behind()
+try:
+    wait_long(lambda: None)
+except KeyboardInterrupt:
+    log.append("interrupted")
+assert log == [
+    "not here", "ended", "cancelled", "finally", "interrupted"
+], log
+assert tick() == "tick"
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+    )
+
+
+@pytest.mark.parametrize("where", ["in_handler", "in_finally"])
+def test_while_calls_of_a_closed_loop_end_in_another_one(where):
+    run(
+        ORPHAN
+        + f"{where} = interrupt"
+        + """
+async def main():
+    tick()
+    await asyncio.sleep(60)
+
+leave_behind()
+loop = asyncio.new_event_loop()
+try:
+    loop.run_until_complete(main())
+except KeyboardInterrupt:
+    log.append("interrupted")
+assert log[-1] == "interrupted" and "ended" in log, log
+loop.run_until_complete(asyncio.sleep(0))
+loop.close()
+assert tick() == "tick"
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+    )
+
+
 def test_an_uncaught_one_ends_the_program_as_usual():
     done = run("wait_long(interrupt_when_waiting())", code=-2)
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
