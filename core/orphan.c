@@ -137,6 +137,7 @@ twr_orphans_end(Thread *th, bool at_end)
     while (me != NULL && (loan = find(th, at_end)) != NULL) {
         bool quietly = th->is_main && !closed(th->state, loan);
         end_calls(th, loan, me, quietly);
+        Py_XSETREF(th->loan, (Loan *)Py_XNewRef((PyObject *)before));
         bool stays = loan->parked != NULL;
         if (stays) {
             loan->place = OWNER_ENDS_CALLS; /* and is not found again */
@@ -146,7 +147,7 @@ twr_orphans_end(Thread *th, bool at_end)
         }
         Py_DECREF(loan);
     }
-    Py_XSETREF(th->loan, before);
+    Py_XDECREF(before);
     Py_XSETREF(th->active, active);
     if (ours && twr_sigint_set(th) < 0) {
         twr_orphans_failed(th, NULL);

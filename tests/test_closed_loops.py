@@ -6,6 +6,7 @@ A task that awaits in such a loop is collected, and its coroutine closed.
 import asyncio
 import contextvars
 import gc
+import os
 import threading
 import weakref
 
@@ -298,6 +299,50 @@ def test_at_the_end_of_a_thread(asyncio_errors):
     assert alive(things) == []
     # Logging asks for the thread, which registers it again.
     assert thread.ident not in threading._active
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is not here")
+def test_a_fork_as_they_end(program):
+    assert (
+        program("""
+import asyncio, os
+from tworoutine import tworoutine
+
+@tworoutine
+async def nap():
+    await asyncio.sleep(0.001)
+
+@tworoutine
+async def forks():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        pids.append(os.fork())
+
+async def background():
+    forks()
+
+async def main():
+    nap()
+    loop.task = asyncio.create_task(background())
+    await asyncio.sleep(0.001)
+
+pids = []
+loop = asyncio.new_event_loop()
+loop.set_exception_handler(lambda loop, context: None)
+loop.run_until_complete(main())
+loop.close()
+try:
+    nap()
+except RuntimeError as exc:
+    assert "the process was forked" in str(exc)
+    os._exit(7)
+assert pids != [0]
+_, status = os.waitpid(pids[0], 0)
+print(os.waitstatus_to_exitcode(status))
+""")
+        == "7\n"
+    )
 
 
 def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread():
