@@ -420,6 +420,18 @@ clean_up(TwrState *state, PyObject *loop)
     return none == NULL ? -1 : 0;
 }
 
+/* Whether loop, which did not run, takes itself for running here. */
+static bool
+entered(TwrState *state, PyObject *loop)
+{
+    PyObject *id = PyObject_GetAttr(loop, state->names._thread_id);
+    bool here = id != NULL && PyLong_Check(id) &&
+                PyLong_AsUnsignedLong(id) == PyThread_get_thread_ident();
+    PyErr_Clear();
+    Py_XDECREF(id);
+    return here;
+}
+
 int
 twr_loop_enter(TwrState *state, PyObject *loop, PyObject **undo)
 {
@@ -432,10 +444,12 @@ twr_loop_enter(TwrState *state, PyObject *loop, PyObject **undo)
     if (setup != NULL) {
         *undo = PyObject_CallNoArgs(setup);
         Py_DECREF(setup);
-        if (*undo == NULL && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-            PyObject *interrupt = twr_error_take(); /* in the middle of it */
-            clean_up(state, loop);
-            twr_error_put(interrupt);
+        if (*undo == NULL) {
+            PyObject *error = twr_error_take();
+            if (entered(state, loop)) {
+                clean_up(state, loop); /* a signal handler's, in the middle */
+            }
+            twr_error_put(error);
         }
         return *undo == NULL ? -1 : 0;
     }
@@ -464,11 +478,11 @@ twr_loop_leave(TwrState *state, PyObject *loop, PyObject *undo)
 {
     PyObject *pending = twr_error_take();
     int result = leave(state, loop, undo);
-    if (result < 0 && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        /* In the middle of it: it has to be left all the same. */
-        PyObject *interrupt = twr_error_take();
+    if (result < 0) {
+        /* A signal handler raised in the middle: leave it all the same. */
+        PyObject *error = twr_error_take();
         leave(state, loop, undo);
-        twr_error_put(interrupt);
+        twr_error_put(error);
     }
     if (pending != NULL) {
         twr_error_put(pending);

@@ -377,6 +377,35 @@ signal.signal(signal.SIGUSR1, handler)
 asyncio.run(main())
 assert nap() == 5
 """,
+    "an exception at any place where the loop is entered and left": """
+class Alarm(Exception):
+    pass
+
+def trace(frame, event, arg):
+    global left
+    if not frame.f_code.co_name.startswith("_run_forever_"):
+        return None  # before 3.13 it is all in C
+    left -= 1
+    if left == 0:
+        raise Alarm  # as a signal handler might
+    return trace
+
+nap()
+for n in range(1, 100):
+    left = n
+    sys.settrace(trace)
+    try:
+        nap()
+    except Alarm:
+        pass
+    finally:
+        sys.settrace(None)
+    if left > 0:
+        break
+    assert asyncio._get_running_loop() is None, n
+    assert nap() == 5
+assert n > 10 or sys.version_info < (3, 13), n
+""",
     "a kill of the greenlet inside run_forever": """
 async def main():
     nap()
