@@ -249,8 +249,15 @@ twr_loan_of(Thread *th, PyObject *loop)
         }
     }
     Loan *loan = loan_new(th, loop);
-    if (loan != NULL && (PyList_Append(th->loans, (PyObject *)loan) < 0 ||
-                         twr_orphans_look(th, loop) < 0)) {
+    if (loan != NULL && PyList_Append(th->loans, (PyObject *)loan) < 0) {
+        Py_CLEAR(loan);
+    }
+    if (loan != NULL && twr_orphans_look(th, loop) < 0) {
+        PyObject *pending = twr_error_take();
+        if (twr_loan_release(th, loan) < 0) {
+            PyErr_Clear();
+        }
+        twr_error_put(pending);
         Py_CLEAR(loan);
     }
     return loan;

@@ -12,13 +12,25 @@
  * kept until they have ended. */
 #include "handoff.h"
 
+void
+twr_orphans_failed(Thread *th, PyObject *where)
+{
+    if (th->is_main && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear();
+        th->sigint_missed = true;
+    }
+    else {
+        PyErr_WriteUnraisable(where);
+    }
+}
+
 static bool
-closed(TwrState *state, Loan *loan)
+closed(Thread *th, Loan *loan)
 {
     PyObject *flag =
-        PyObject_CallMethodNoArgs(loan->loop, state->names.is_closed);
+        PyObject_CallMethodNoArgs(loan->loop, th->state->names.is_closed);
     if (flag == NULL) {
-        PyErr_Clear();
+        twr_orphans_failed(th, loan->loop);
     }
     Py_XDECREF(flag);
     return flag == Py_True;
@@ -40,25 +52,13 @@ find(Thread *th, bool at_end)
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(th->loans); i++) {
         Loan *loan = (Loan *)Py_NewRef(PyList_GET_ITEM(th->loans, i));
         /* Once more, for a loop may be so bold as to run in is_closed(). */
-        if (rests(th, loan) && (at_end || closed(th->state, loan)) &&
+        if (rests(th, loan) && (at_end || closed(th, loan)) &&
             rests(th, loan)) {
             return loan;
         }
         Py_DECREF(loan);
     }
     return NULL;
-}
-
-void
-twr_orphans_failed(Thread *th, PyObject *where)
-{
-    if (th->is_main && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        PyErr_Clear();
-        th->sigint_missed = true;
-    }
-    else {
-        PyErr_WriteUnraisable(where);
-    }
 }
 
 static void
@@ -135,7 +135,7 @@ twr_orphans_end(Thread *th, bool at_end)
     bool ours = th->sigint_ours;
     Loan *loan;
     while (me != NULL && (loan = find(th, at_end)) != NULL) {
-        bool quietly = th->is_main && !closed(th->state, loan);
+        bool quietly = th->is_main && !closed(th, loan);
         end_calls(th, loan, me, quietly);
         Py_XSETREF(th->loan, (Loan *)Py_XNewRef((PyObject *)before));
         bool stays = loan->parked != NULL;
@@ -184,9 +184,11 @@ int
 twr_orphans_look(Thread *th, PyObject *loop)
 {
     Loan *loan = PyList_GET_SIZE(th->loans) > 1 ? find(th, false) : NULL;
-    if (loan == NULL) {
-        return 0;
+    if (loan != NULL &&
+        twr_loop_call_soon(th->state, loop, th->state->end_orphans) < 0) {
+        Py_DECREF(loan);
+        return -1;
     }
-    Py_DECREF(loan);
-    return twr_loop_call_soon(th->state, loop, th->state->end_orphans);
+    Py_XDECREF(loan);
+    return twr_sigint_pass_on(th);
 }

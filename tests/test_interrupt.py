@@ -746,6 +746,38 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     )
 
 
+@pytest.mark.parametrize("next_", ["tick", "lambda: asyncio.run(main())"])
+def test_as_a_loop_is_asked_whether_it_is_closed(next_):
+    run(
+        ORPHAN
+        + f"next_ = {next_}"
+        + """
+async def main():
+    tick()
+
+class Loop(asyncio.SelectorEventLoop):
+    asked = True
+    def is_closed(self):
+        if not self.asked:
+            Loop.asked = True
+            raise KeyboardInterrupt  # as Python's own handler does
+        return super().is_closed()
+
+asyncio.new_event_loop, new = Loop, asyncio.new_event_loop
+leave_behind()
+asyncio.new_event_loop = new
+Loop.asked = False
+try:
+    next_()
+except KeyboardInterrupt:
+    log.append("interrupted")
+assert log[-1:] == ["interrupted"], log
+next_()
+assert log.count("ended") == 1, log
+"""
+    )
+
+
 def test_an_uncaught_one_ends_the_program_as_usual():
     done = run("wait_long(interrupt_when_waiting())", code=-2)
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
