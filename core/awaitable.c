@@ -231,6 +231,10 @@ adapt(TwrState *state, PyObject *coro, PyObject *loop)
 {
     if (PyDict_GetItemWithError(PyImport_GetModuleDict(),
                                 state->names.twisted) == NULL) {
+        if (PyErr_Occurred()) {
+            twr_close_awaitable(state, coro);
+            Py_CLEAR(coro);
+        }
         return coro;
     }
     PyObject *adapters = twr_adapters(state);

@@ -18,9 +18,10 @@ twr_guest_find(TwrState *state, PyObject *loop, PyObject **guest)
 {
     *guest = NULL;
     PyObject *modules = PyImport_GetModuleDict();
-    bool ask = PyDict_GetItemWithError(modules, state->names.gevent) != NULL ||
-               (loop == Py_None && PyDict_GetItemWithError(
-                                       modules, state->names.twisted) != NULL);
+    bool ask =
+        PyDict_GetItemWithError(modules, state->names.gevent) != NULL ||
+        (loop == Py_None && !PyErr_Occurred() &&
+         PyDict_GetItemWithError(modules, state->names.twisted) != NULL);
     if (!ask) {
         return PyErr_Occurred() ? -1 : 0;
     }

@@ -406,6 +406,36 @@ for n in range(1, 100):
     assert nap() == 5
 assert n > 10 or sys.version_info < (3, 13), n
 """,
+    "sys.modules with a key that cannot be compared": """
+class Key(str):
+    def __hash__(self):
+        return hash(self.name)
+
+    def __eq__(self, other):
+        raise ZeroDivisionError
+
+def refused():
+    try:
+        nap()
+    except ZeroDivisionError:
+        return True
+
+async def main():
+    refused()
+    ended = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(
+        lambda: ended.set_result(refused())
+    )
+    assert await ended
+
+nap()
+Key.name = "twisted"
+key = Key()
+sys.modules[key] = None
+assert refused()
+asyncio.run(main())
+del Key.__eq__, Key.__hash__
+""",
     "a kill of the greenlet inside run_forever": """
 async def main():
     nap()
