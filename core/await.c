@@ -199,7 +199,7 @@ find_place(TwrState *state, PyObject *subject, Place *place)
 {
     *place = (Place){.kind = IN_PORTAL};
     place->th = check_alive(state, subject) < 0 ? NULL : twr_thread(state);
-    if (place->th != NULL) {
+    if (place->th != NULL && twr_orphans_refuse(place->th, subject) == 0) {
         place->loop = PyObject_CallNoArgs(state->get_running_loop);
     }
     if (place->loop == NULL) {

@@ -157,6 +157,31 @@ twr_orphans_end(Thread *th, bool at_end)
     return twr_sigint_pass_on(th);
 }
 
+/* Code that goes on calling whatever is raised, as below a bare except, would
+ * do so for ever. */
+enum { REFUSALS_MAX = 100 };
+
+int
+twr_orphans_refuse(Thread *th, PyObject *subject)
+{
+    Loan *loan = th->loan;
+    if (loan == NULL || loan->place != OWNER_ENDS_CALLS) {
+        return 0;
+    }
+    PyObject *me = twr_stack_current();
+    if (me == NULL || me == loan->owner || ++loan->refusals <= REFUSALS_MAX) {
+        Py_XDECREF(me);
+        return me == NULL ? -1 : 0;
+    }
+    loan->refusals = 0;
+    PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");
+    PyErr_WriteUnraisable(subject);
+    /* This greenlet is left alone for ever: `me` keeps it from being killed,
+     * which it would not mind either. */
+    twr_stack_set_active(th, loan->owner);
+    return twr_stack_switch(th, loan->owner);
+}
+
 static PyObject *
 end_orphans(PyObject *module, PyObject *unused)
 {

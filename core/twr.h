@@ -306,6 +306,7 @@ struct Loan {
     Py_ssize_t owner_pops; /* handles the owner's _run_once will still pop */
     Py_ssize_t batch;      /* handles left in this turn of the loop */
     size_t parks;          /* how many times a call was parked */
+    int refusals;          /* calls made while those left behind are ended */
     bool polling;          /* inside the part of a turn that runs no handle */
     bool stop_later;       /* stop as soon as the owner is no longer pinned */
 };
@@ -665,6 +666,10 @@ int twr_orphans_look(Thread *th, PyObject *loop);
 /* End them now; at_end: in all loops, since the thread ends.  No exception
  * may be pending; -1: Ctrl-C came meanwhile.  Switches. */
 int twr_orphans_end(Thread *th, bool at_end);
+
+/* A call that is made while they are ended is refused later on; here it stays
+ * for ever if there have been too many.  Switches. */
+int twr_orphans_refuse(Thread *th, PyObject *subject);
 
 /* The pending exception came while they were ended: report it, or keep it if
  * it is Ctrl-C. */

@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import gc
 import os
+import sys
 import threading
 import weakref
 
@@ -189,6 +190,31 @@ def test_one_that_goes_on_awaiting(asyncio_errors):
     assert "coroutine ignored GeneratorExit" in log
     destroyed(asyncio_errors, 1)
     assert nap() == 0.001
+
+
+def test_one_that_calls_again_whatever_happens(asyncio_errors, monkeypatch):
+    """It is given up, as a coroutine that ignores GeneratorExit is."""
+    rounds, caught = [], []
+    monkeypatch.setattr(sys, "unraisablehook", caught.append)
+
+    async def blocked(number):
+        while True:
+            try:
+                waits_for(asyncio.Event(), [])
+            except:  # noqa: E722
+                rounds.append(number)
+
+    for _ in range(3):
+        leave_behind([], 2, background=blocked)
+    nap()
+    destroyed(asyncio_errors, 6)
+    assert [str(args.exc_value) for args in caught] == [
+        "coroutine ignored GeneratorExit"
+    ] * 6
+    assert rounds.count(0) == rounds.count(1) < 1000
+    caught.clear()
+    assert nap() == 0.001
+    call_in_a_loop()
 
 
 def test_one_that_fails_as_it_ends(asyncio_errors):
