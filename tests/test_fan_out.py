@@ -286,6 +286,14 @@ def test_an_error_notes_its_item(place):
     assert "odd_fail" in note
 
 
+def test_an_error_that_as_completed_raises_notes_its_item(place):
+    with pytest.raises(ValueError, match="odd: 17") as caught:
+        place(lambda: list(odd_fail.as_completed([17])))
+    (note,) = caught.value.__notes__
+    assert "17" in note
+    assert "odd_fail.as_completed" in note
+
+
 def test_except_star(place):
     def use():
         try:

@@ -292,8 +292,13 @@ def fan_out_as_completed(f):
         try:
             while (call := await ended.next()) is not None:
                 _, item, task = call
-                error = _error_of(task) if return_exceptions else None
-                yield item, task.result() if error is None else error
+                error = _error_of(task)
+                if return_exceptions and error is not None:
+                    yield item, error
+                    continue
+                if error is not None:
+                    error.add_note(f"in {_name(f)}.as_completed, on {item!r}")
+                yield item, task.result()
         finally:
             await ended.cancel_rest()
 
