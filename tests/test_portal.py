@@ -769,6 +769,37 @@ except KeyboardInterrupt:
     )
 
 
+def test_trio_s_protection_from_ctrl_c():
+    """trio looks at the frames: user code must not seem to be its own."""
+    trio = pytest.importorskip("trio", reason="needs trio")
+    from trio.lowlevel import currently_ki_protected as protected
+
+    @tworoutine
+    async def call():
+        before = protected()
+        await trio.sleep(0)
+        return before, protected()
+
+    def below(seen):
+        seen += [protected(), *call(), protected()]
+
+    async def child(seen, ended):
+        below(seen)
+        ended.set()
+
+    async def main():
+        users, systems, ended = [], [], [trio.Event(), trio.Event()]
+        below(users)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child, users, ended[0])
+        task = package.portal(child)
+        trio.lowlevel.spawn_system_task(task, systems, ended[1])
+        await ended[1].wait()
+        return users, systems
+
+    assert trio.run(package.portal(main)) == ([False] * 8, [True] * 4)
+
+
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("first", [0, 1])
 def test_steps_that_overlap_end_in_any_order(first, waits):
