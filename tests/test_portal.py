@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import gc
 import inspect
+import io
 import os
 import sys
 import threading
@@ -737,6 +738,43 @@ def test_shutdown_cancels_parked_calls():
     made = package.run(main(), loop_factory=uvloop.new_event_loop)
     assert (made, steps) == ("main", ["finally"])
     assert tasks.pop().cancelled()
+
+
+def test_a_task_that_waits_in_a_call_looks_as_one_that_awaits():
+    uvloop = pytest.importorskip("uvloop", reason="needs uvloop")
+
+    @tworoutine
+    async def call(event):
+        await event.wait()
+
+    async def waits(event):
+        call(event)
+
+    async def awaits(event):
+        await (~call)(event)
+
+    async def look(function):
+        event = asyncio.Event()
+        task = asyncio.create_task(function(event))
+        await asyncio.sleep(0)
+        text = repr(task)
+        (frame,) = task.get_stack()
+        stack = io.StringIO()
+        task.print_stack(file=stack)
+        event.set()
+        await task
+        line = function.__code__.co_firstlineno + 1
+        assert (frame.f_code, frame.f_lineno) == (function.__code__, line)
+        assert f"coro=<{function.__qualname__}() running at" in text
+        assert "wait_for=<Future pending" in text
+        assert f", line {line}, in {function.__name__}\n" in stack.getvalue()
+        return stack.getvalue().count("\n")
+
+    async def main():
+        return await look(waits), await look(awaits)
+
+    run = package.run(main(), loop_factory=uvloop.new_event_loop)
+    assert run == (3, 3)
 
 
 # --- trio -------------------------------------------------------------------
