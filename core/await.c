@@ -153,7 +153,15 @@ check_alive(TwrState *state, PyObject *subject)
 
 /* Where a call waits. */
 typedef struct {
-    enum { IN_PORTAL, IN_GUEST, IN_RUN, IN_SQLALCHEMY, IN_TASK, IN_HOST } kind;
+    enum {
+        IN_PORTAL,
+        IN_GREENBACK,
+        IN_GUEST,
+        IN_RUN,
+        IN_SQLALCHEMY,
+        IN_TASK,
+        IN_HOST
+    } kind;
     Thread *th;
     PyObject *loop; /* that runs, or None; NULL if nothing is known */
     PyObject *who;  /* the guest, the task; or NULL */
@@ -209,6 +217,11 @@ find_place(TwrState *state, PyObject *subject, Place *place)
     if (portal != 0) {
         return portal < 0 ? -1 : 0;
     }
+    int greenback = twr_greenback_here(state);
+    if (greenback != 0) {
+        place->kind = IN_GREENBACK;
+        return greenback < 0 ? -1 : 0;
+    }
     return refuse_foreign(state, subject) < 0
                ? -1
                : find_place_outside(state, subject, place);
@@ -241,6 +254,17 @@ await_in_portal(Thread *th, PyObject *awaitable, PyObject *subject)
     return step_in_portal(th, awaitable);
 }
 
+/* Wait in a task with a portal of greenback.  Switches. */
+static PyObject *
+await_in_greenback(TwrState *state, PyObject *awaitable, PyObject *subject)
+{
+    if (PyCoro_CheckExact(awaitable) &&
+        twr_check_fresh(awaitable, subject) < 0) {
+        return NULL;
+    }
+    return twr_greenback_wait(state, awaitable);
+}
+
 /* Wait in a task of the running loop.  Switches. */
 static PyObject *
 await_in_task(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
@@ -271,6 +295,8 @@ await_at(const Place *place, PyObject *awaitable, PyObject *subject)
     switch (place->kind) {
     case IN_PORTAL:
         return await_in_portal(th, awaitable, subject);
+    case IN_GREENBACK:
+        return await_in_greenback(th->state, awaitable, subject);
     case IN_GUEST:
         return twr_guest_wait(th, place->who, awaitable, subject);
     case IN_RUN:

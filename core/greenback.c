@@ -1,4 +1,4 @@
-/* greenback.c - greenback's portals beside our drivers.
+/* greenback.c - greenback's portals: beside our drivers, and calls below them.
  *
  * A task with a portal of greenback runs in a greenlet of its own, a child of
  * the one in which its first step ran: the portal.  At each step greenback
@@ -8,7 +8,11 @@
  * when the portal goes on, it takes its own one back (switch_to in stack.c).
  *
  * What the portal is sent by its child comes to us, and is forwarded like any
- * switch that was not meant for us. */
+ * switch that was not meant for us.
+ *
+ * A call made in that child is one that greenback can serve, under any loop
+ * for which it has portals: what the call waits for goes through its portal.
+ */
 #include "twr.h"
 
 void
@@ -48,6 +52,48 @@ portal_of(TwrState *state, PyObject *task)
     Py_XINCREF(portal);
     Py_XDECREF(ref);
     return portal;
+}
+
+/* The portal of the task that runs, if the running greenlet is not that; NULL
+ * without error: none. */
+static PyObject *
+current_portal(TwrState *state, PyObject *module)
+{
+    PyObject *task = PyObject_CallMethod(module, "current_task", NULL);
+    PyObject *portal = task == NULL ? NULL : portal_of(state, task);
+    PyObject *me = portal == NULL ? NULL : twr_stack_current();
+    if (portal == me || portal == Py_None) {
+        Py_CLEAR(portal); /* not yet open, or this code is not below it */
+    }
+    PyErr_Clear(); /* there is no task */
+    Py_XDECREF(task);
+    Py_XDECREF(me);
+    return portal;
+}
+
+int
+twr_greenback_here(TwrState *state)
+{
+    twr_greenback_find(state);
+    if (state->gb_portals == NULL || PyDict_GET_SIZE(state->gb_portals) == 0) {
+        return 0;
+    }
+    PyObject *module = PyImport_GetModule(state->greenback);
+    PyObject *portal = module == NULL ? NULL : current_portal(state, module);
+    Py_XDECREF(portal);
+    Py_XDECREF(module);
+    return PyErr_Occurred() ? -1 : portal != NULL;
+}
+
+PyObject *
+twr_greenback_wait(TwrState *state, PyObject *awaitable)
+{
+    PyObject *module = PyImport_GetModule(state->greenback);
+    PyObject *result =
+        module == NULL ? NULL
+                       : PyObject_CallMethod(module, "await_", "O", awaitable);
+    Py_XDECREF(module);
+    return result;
 }
 
 void

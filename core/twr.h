@@ -21,7 +21,7 @@
  *     hush.c      debug mode's slow callbacks
  *     orphan.c    calls whose loop has been closed
  *     sigint.c    Ctrl-C while calls wait
- *     greenback.c greenback's portals beside our drivers
+ *     greenback.c greenback's portals: beside our drivers, and calls below them
  *
  * and carry
  *
@@ -650,6 +650,11 @@ int twr_context_enter(PyObject *left);
 
 /* Look whether greenback has been imported. */
 void twr_greenback_find(TwrState *state);
+
+/* 1 if a call made here can wait by greenback: in a task with a portal, below
+ * that.  And its waiting.  Switches. */
+int twr_greenback_here(TwrState *state);
+PyObject *twr_greenback_wait(TwrState *state, PyObject *awaitable);
 
 /* handle, which calls callback, is about to be run. */
 void twr_greenback_step(TwrState *state, PyObject *handle, PyObject *callback);

@@ -406,19 +406,6 @@ def test_sqlalchemy(tmp_path):
 # --- greenback --------------------------------------------------------------
 
 
-def refused_and_closed():
-    closed = []
-
-    @tworoutine
-    async def never():
-        closed.append("begun")
-        await asyncio.sleep(0)
-
-    with pytest.raises(CannotSuspend, match="greenlet"):
-        never()
-    return closed == []
-
-
 @pytest.mark.parametrize("prepared", [False, True])
 @pytest.mark.parametrize("pause", [0, 0.005])
 def test_portals_of_greenback_beside_calls(prepared, pause):
@@ -454,16 +441,36 @@ def test_portals_of_greenback_beside_calls(prepared, pause):
 
 
 def test_calls_in_a_portal_of_greenback():
-    """Refused: the task's own steps cannot reach them.  greenback can."""
+    """greenback serves them."""
+
+    @tworoutine
+    async def set_var(value):
+        await asyncio.sleep(0)
+        var.set(value)
+        return value
+
+    @tworoutine
+    async def fail():
+        await asyncio.sleep(0)
+        raise ValueError("its own")
 
     async def portaled(number):
+        var.set(number)
         await greenback.ensure_portal()
+        me = asyncio.current_task()
         for _ in range(5):
-            assert refused_and_closed()
+            assert nap() == 0.001
+            assert sorted([number + 1, number], key=set_var)[0] == number
+            assert var.get() in (number, number + 1)
             assert greenback.await_((~nap)()) == 0.001
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.001):
-                    greenback.await_((~nap)(60))
+                    nap(60)
+            with pytest.raises(ValueError, match="its own") as caught:
+                fail()
+            assert caught.value.__context__ is None
+            assert asyncio.current_task() is me
+        assert me.cancelling() == 0
         return number
 
     async def main():
@@ -478,12 +485,12 @@ def test_calls_in_a_portal_of_greenback():
 
 def test_greenback_inside_a_call(place):
     def synchronous():
-        assert refused_and_closed()
+        assert nap() == 0.001
         return greenback.await_((~nap)())
 
     async def asynchronous():
         assert greenback.await_(asyncio.sleep(0, 1)) == 1
-        assert refused_and_closed()
+        assert nap() == 0.001
         await asyncio.sleep(0)
         return greenback.await_((~nap)())
 
@@ -501,7 +508,7 @@ def test_greenback_inside_a_call(place):
 
 def test_a_portal_of_greenback_made_inside_a_call():
     """It opens with the next step of the task, which a call is only part of:
-    greenback says so.  From then on the task's calls are refused."""
+    greenback says so.  From then on it serves the task's calls."""
 
     @tworoutine
     async def call():
@@ -515,12 +522,46 @@ def test_a_portal_of_greenback_made_inside_a_call():
         assert call() == 0.001
         await asyncio.sleep(0)
         assert greenback.await_((~nap)()) == 0.001
-        assert refused_and_closed()
+        assert nap() == 0.001
         await asyncio.gather(*bystanders)
         return await (~nap)()
 
     assert asyncio.run(asyncio.wait_for(main(), 30)) == 0.001
     assert nap() == 0.001
+
+
+def test_calls_in_a_portal_of_greenback_on_uvloop():
+    """Under any loop that greenback knows."""
+    uvloop = pytest.importorskip("uvloop", reason="needs uvloop")
+
+    async def main():
+        with pytest.raises(CannotSuspend):
+            nap()
+        await greenback.ensure_portal()
+        return sorted([0.002, 0.001], key=nap)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main()) == [0.001, 0.002]
+
+
+def test_calls_in_a_portal_of_greenback_on_trio():
+    trio = pytest.importorskip("trio", reason="needs trio")
+
+    @tworoutine
+    async def doze(seconds):
+        await trio.sleep(seconds)
+        return seconds
+
+    async def main():
+        with pytest.raises(CannotSuspend):
+            doze(0)
+        await greenback.ensure_portal()
+        with trio.move_on_after(0.001) as scope:
+            doze(60)
+        assert scope.cancelled_caught
+        return sorted([0.002, 0.001], key=doze)
+
+    assert trio.run(main) == [0.001, 0.002]
 
 
 # --- raw greenlets, at random -----------------------------------------------
