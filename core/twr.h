@@ -21,7 +21,7 @@
  *     hush.c      debug mode's slow callbacks
  *     orphan.c    calls whose loop has been closed
  *     sigint.c    Ctrl-C while calls wait
- *     greenback.c greenback's portals: beside our drivers, and calls below them
+ *     greenback.c greenback's portals, and the calls below them
  *
  * and carry
  *
