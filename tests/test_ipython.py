@@ -163,14 +163,13 @@ def test_exit(ipython):
 
 def test_a_forked_child_leaves_ipython_s_loop_alone(ipython):
     ipython.line("mine = loop()", r"In \[3\]:")
+    # The parent waits before it shows its next prompt, in the same terminal.
     ipython.line(
-        "pid = os.fork() or print('child:', double(1), same(mine, loop()),"
-        " flush=True) or os._exit(0)",
+        "os.waitpid(os.fork() or print('child:', double(1), "
+        "same(mine, loop()), flush=True) or os._exit(0), 0)",
         r"child: 2 other loop",
     )
-    ipython.line(
-        "os.waitpid(pid, 0)[1], same(mine, loop())", "'the same loop'"
-    )
+    ipython.line("same(mine, loop())", "'the same loop'")
 
 
 def test_embedded_in_a_program_that_has_used_its_own_loop(lab, terminal):
