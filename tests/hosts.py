@@ -252,10 +252,11 @@ class Host:
     def version(self):
         if not self.needs:
             return ""
-        try:
-            return importlib.metadata.version(self.needs[0])
-        except importlib.metadata.PackageNotFoundError:
-            return ""
+        # PySide6 may be installed in parts.
+        for distribution in self.needs[0], self.needs[0] + "-Essentials":
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                return importlib.metadata.version(distribution)
+        return ""
 
     def require(self):
         if self.until is not None and sys.version_info >= self.until:

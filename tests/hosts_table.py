@@ -43,12 +43,17 @@ def read(reports):
     return results
 
 
-def table(results):
+def table(results, old):
     yield "| host | what you write | checks |"
     yield "|---|---|---|"
     for host in HOSTS:
         passed, failed = results[host.name]
-        verdict = f"{len(passed)} pass" if passed or failed else "not run"
+        if not passed and not failed:
+            # This Python is too new for it, say: another has run it.
+            line = re.search(rf"^\| {re.escape(host.name)} \(.*", old, re.M)
+            yield line[0] if line else f"| {host.name} | | not run |"
+            continue
+        verdict = f"{len(passed)} pass"
         if failed:
             verdict += "; fail: " + ", ".join(sorted(failed))
         if host.until:
@@ -67,9 +72,9 @@ def main(reports):
             report = pathlib.Path(folder, "hosts.xml")
             run(report)
             results = read([report])
-    text = "\n".join(table(results)) + "\n"
-    print(text)
     readme = README.read_text()
+    text = "\n".join(table(results, readme)) + "\n"
+    print(text)
     pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
     new = re.sub(
         pattern,
