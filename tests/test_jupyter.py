@@ -404,15 +404,17 @@ def test_interrupt_ends_all_that_the_call_has_started(busy):
     busy.run(
         "from tworoutine import tworoutine\n"
         "@tworoutine\n"
-        "async def gather():\n"
-        "    await asyncio.gather((~blocks)(), (~blocks)(), call())\n"
+        "async def group():\n"
+        "    async with asyncio.TaskGroup() as tasks:\n"
+        "        for coro in (~blocks)(), (~blocks)(), call():\n"
+        "            tasks.create_task(coro)\n"
         "async def call():\n"
         "    blocks()\n"
         "@tworoutine\n"
         "async def one(n):\n"
         "    blocks()\n"
     )
-    for cell in ("gather()", "one.map(range(3))"):
+    for cell in ("group()", "one.map(range(3))"):
         request = busy.send(cell)
         busy.until(request, "blocked", times=3)
         busy.interrupt()
