@@ -79,12 +79,16 @@ def test_python_m_asyncio(python):
     prompt.until("cleaning up")
     prompt.interrupt()
     prompt.until("KeyboardInterrupt")
-    # Nobody waits for anything: the tasks are not interrupted.
+    # Nobody waits for anything: no call is interrupted.  A task whose code
+    # runs just then would be, as it is without calls.
+    prompt.until(">>> ")
+    prompt.line("still(tasks)", "'all go on'")
+    prompt.line("tasks[0].cancel(), tasks[1].done()", r"\(True, False\)")
     prompt.until(">>> ")
     prompt.interrupt()
     if python.drawn:
         prompt.until("KeyboardInterrupt")
-    prompt.line("still(tasks)", "'all go on'")
+    prompt.line("tasks[1].done()", "False")
     prompt.line("fails(2)", "ValueError: failed with 42")
     prompt.line("close_link(link); say_at_exit(); double(9)", r"\n18\s")
     prompt.type("exit()\r")
