@@ -42,32 +42,29 @@ twr_greenback_find(TwrState *state)
     Py_DECREF(module);
 }
 
-/* The portal of task; NULL: none. */
-static PyObject *
-portal_of(TwrState *state, PyObject *task)
+static bool
+has_portals(TwrState *state)
 {
-    PyObject *ref = PyWeakref_NewRef(task, NULL);
+    return state->gb_portals != NULL && PyDict_GET_SIZE(state->gb_portals) > 0;
+}
+
+/* The open portal of task (taken; NULL: there is none), if that is another
+ * greenlet than the running one; or NULL.  Clears the pending exception. */
+static PyObject *
+other_portal(TwrState *state, PyObject *task)
+{
+    PyObject *ref = task == NULL ? NULL : PyWeakref_NewRef(task, NULL);
     PyObject *portal =
         ref == NULL ? NULL : PyDict_GetItemWithError(state->gb_portals, ref);
     Py_XINCREF(portal);
-    Py_XDECREF(ref);
-    return portal;
-}
-
-/* The portal of the task that runs, if the running greenlet is not that; NULL
- * without error: none. */
-static PyObject *
-current_portal(TwrState *state, PyObject *module)
-{
-    PyObject *task = PyObject_CallMethod(module, "current_task", NULL);
-    PyObject *portal = task == NULL ? NULL : portal_of(state, task);
     PyObject *me = portal == NULL ? NULL : twr_stack_current();
     if (portal == me || portal == Py_None) {
-        Py_CLEAR(portal); /* not yet open, or this code is not below it */
+        Py_CLEAR(portal);
     }
-    PyErr_Clear(); /* there is no task */
-    Py_XDECREF(task);
+    PyErr_Clear();
     Py_XDECREF(me);
+    Py_XDECREF(ref);
+    Py_XDECREF(task);
     return portal;
 }
 
@@ -75,14 +72,16 @@ int
 twr_greenback_here(TwrState *state)
 {
     twr_greenback_find(state);
-    if (state->gb_portals == NULL || PyDict_GET_SIZE(state->gb_portals) == 0) {
-        return 0;
+    PyObject *module =
+        has_portals(state) ? PyImport_GetModule(state->greenback) : NULL;
+    if (module == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *module = PyImport_GetModule(state->greenback);
-    PyObject *portal = module == NULL ? NULL : current_portal(state, module);
+    PyObject *portal =
+        other_portal(state, PyObject_CallMethod(module, "current_task", NULL));
     Py_XDECREF(portal);
-    Py_XDECREF(module);
-    return PyErr_Occurred() ? -1 : portal != NULL;
+    Py_DECREF(module);
+    return portal != NULL;
 }
 
 PyObject *
@@ -99,24 +98,17 @@ twr_greenback_wait(TwrState *state, PyObject *awaitable)
 void
 twr_greenback_step(TwrState *state, PyObject *handle, PyObject *callback)
 {
-    if (state->gb_portals == NULL || PyDict_GET_SIZE(state->gb_portals) == 0) {
+    if (!has_portals(state)) {
         return;
     }
-    PyObject *context = NULL, *portal = NULL;
-    PyObject *me = twr_stack_current();
-    PyObject *task = PyObject_GetAttr(callback, state->names.__self__);
-    if (task != NULL) {
-        portal = portal_of(state, task);
-    }
-    if (portal != NULL && portal != Py_None && portal != me) {
-        context = PyObject_GetAttrString(handle, "_context");
-    }
+    PyObject *portal =
+        other_portal(state, PyObject_GetAttr(callback, state->names.__self__));
+    PyObject *context =
+        portal == NULL ? NULL : PyObject_GetAttrString(handle, "_context");
     if (context != NULL) {
         PyObject_SetAttrString(portal, "gr_context", context);
     }
     PyErr_Clear();
     Py_XDECREF(context);
     Py_XDECREF(portal);
-    Py_XDECREF(task);
-    Py_XDECREF(me);
 }

@@ -208,12 +208,10 @@ PyMethodDef twr_orphans_def = {"end_orphans", end_orphans, METH_NOARGS,
 int
 twr_orphans_look(Thread *th, PyObject *loop)
 {
+    TwrState *state = th->state;
     Loan *loan = PyList_GET_SIZE(th->loans) > 1 ? find(th, false) : NULL;
-    if (loan != NULL &&
-        twr_loop_call_soon(th->state, loop, th->state->end_orphans) < 0) {
-        Py_DECREF(loan);
-        return -1;
-    }
+    int asked =
+        loan == NULL ? 0 : twr_loop_call_soon(state, loop, state->end_orphans);
     Py_XDECREF(loan);
-    return twr_sigint_pass_on(th);
+    return asked < 0 ? -1 : twr_sigint_pass_on(th);
 }

@@ -184,8 +184,7 @@ on_sigint(PyObject *module, PyObject *args)
         return NULL;
     }
     Py_DECREF(running); /* only compared */
-    bool amiss = comes_amiss(th);
-    if (amiss && !th->sigint_missed) {
+    if (!th->sigint_missed && comes_amiss(th)) {
         th->sigint_missed = true;
         Py_RETURN_NONE;
     }
