@@ -540,18 +540,25 @@ def test_items_without_end(place):
 # --- ending early -----------------------------------------------------------
 
 
+async def cancelled(work, name):
+    """A task that has just been cancelled, with three calls under way."""
+
+    async def call():
+        list(getattr(work.wait_but_for, name)([1, 2, 3]))
+
+    task = asyncio.create_task(call())
+    await turns(3)
+    assert work.at_work == 3
+    task.cancel()
+    return task
+
+
 @pytest.mark.parametrize("name", ["map", "as_completed"])
 def test_cancelling_the_caller_leaves_nothing_running(name):
     work = Work()
 
     async def main():
-        async def call():
-            list(getattr(work.wait_but_for, name)([1, 2, 3]))
-
-        task = asyncio.create_task(call())
-        await turns(3)
-        assert work.at_work == 3
-        task.cancel()
+        task = await cancelled(work, name)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert work.at_work == 0
@@ -566,13 +573,7 @@ def test_cancelled_twice_it_still_waits(name):
     work = Work()
 
     async def main():
-        async def call():
-            list(getattr(work.wait_but_for, name)([1, 2, 3]))
-
-        task = asyncio.create_task(call())
-        await turns(3)
-        assert work.at_work == 3
-        task.cancel()
+        task = await cancelled(work, name)
         await turns(1)
         assert work.at_work == 3  # they take two turns to end
         task.cancel()
