@@ -37,14 +37,14 @@
  * which owns it. */
 static _Thread_local Thread *this_thread;
 
-static PyMethodDef driver_def;
+static PyMethodDef driver_def, live_def;
 
-/* def driver(): return live() */
+/* driver_main over: def driver(): return live() */
 static PyObject *
 driver_function(void)
 {
     PyObject *globals = NULL, *made = NULL, *function = NULL;
-    PyObject *live = PyCFunction_New(&driver_def, NULL);
+    PyObject *live = PyCFunction_New(&live_def, NULL);
     PyObject *code = Py_CompileString("def driver():\n    return live()\n",
                                       "<tworoutine>", Py_file_input);
     if (live != NULL && code != NULL) {
@@ -54,7 +54,9 @@ driver_function(void)
         made = PyEval_EvalCode(code, globals, globals);
     }
     if (made != NULL) {
-        function = Py_XNewRef(PyDict_GetItemString(globals, "driver"));
+        PyObject *driver = PyDict_GetItemString(globals, "driver");
+        function =
+            driver == NULL ? NULL : PyCFunction_New(&driver_def, driver);
     }
     Py_XDECREF(live);
     Py_XDECREF(code);
@@ -211,7 +213,7 @@ switch_to(Thread *th, PyObject *target)
 }
 
 /* A driver's life.  Between two drives it is idle, or it is gone. */
-static PyObject *
+static int
 driver_life(Thread *th)
 {
     PyObject *me = running();
@@ -220,51 +222,63 @@ driver_life(Thread *th)
         twr_stack_set_active(th, me);
         PyObject *next = twr_drive(th);
         if (next == NULL) {
-            return NULL;
+            return -1;
         }
         if (th->n_idle == TWR_IDLE_MAX) {
             th->relay = next; /* our parent, the hub, goes on there */
             Py_XSETREF(th->target, Py_NewRef(th->hub));
-            Py_RETURN_NONE;
+            return 0;
         }
         th->idle[th->n_idle++] = Py_NewRef(me);
         if (switch_to(th, next) < 0) {
-            return NULL;
+            return -1;
         }
     }
-    Py_RETURN_NONE;
+    return 0;
 }
 
+/* Called by the frame of a driver, which is nothing to trace.  It ends by an
+ * exception, which greenlet takes for an ordinary end: after a call that
+ * returns, signals are handled, and what a handler raises would get to the
+ * hub. */
 static PyObject *
-driver_main(PyObject *module, PyObject *args)
+live(PyObject *module, PyObject *args)
 {
     (void)module;
     (void)args;
+    PyThreadState_LeaveTracing(PyThreadState_Get());
+    int ended = driver_life(this_thread);
+    PyThreadState_EnterTracing(PyThreadState_Get());
+    if (ended == 0) {
+        PyErr_SetNone(PyExc_GreenletExit);
+    }
+    return NULL;
+}
+
+static PyMethodDef live_def = {"live", live, METH_VARARGS, NULL};
+
+/* Signals are handled, too, as its frame begins: if a handler raises an
+ * exception, it never lives. */
+static PyObject *
+driver_main(PyObject *function, PyObject *args)
+{
+    (void)args;
     TWR_NO_UNWINDING(inside);
-    PyThreadState_LeaveTracing(PyThreadState_Get()); /* start_driver */
-    PyObject *result = driver_life(this_thread);
+    PyThreadState_EnterTracing(PyThreadState_Get());
+    PyObject *result = PyObject_CallNoArgs(function);
+    PyThreadState_LeaveTracing(PyThreadState_Get());
     inside = false;
     return result;
 }
 
-static PyMethodDef driver_def = {"live", driver_main, METH_VARARGS, NULL};
+static PyMethodDef driver_def = {"driver", driver_main, METH_VARARGS, NULL};
 
-/* Start a driver.  Its frame is nothing to trace; but signals are handled as
- * it begins, and if a handler raises an exception, it never lives.  Switches.
- */
+/* Switches. */
 static int
 start_driver(Thread *th)
 {
     PyObject *driver = (PyObject *)PyGreenlet_New(th->state->driver, NULL);
-    if (driver == NULL) {
-        return -1;
-    }
-    PyThreadState_EnterTracing(PyThreadState_Get());
-    int back = switch_to(th, driver);
-    if (back < 0) {
-        PyThreadState_LeaveTracing(PyThreadState_Get());
-    }
-    return back;
+    return driver == NULL ? -1 : switch_to(th, driver);
 }
 
 /* There is no driver: whoever asked for one raises the pending exception,

@@ -502,6 +502,52 @@ assert logged.pop()["message"] == "Task was destroyed but it is pending!"
 assert tasks.pop().done() and not logged
 loop.close()
 """,
+    "a signal handler that raises as a driver retires": """
+import _thread, functools
+
+class Alarm(Exception):
+    pass
+
+def handler(*args):
+    raise Alarm
+
+class Future(asyncio.Future):
+    # No Python code runs between the signal and the end of the driver.
+    last = None
+    @property
+    def result(self):
+        if self is Future.last:
+            return functools.partial(_thread.interrupt_main, signal.SIGUSR1)
+        return super().result
+
+@tworoutine
+async def wait(future):
+    await future
+
+async def caller(future):
+    try:
+        wait(future)
+    except Alarm:
+        return "alarm"
+
+async def main():
+    futures = [Future() for _ in range(1030)]  # 1,024 drivers are kept
+    tasks = [asyncio.create_task(caller(future)) for future in futures]
+    await asyncio.sleep(0)
+    Future.last = futures[-1]
+    for future in futures:
+        future.set_result(None)
+    return await asyncio.gather(*tasks)
+
+files = set()
+sys.setprofile(lambda frame, *rest: files.add(frame.f_code.co_filename))
+signal.signal(signal.SIGUSR1, handler)
+ended = asyncio.run(main())
+sys.setprofile(None)
+assert ended == [None] * 1029 + ["alarm"]
+assert __file__ in files and "<tworoutine>" not in files
+assert nap() == 5
+""",
     "a call in a signal handler while the loop polls": """
 steps = []
 
