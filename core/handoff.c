@@ -156,7 +156,10 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
             state, subject,
             PyUnicode_FromString("another loop runs inside the running one"));
     }
-    return th->loan->polling ? refuse_between(state, subject) : 0;
+    /* A run of ours whose task is not yet made, or is being dropped, has no
+     * call to end when the loop stops or fails. */
+    bool homeless = th->loan->place == OWNER_NONE && th->loan->home == NULL;
+    return th->loan->polling || homeless ? refuse_between(state, subject) : 0;
 }
 
 int

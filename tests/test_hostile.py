@@ -548,6 +548,29 @@ assert ended == [None] * 1029 + ["alarm"]
 assert __file__ in files and "<tworoutine>" not in files
 assert nap() == 5
 """,
+    "a call in a finalizer of the task of a call": """
+class Finalized:
+    def __del__(self):
+        try:
+            stop()
+        except CannotSuspend as exc:
+            refused.append(exc)
+
+refused = []
+
+@tworoutine
+async def stop():
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.001)
+
+@tworoutine
+async def keep():
+    asyncio.current_task().kept = Finalized()
+
+keep()
+assert len(refused) == 1
+assert nap() == 5
+""",
     "a call in a signal handler while the loop polls": """
 steps = []
 
