@@ -140,12 +140,15 @@ twr_call_resume(Thread *th, Call *call)
 PyObject *
 twr_call_fail(Thread *th, Call *call)
 {
-    PyObject *exc = twr_error_take();
+    Py_INCREF(call);
+    Py_XSETREF(call->error, twr_error_take());
     if (twr_call_detach(th->state, call) < 0) {
         PyErr_Clear();
     }
-    Py_XSETREF(call->error, exc);
-    return twr_call_resume(th, call);
+    /* What it waits for may be so bold as to let others run meanwhile. */
+    PyObject *next = call->parked ? twr_call_resume(th, call) : NULL;
+    Py_DECREF(call);
+    return next;
 }
 
 /* Make sure that we drive loop, of which call is about to wait. */
@@ -186,7 +189,9 @@ twr_call_take_over(Thread *th, PyObject *loop, Call *call)
 int
 twr_call_cancel_task(TwrState *state, PyObject *task)
 {
+    Py_INCREF(task); /* its call may end meanwhile */
     PyObject *taken = PyObject_CallMethodNoArgs(task, state->names.cancel);
+    Py_DECREF(task);
     if (taken == NULL) {
         return -1;
     }

@@ -45,7 +45,7 @@ bool twr_call_due(TwrState *state, Call *call);
 void twr_call_collect(TwrState *state, Call *call);
 
 /* The greenlet to switch to so that call goes on; the same, raising the
- * pending exception in it. */
+ * pending exception in it: NULL without error if it has gone on meanwhile. */
 PyObject *twr_call_resume(Thread *th, Call *call);
 PyObject *twr_call_fail(Thread *th, Call *call);
 

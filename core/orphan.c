@@ -90,8 +90,8 @@ end_call(Thread *th, Call *call, bool quietly)
     }
     PyErr_SetNone(PyExc_GeneratorExit);
     PyObject *next = twr_call_fail(th, call);
-    int back = twr_stack_switch(th, next);
-    Py_DECREF(next);
+    int back = next == NULL ? 0 : twr_stack_switch(th, next);
+    Py_XDECREF(next);
     if (!call->hosts) {
         tell(th, "destroyed", call->task);
     }

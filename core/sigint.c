@@ -165,9 +165,12 @@ twr_sigint_pass_on(Thread *th)
         PyErr_SetNone(PyExc_KeyboardInterrupt);
         return -1;
     }
+    Py_INCREF(home);
     bool again = home->task == th->sigint_task;
     Py_XSETREF(th->sigint_task, Py_NewRef(home->task));
-    return twr_call_interrupt(th->state, home, again);
+    int done = twr_call_interrupt(th->state, home, again);
+    Py_DECREF(home);
+    return done;
 }
 
 static PyObject *
@@ -201,13 +204,13 @@ on_sigint(PyObject *module, PyObject *args)
     if (call == NULL || (again && call->error != NULL)) {
         return PyObject_CallObject(state->default_int_handler, args);
     }
-    if (twr_call_interrupt(state, call, again) < 0) {
-        return NULL;
-    }
-    if (!again) {
+    Py_INCREF(call); /* it may end meanwhile */
+    int done = twr_call_interrupt(state, call, again);
+    if (done == 0 && !again) {
         Py_XSETREF(th->sigint_task, Py_NewRef(call->task));
     }
-    Py_RETURN_NONE;
+    Py_DECREF(call);
+    return done < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 PyMethodDef twr_sigint_def = {

@@ -571,6 +571,56 @@ keep()
 assert len(refused) == 1
 assert nap() == 5
 """,
+    "a future that waits as it is cancelled by Ctrl-C": """
+class Future(asyncio.Future):
+    def cancel(self, msg=None):
+        self.set_result("early")
+        return nap() == 5
+
+@tworoutine
+async def wait(future):
+    return await future
+
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.call_soon(signal.raise_signal, signal.SIGINT)
+    assert wait(Future()) == "early"
+    assert nap() == 5
+
+loop = asyncio.new_event_loop()
+signal.signal(signal.SIGINT, signal.default_int_handler)
+loop.run_until_complete(main())
+loop.close()
+""",
+    "a future that waits as it is forgotten": """
+class Future(asyncio.Future):
+    def remove_done_callback(self, callback):
+        self.set_result("early")
+        nap()
+        removed.append(self)
+        return 0
+
+removed = []
+
+@tworoutine
+async def wait(future):
+    return await future
+
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.call_soon(sys.exit, "end")
+    try:
+        wait(Future())
+    except SystemExit:
+        pass
+    else:
+        sys.exit("no error")
+    while not removed:
+        await asyncio.sleep(0.001)
+    return nap()
+
+assert asyncio.run(main()) == 5
+""",
     "a call in a signal handler while the loop polls": """
 steps = []
 
