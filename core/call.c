@@ -357,6 +357,10 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
                      op);
         return NULL;
     }
+    twr_call_collect(state, call);
+    if (!call->parked) {
+        Py_RETURN_NONE; /* what it waited for has let others run */
+    }
     Py_ssize_t pops =
         th->loan != NULL ? -1 : twr_loop_native_pops(state, loan->loop, false);
     if (pops == -1) {
@@ -377,7 +381,6 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
     Py_INCREF(loan);
     twr_loan_begin(th, loan, me, OWNER_IDLE, pops);
     Py_DECREF(me);
-    twr_call_collect(state, call);
     PyObject *next = twr_call_resume(th, call);
     int back = twr_stack_switch(th, next);
     if (back < 0 && th->loan == loan) {

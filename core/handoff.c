@@ -231,7 +231,9 @@ static PyObject *
 stop_home(Thread *th, Loan *loan)
 {
     Call *home = loan->home;
-    if (twr_call_future_done(th->state, home->task)) {
+    /* If it is not parked, its stack waits in a call above it, made by a
+     * finalizer perhaps. */
+    if (home->parked && twr_call_future_done(th->state, home->task)) {
         return twr_call_resume(th, home);
     }
     PyErr_SetString(PyExc_RuntimeError,
@@ -334,7 +336,8 @@ drive_handle(Thread *th, Loan *loan, PyObject *handle, PyObject **next)
         Py_DECREF(handle);
         if (twr_call_due(state, call)) {
             twr_call_collect(state, call);
-            *next = twr_call_resume(th, call);
+            /* What it waited for may have let others run meanwhile. */
+            *next = call->parked ? twr_call_resume(th, call) : NULL;
         }
         Py_DECREF(callback);
         return 0;

@@ -621,6 +621,78 @@ async def main():
 
 assert asyncio.run(main()) == 5
 """,
+    "a future that waits as it is asked, and calls back twice": """
+class Future(asyncio.Future):
+    asked = False
+
+    def add_done_callback(self, callback, *, context=None):
+        self.callback = callback, context
+
+    def result(self):
+        if not self.asked:
+            self.asked = True
+            nap(0.02)
+        return super().result()
+
+    def end(self):
+        self.set_result(5)
+        callback, context = self.callback
+        for _ in range(2):
+            self.get_loop().call_soon(callback, context=context)
+
+results = []
+
+@tworoutine
+async def wait(future):
+    return await future
+
+async def background(future):
+    results.append(wait(future))
+
+async def main():
+    loop = asyncio.get_running_loop()
+    future = Future()
+    task = asyncio.create_task(background(future))
+    loop.call_later(0.01, future.end)
+    nap(0.03)
+    await task
+    for _ in range(3):
+        loop.call_later(0.03, lambda: results.append(nap(0.03)))
+    while len(results) < 4:
+        await asyncio.sleep(0.01)
+
+asyncio.run(main())
+assert results == [5] * 4
+""",
+    "a call in a finalizer of what a call waited for": """
+class Finalized:
+    def __del__(self):
+        try:
+            stop()
+        except RuntimeError as exc:
+            raised.append(str(exc))
+
+raised = []
+
+@tworoutine
+async def stop():
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.001)
+
+def finalized():
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    loop.call_soon(lambda: future.set_result(Finalized()))
+    return future
+
+@tworoutine
+async def wait():
+    await finalized()
+
+wait()
+assert raised == ["Event loop stopped before Future completed."], raised
+assert nap() == 5
+""",
     "a call in a signal handler while the loop polls": """
 steps = []
 
