@@ -513,10 +513,8 @@ twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
         subscribe(state, loop, call, yielded) < 0) {
         goto done;
     }
-    if (twr_task_suspend(state, task, call->awaited) < 0) {
-        goto detach;
-    }
-    if (twr_task_leave(state, loop, task) == 0) {
+    if (twr_task_suspend(state, task, call->awaited) == 0 &&
+        twr_task_leave(state, loop, task) == 0) {
         result = twr_call_park(th, call);
         PyObject *pending = twr_error_take();
         if (twr_task_enter(state, loop, task) < 0) {
@@ -531,7 +529,6 @@ twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
         call->error = NULL;
         result = twr_task_take_cancel(state, task, error);
     }
-detach:
     if (result < 0) {
         PyObject *pending = twr_error_take();
         if (twr_call_detach(state, call) < 0) {

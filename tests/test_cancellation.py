@@ -162,6 +162,30 @@ def test_a_task_that_cancels_itself_is_cancelled_at_its_next_call():
     run_prepared(main)
 
 
+def test_a_task_whose_future_fails_to_be_cancelled_waits_for_it_no_more():
+    class Future(asyncio.Future):
+        def cancel(self, msg=None):
+            raise ZeroDivisionError
+
+    @tworoutine
+    async def wait(future):
+        await future
+
+    async def main():
+        task = asyncio.current_task()
+        task.cancel()
+        with pytest.raises(ZeroDivisionError):
+            wait(Future())
+        assert task._fut_waiter is None
+        assert task.cancel()  # is for its next await
+        with pytest.raises(asyncio.CancelledError):
+            sleep(10)
+        assert task.uncancel() == 1
+        assert task.uncancel() == 0
+
+    run_prepared(main)
+
+
 def test_cancel_that_comes_when_the_future_is_already_done():
     """The wake-up is under way: the cancel must win, as for await."""
 
