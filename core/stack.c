@@ -555,6 +555,9 @@ thread_finalize(PyObject *op)
         if (th->own_loop != NULL) {
             adapter(th, "close_loop", th->own_loop);
         }
+        if (twr_loan_settle(th, NULL) < 0) {
+            PyErr_WriteUnraisable(NULL);
+        }
         if (twr_orphans_end(th, true) < 0) {
             PyErr_WriteUnraisable(NULL);
         }

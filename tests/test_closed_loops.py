@@ -327,6 +327,36 @@ def test_at_the_end_of_a_thread(asyncio_errors):
     assert thread.ident not in threading._active
 
 
+def test_at_the_end_of_a_thread_in_the_step_that_stopped_its_loop(
+    asyncio_errors,
+):
+    log = []
+
+    async def blocked():
+        try:
+            nap(60)
+        finally:
+            log.append("finally")
+
+    async def main(loop):
+        loop.task = asyncio.create_task(blocked())
+        nap()  # the first call: its stack is that of run_forever
+        loop.stop()
+
+    def run():
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(main(loop))
+        loop.run_forever()
+        assert task.done()
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert log == ["finally"]
+    destroyed(asyncio_errors, 1)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is not here")
 def test_a_fork_as_they_end(program):
     assert (
