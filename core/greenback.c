@@ -77,10 +77,13 @@ twr_greenback_here(TwrState *state)
     if (module == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *portal =
-        other_portal(state, PyObject_CallMethod(module, "current_task", NULL));
-    Py_XDECREF(portal);
+    PyObject *task = PyObject_CallMethod(module, "current_task", NULL);
     Py_DECREF(module);
+    if (task == NULL && !PyErr_ExceptionMatches(PyExc_RuntimeError)) {
+        return -1; /* not that there is none: a signal handler's */
+    }
+    PyObject *portal = other_portal(state, task);
+    Py_XDECREF(portal);
     return portal != NULL;
 }
 

@@ -1,8 +1,11 @@
 """Greenlets of others: a call works there, or is refused; no loop suffers."""
 
+import _thread
 import asyncio
 import contextvars
+import operator
 import random
+import signal
 
 import greenback
 import greenlet
@@ -481,6 +484,30 @@ def test_calls_in_a_portal_of_greenback():
         return nap()
 
     assert asyncio.run(asyncio.wait_for(main(), 30)) == 0.001
+
+
+def test_what_a_signal_handler_raises_as_a_call_looks_for_a_portal():
+    class Alarm(Exception):
+        pass
+
+    def handler(*args):
+        raise Alarm
+
+    async def portaled():
+        await greenback.ensure_portal()
+        assert nap() == 0.001
+        with pytest.raises(Alarm):
+            # No Python code runs between the two.
+            calls = [_thread.interrupt_main, nap]
+            list(map(operator.call, calls, [signum, 60]))
+        return nap()
+
+    signum = signal.SIGUSR1
+    old = signal.signal(signum, handler)
+    try:
+        assert asyncio.run(asyncio.wait_for(portaled(), 10)) == 0.001
+    finally:
+        signal.signal(signum, old)
 
 
 def test_greenback_inside_a_call(place):
