@@ -162,11 +162,12 @@ twr_call_take_over(Thread *th, PyObject *loop, Call *call)
         }
         Py_ssize_t pops = twr_loop_native_pops(th->state, loop, false);
         Loan *loan = pops < 0 ? NULL : twr_loan_of(th, loop);
-        if (loan != NULL) {
+        /* Other code may have made a call meanwhile. */
+        if (loan != NULL && th->loan != loan) {
             twr_loan_begin(th, loan, me, OWNER_PINNED, pops);
             twr_stack_set_active(th, me);
-            Py_DECREF(loan);
         }
+        Py_XDECREF(loan);
         Py_DECREF(me);
         if (pops == -1) {
             return twr_loop_turner(th->state) == TURNER_FOREIGN

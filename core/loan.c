@@ -237,10 +237,9 @@ loan_new(Thread *th, PyObject *loop)
     return loan;
 }
 
-/* The loan of a loop that runs by itself: an old one if calls are still
- * parked in it.  Kept in th->loans. */
-Loan *
-twr_loan_of(Thread *th, PyObject *loop)
+/* The loan that th->loans has of loop; NULL without error: none. */
+static Loan *
+known(Thread *th, PyObject *loop)
 {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(th->loans); i++) {
         Loan *loan = (Loan *)PyList_GET_ITEM(th->loans, i);
@@ -248,7 +247,25 @@ twr_loan_of(Thread *th, PyObject *loop)
             return (Loan *)Py_NewRef((PyObject *)loan);
         }
     }
-    Loan *loan = loan_new(th, loop);
+    return NULL;
+}
+
+/* The loan of a loop that runs by itself: an old one if calls are still
+ * parked in it.  Kept in th->loans. */
+Loan *
+twr_loan_of(Thread *th, PyObject *loop)
+{
+    Loan *loan = known(th, loop);
+    if (loan != NULL) {
+        return loan;
+    }
+    loan = loan_new(th, loop);
+    /* As that was made, 3.11 may have run a finalizer that made a call. */
+    Loan *other = loan == NULL ? NULL : known(th, loop);
+    if (other != NULL) {
+        Py_DECREF(loan);
+        return other;
+    }
     if (loan != NULL && PyList_Append(th->loans, (PyObject *)loan) < 0) {
         Py_CLEAR(loan);
     }

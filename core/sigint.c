@@ -55,6 +55,9 @@ is_running(Call *home)
 static PyObject *
 waiting(Loan *loan)
 {
+    /* 3.11 may collect as a list or tuple is made, and a finalizer make a call
+     * that lets these end. */
+    int collects = PyGC_Disable();
     PyObject *calls = PyList_New(0);
     Call *call = loan->parked;
     while (calls != NULL && call != NULL) {
@@ -65,6 +68,9 @@ waiting(Loan *loan)
         }
         Py_XDECREF(item);
         call = call->older;
+    }
+    if (collects) {
+        PyGC_Enable();
     }
     return calls;
 }

@@ -693,6 +693,95 @@ wait()
 assert raised == ["Event loop stopped before Future completed."], raised
 assert nap() == 5
 """,
+    "finalizers that the collector runs as a call begins to wait": """
+import gc
+
+class Finalized:
+    def __init__(self):
+        self.cycle = self
+
+    def __del__(self):
+        try:
+            nap()
+        except CannotSuspend:
+            pass
+
+async def background():
+    return nap(0.01)
+
+async def main(steps):
+    loop = asyncio.get_running_loop()
+    loop.set_debug(False)
+    task = asyncio.create_task(background())
+    gc.disable()
+    gc.collect()
+    Finalized()
+    gc.set_threshold(gc.get_count()[0] + steps)
+    gc.enable()
+    nap()
+    gc.set_threshold(100_000)
+    return await asyncio.wait_for(task, 10)
+
+for steps in range(40):
+    assert asyncio.run(main(steps)) == 5, steps
+""",
+    "finalizers that the collector runs as Ctrl-C looks for a call": """
+import gc
+
+class Finalized:
+    def __init__(self):
+        self.cycle = self
+
+    def __del__(self):
+        try:
+            nap(0.005)
+        except (CannotSuspend, KeyboardInterrupt):
+            pass
+
+@tworoutine
+async def wait(future):
+    return await future
+
+async def background(future):
+    try:
+        return wait(future)
+    except asyncio.CancelledError:
+        return 5
+
+def interrupt(future, ended, steps):
+    asyncio.get_running_loop().call_soon(future.set_result, 5)
+    gc.disable()
+    gc.collect()
+    Finalized()
+    gc.set_threshold(gc.get_count()[0] + steps)
+    gc.enable()
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        pass
+    gc.set_threshold(100_000)
+    gc.collect()
+    ended.set()
+
+async def main(steps):
+    loop = asyncio.get_running_loop()
+    loop.set_debug(False)
+    ended = asyncio.Event()
+    first = loop.create_task(background(asyncio.sleep(0.02, 5)))
+    future = loop.create_future()
+    tasks = [loop.create_task(background(future)) for _ in range(5)]
+    loop.call_later(0.001, interrupt, future, ended, steps)
+    for task in [first, *tasks]:
+        assert await task == 5
+    await ended.wait()
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for steps in range(30):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main(steps))
+    loop.close()
+    nap()
+""",
     "a call in a signal handler while the loop polls": """
 steps = []
 
