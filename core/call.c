@@ -228,18 +228,19 @@ twr_call_park(Thread *th, Call *call)
         }
         call->root = Py_NewRef(th->active);
     }
-    bool owners = loan->owner == call->root;
-    if (owners && twr_loan_pin(loan, call) < 0) {
-        return -1;
-    }
-    if (owners && loan->stop_later &&
+    /* Signals are handled here, and 3.11 may collect: calls may be made. */
+    int result = twr_sigint_set(th);
+    if (result == 0 && loan->owner == call->root && loan->stop_later &&
         twr_call_cancel_task(th->state, call->task) < 0) {
-        return -1;
+        result = -1;
     }
-    if (twr_sigint_set(th) < 0) {
-        return -1;
+    if (result == 0) {
+        result = twr_context_leave(th->state, &call->contexts);
     }
-    int result = twr_context_leave(th->state, &call->contexts);
+    /* At last, for any call made meanwhile has unpinned it. */
+    if (result == 0 && loan->owner == call->root) {
+        result = twr_loan_pin(loan, call);
+    }
     if (result == 0 && call->woken) {
         call->woken = false;
         twr_call_collect(th->state, call);

@@ -337,16 +337,18 @@ ensure_hub(Thread *th)
     if (th->hub != NULL) {
         return 0;
     }
+    /* 3.11 may collect as it is made, and a finalizer make a call. */
+    int collects = PyGC_Disable();
     PyObject *run = PyCFunction_New(&hub_def, NULL);
-    if (run == NULL) {
-        return -1;
-    }
-    PyGreenlet *root = root_greenlet();
+    PyGreenlet *root = run == NULL ? NULL : root_greenlet();
     if (root != NULL) {
         th->hub = (PyObject *)PyGreenlet_New(run, root);
-        Py_DECREF(root);
     }
-    Py_DECREF(run);
+    Py_XDECREF(root);
+    Py_XDECREF(run);
+    if (collects) {
+        PyGC_Enable();
+    }
     return th->hub == NULL ? -1 : 0;
 }
 

@@ -782,6 +782,41 @@ for steps in range(30):
     loop.close()
     nap()
 """,
+    "a call in a signal handler as another begins to wait": """
+import _thread, itertools
+
+class Future(asyncio.Future):
+    def __index__(self):
+        return int(signal.SIGUSR1)
+
+class Awaitable:
+    # Yields a future, and no Python code runs from the signal on.
+    def __await__(self):
+        loop = asyncio.get_running_loop()
+        future = Future(loop=loop)
+        future._asyncio_future_blocking = True
+        loop.call_later(0.01, future.set_result, None)
+        return itertools.filterfalse(_thread.interrupt_main, [future])
+
+@tworoutine
+async def waits():
+    await Awaitable()
+
+handled = []
+
+async def main():
+    waits()  # the first call: its stack is that of run_forever
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGUSR1, lambda *args: handled.append(nap()))
+loop = asyncio.new_event_loop()
+task = loop.create_task(main())
+for _ in range(5):
+    loop.call_soon(lambda: None)
+loop.run_until_complete(task)
+assert handled == [5]
+loop.close()
+""",
     "a call in a signal handler while the loop polls": """
 steps = []
 
