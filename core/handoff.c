@@ -165,8 +165,10 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
 int
 twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject)
 {
+    /* The loop runs by itself, if only until it comes to the marker. */
+    bool native = th->loan == NULL || th->loan->place == OWNER_RETURNING;
     Py_ssize_t pops =
-        th->loan != NULL ? 0 : twr_loop_native_pops(th->state, loop, false);
+        native ? twr_loop_native_pops(th->state, loop, false) : 0;
     if (pops == -1) {
         switch (twr_loop_turner(th->state)) {
         case TURNER_NONE:

@@ -817,6 +817,30 @@ loop.run_until_complete(task)
 assert handled == [5]
 loop.close()
 """,
+    "a call between two callbacks, right after the first call": """
+class Loop(asyncio.SelectorEventLoop):
+    armed = False
+
+    def _process_events(self, events):
+        if self.armed:
+            self.armed = False
+            try:
+                nap()  # as a signal handler or a finalizer might
+            except CannotSuspend as exc:
+                refused.append(str(exc))
+        super()._process_events(events)
+
+refused = []
+
+async def main():
+    nap()
+    asyncio.get_running_loop().armed = True
+
+loop = Loop()
+loop.run_until_complete(main())
+assert len(refused) == 1 and "between two callbacks" in refused[0], refused
+loop.close()
+""",
     "a call in a signal handler while the loop polls": """
 steps = []
 
