@@ -182,6 +182,19 @@ twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject)
     return pops < 0 ? -1 : 0;
 }
 
+/* Prepare the owner's loop to go on by itself.  The marker stays behind the
+ * padding: the next run of this loop begins with it, and no call of that run
+ * pins its owner. */
+static int
+let_go(Thread *th, Loan *loan)
+{
+    if (twr_loop_mark(loan) < 0 || twr_loop_pad(loan, loan->owner_pops) < 0 ||
+        twr_sigint_restore(th) < 0 || twr_hush(th->state, loan->loop) < 0) {
+        return -1;
+    }
+    return twr_loan_release(th, loan);
+}
+
 /* The loop wants to stop: the greenlet to switch to, or NULL without error
  * to go on until the pinned owner is free. */
 static PyObject *
@@ -199,15 +212,10 @@ give_back(Thread *th, Loan *loan)
         }
         return NULL;
     }
-    /* The marker stays behind the padding: the next run of this loop begins
-     * with it, and no call of that run pins its owner. */
-    if (twr_loop_mark(loan) < 0 || twr_loop_pad(loan, loan->owner_pops) < 0) {
-        return NULL;
-    }
-    if (twr_sigint_restore(th) < 0 || twr_hush(state, loan->loop) < 0) {
-        return NULL;
-    }
-    if (twr_loan_release(th, loan) < 0) {
+    loan->polling = true; /* a signal handler may make a call */
+    int ready = let_go(th, loan);
+    loan->polling = false;
+    if (ready < 0) {
         return NULL;
     }
     PyObject *owner = loan->owner;

@@ -316,12 +316,11 @@ twr_loan_settle(Thread *th, PyObject *running)
         loan->loop == running) {
         return 0;
     }
-    if (twr_loop_unmark(loan) < 0 || twr_loan_release(th, loan) < 0 ||
-        twr_sigint_restore(th) < 0) {
+    if (twr_loop_unmark(loan) < 0 || twr_loan_release(th, loan) < 0) {
         return -1;
     }
     twr_loan_drop(th, loan);
-    return 0;
+    return twr_sigint_restore(th);
 }
 
 /* The pinned owner's call is about to wait, or waits no more. */

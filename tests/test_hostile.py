@@ -841,6 +841,58 @@ loop.run_until_complete(main())
 assert len(refused) == 1 and "between two callbacks" in refused[0], refused
 loop.close()
 """,
+    "a call in a signal handler as the loop stops": """
+import ctypes, operator
+
+def is_not_reset(loop):
+    return not Loop.reset
+
+def set_stopping(loop, value):
+    Loop.reset = not value
+
+class Loop(asyncio.SelectorEventLoop):
+    reset = False
+    _as_parameter_ = int(signal.SIGUSR1)
+
+    # No Python code runs from the signal on.
+    def stop(self):
+        Loop._stopping = property(raise_, set_stopping)
+
+def handler(*args):
+    Loop._stopping = property(is_not_reset, set_stopping)
+    try:
+        nap()
+    except CannotSuspend:
+        log.append("refused")
+
+async def background():
+    nap(0.02)
+    log.append("background")
+
+async def main():
+    nap()
+    task = loop.create_task(background())
+    await asyncio.sleep(0.005)
+    loop.call_soon(loop.stop)
+    await task
+    log.append("main")
+
+log = []
+raise_ = getattr(ctypes.CDLL(None), "raise")
+raise_.restype = operator.not_
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGUSR1, handler)
+loop = Loop()
+task = loop.create_task(main())
+loop.run_forever()
+assert log == ["refused"], log
+del Loop.stop, Loop._stopping
+for _ in range(5):
+    loop.call_soon(lambda: None)
+loop.run_until_complete(task)
+assert log == ["refused", "background", "main"], log
+loop.close()
+""",
     "a call in a signal handler while the loop polls": """
 steps = []
 
