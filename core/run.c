@@ -152,6 +152,7 @@ static PyObject *
 run_driven(Thread *th, PyObject *loop, PyObject *coro, PyObject *subject)
 {
     PyObject *result = NULL, *undo = NULL;
+    bool outer = th->in_run; /* a signal handler may make a call here */
     th->in_run = true;
     if (twr_sigint_set(th) < 0 || twr_loop_enter(th->state, loop, &undo) < 0) {
         twr_close_awaitable(th->state, coro);
@@ -168,7 +169,7 @@ run_driven(Thread *th, PyObject *loop, PyObject *coro, PyObject *subject)
         Py_CLEAR(result);
     }
     twr_error_put(pending);
-    th->in_run = false;
+    th->in_run = outer;
     return interrupted(th, result);
 }
 

@@ -778,6 +778,34 @@ assert log.count("ended") == 1, log
     )
 
 
+def test_a_call_in_a_signal_handler_as_another_begins():
+    """It leaves that one the handler of Ctrl-C."""
+    run("""
+import _thread, functools
+
+@tworoutine
+async def look():
+    for _ in range(3):
+        await asyncio.sleep(0.001)
+        log.append(signal.getsignal(signal.SIGINT).__name__)
+
+def handler(*args):
+    del loop.is_running
+    look()
+
+signal.signal(signal.SIGUSR1, handler)
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+# The last that is asked before the handler of Ctrl-C is set.
+loop.is_running = functools.partial(_thread.interrupt_main, signal.SIGUSR1)
+look()
+assert log == ["on_sigint"] * 6, log
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+asyncio.set_event_loop(None)
+loop.close()
+""")
+
+
 def test_an_uncaught_one_ends_the_program_as_usual():
     done = run("wait_long(interrupt_when_waiting())", code=-2)
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
