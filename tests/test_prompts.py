@@ -68,7 +68,7 @@ def test_python_m_asyncio(python):
     # Calls of background tasks, before the prompt's and after it.
     prompt.line("tasks = start(beat, wait); len(tasks)", r"\n2\s")
     prompt.line("still(tasks)", "'all go on'")
-    for line in ("blocks()", "calls()", "await (~blocks)()", "await later()"):
+    for line in ("blocks()", "calls()", "await later()"):
         prompt.line(line, "blocked")
         prompt.interrupt()
         prompt.until(r"cleaning up\s+cleaned up")
@@ -79,11 +79,17 @@ def test_python_m_asyncio(python):
     prompt.until("cleaning up")
     prompt.interrupt()
     prompt.until("KeyboardInterrupt")
-    # Nobody waits for anything: no call is interrupted.  A task whose code
-    # runs just then would be, as it is without calls.
     prompt.until(">>> ")
     prompt.line("still(tasks)", "'all go on'")
+    # From here on the prompt is in no call, and none is interrupted.  What
+    # runs just then would be, task or loop, as it is without calls: let all
+    # rest.
     prompt.line("tasks[0].cancel(), tasks[1].done()", r"\(True, False\)")
+    prompt.line("await (~blocks)()", "blocked")
+    prompt.interrupt()
+    prompt.until(r"cleaning up\s+cleaned up")
+    prompt.until("KeyboardInterrupt")
+    prompt.line("tasks[1].done()", "False")
     prompt.until(">>> ")
     prompt.interrupt()
     if python.drawn:
