@@ -243,26 +243,18 @@ twr_await_check(TwrState *state, PyObject *subject)
     return result;
 }
 
-/* Wait in a portal: what is yielded is for its loop to judge.  Switches. */
+/* Wait in a portal, ours or one of greenback: what is yielded is for its loop
+ * to judge.  Switches. */
 static PyObject *
-await_in_portal(Thread *th, PyObject *awaitable, PyObject *subject)
+await_in_portal(const Place *place, PyObject *awaitable, PyObject *subject)
 {
     if (PyCoro_CheckExact(awaitable) &&
         twr_check_fresh(awaitable, subject) < 0) {
         return NULL;
     }
-    return step_in_portal(th, awaitable);
-}
-
-/* Wait in a task with a portal of greenback.  Switches. */
-static PyObject *
-await_in_greenback(TwrState *state, PyObject *awaitable, PyObject *subject)
-{
-    if (PyCoro_CheckExact(awaitable) &&
-        twr_check_fresh(awaitable, subject) < 0) {
-        return NULL;
-    }
-    return twr_greenback_wait(state, awaitable);
+    return place->kind == IN_PORTAL
+               ? step_in_portal(place->th, awaitable)
+               : twr_greenback_wait(place->th->state, awaitable);
 }
 
 /* Wait in a task of the running loop.  Switches. */
@@ -294,9 +286,8 @@ await_at(const Place *place, PyObject *awaitable, PyObject *subject)
     Thread *th = place->th;
     switch (place->kind) {
     case IN_PORTAL:
-        return await_in_portal(th, awaitable, subject);
     case IN_GREENBACK:
-        return await_in_greenback(th->state, awaitable, subject);
+        return await_in_portal(place, awaitable, subject);
     case IN_GUEST:
         return twr_guest_wait(th, place->who, awaitable, subject);
     case IN_RUN:
