@@ -395,6 +395,14 @@ def enter(run, line, answer=None):
     run.expect(">>> ")
 
 
+def interrupt_line(run, line, name):
+    """Type a line; ^C when what it calls waits, and has said its name."""
+    run.type(line + "\n")
+    interrupted(run, says=[name], then=[name + " ended"])
+    run.expect("KeyboardInterrupt")
+    run.expect(">>> ")
+
+
 def interrupt_the_prompt(run):
     """^C at the prompt itself, until Python sees it.
 
@@ -421,10 +429,7 @@ def test_at_the_prompt(prompt):
         enter(run, "well(task)", "True")
     assert "asyncio/" not in run.seen  # no frames but the caller's
     enter(run, "asyncio.run((~tick)())", "'ticked'")
-    run.type("asyncio.run((~wait)('runn' + 'ing'))\n")
-    interrupted(run, says=["running"], then=["running ended"])
-    run.expect("KeyboardInterrupt")
-    run.expect(">>> ")
+    interrupt_line(run, "asyncio.run((~wait)('runn' + 'ing'))", "running")
     enter(run, "well(task)", "True")
     interrupt_the_prompt(run)
     run.expect(">>> ")
@@ -440,18 +445,12 @@ def test_at_the_prompt_of_python_m_asyncio(prompt):
     enter(run, "task = begin()")
     enter(run, "tick()", "'ticked'")
     enter(run, "await (~tick)()", "'ticked'")
-    run.type("wait('wait' + 'ing')\n")
-    interrupted(run, then=["waiting ended"])
-    run.expect("KeyboardInterrupt")
-    run.expect(">>> ")
+    interrupt_line(run, "wait('wait' + 'ing')", "waiting")
     enter(run, "well(task)", "True")
     # Where the prompt is in no call, what runs just then is interrupted, be it
     # the loop itself, as it is without calls: let the background rest.
     enter(run, "task.cancel()", "True")
-    run.type("await (~wait)('wait' + 'ing')\n")
-    interrupted(run, then=["waiting ended"])
-    run.expect("KeyboardInterrupt")
-    run.expect(">>> ")
+    interrupt_line(run, "await (~wait)('wait' + 'ing')", "waiting")
     enter(run, "tick()", "'ticked'")
     run.type("exit()\n")
     run.end()
