@@ -12,8 +12,6 @@ import sys
 import termios
 import time
 
-import pytest
-
 # Makes the terminal that it is given its own, so that Ctrl-C there is for it.
 _OWN = """
 import fcntl, os, sys, termios
@@ -21,21 +19,25 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
-_ESCAPES = re.compile(
+# Escape sequences; and the terminal's echo of a Ctrl-C, which comes after the
+# signal: anywhere in what the program then writes.
+_NOISE = re.compile(
     r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[()].|[=>78])"
+    r"|\^C|\r"
 )
 
 
 class Terminal:
     """A Python program in a terminal of its own.
 
-    ``until(pattern)`` waits for output, with escape sequences taken out, that
-    comes after what was waited for before.  Programs show what is typed, so a
-    pattern must not match it.
+    ``seen`` is what it has shown, without escape sequences, carriage returns
+    and ^C.  Prompts show what is typed, so a pattern must not match it.
     """
 
     def __init__(self, *args, cwd, **env):
-        self._text = ""  # what has been shown and not been waited for
+        self.seen = ""
+        self._shown = b""
+        self._waited = 0  # how much of ``seen`` has been waited for
         self._fd, terminal = os.openpty()
         termios.tcsetwinsize(terminal, (40, 200))
         self.process = subprocess.Popen(
@@ -70,17 +72,24 @@ class Terminal:
         self.type("\x03")
 
     def until(self, pattern, timeout=30):
-        """Wait for pattern; returns its match, in all the text before it."""
+        """Wait until it shows this, after what was waited for before.
+
+        Returns the match, in all that came since.
+        """
         deadline = time.monotonic() + timeout
         while True:
-            text = _ESCAPES.sub("", self._text).replace("\r", "")
-            found = re.search(pattern, text)
+            since = self.seen[self._waited :]
+            found = re.search(pattern, since)
             if found is not None:
-                self._text = text[found.end() :]
+                self._waited += found.end()
                 return found
             left = deadline - time.monotonic()
             if left <= 0 or not self._read(left):
-                pytest.fail(f"no {pattern!r} in:\n{text}", pytrace=True)
+                raise AssertionError(f"no {pattern!r} in:\n{since}")
+
+    def expect(self, text, timeout=30):
+        """Wait for this very text."""
+        return self.until(re.escape(text), timeout)
 
     def _read(self, timeout):
         """Take in what is shown; False: nothing, or the program has ended."""
@@ -90,15 +99,16 @@ class Terminal:
             more = os.read(self._fd, 1 << 16)
         except OSError:  # how a terminal tells that nobody is at it
             return False
-        self._text += more.decode(errors="replace")
+        self._shown += more
+        self.seen = _NOISE.sub("", self._shown.decode(errors="replace"))
         return bool(more)
 
-    def end(self):
-        """All that is shown until the program ends by itself."""
+    def end(self, status=0):
+        """All that is shown until the program ends by itself, thus."""
         while self._read(30):
             pass
-        assert self.process.wait(30) == 0
-        return _ESCAPES.sub("", self._text)
+        assert self.process.wait(30) == status, self.seen
+        return self.seen[self._waited :]
 
     def close(self):
         if self.process.poll() is None:
