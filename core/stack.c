@@ -689,6 +689,19 @@ twr_thread(TwrState *state)
     return th;
 }
 
+/* Whether calls may be below this one on the stack; -1 on failure. */
+static int
+is_in_use(Thread *th)
+{
+    if (th->portal != NULL) {
+        return 1;
+    }
+    PyObject *loop = PyObject_CallNoArgs(th->state->get_running_loop);
+    int runs = loop == NULL ? -1 : loop != Py_None;
+    Py_XDECREF(loop);
+    return runs;
+}
+
 int
 twr_thread_forget(void)
 {
@@ -696,7 +709,12 @@ twr_thread_forget(void)
     if (this_thread == NULL || dict == NULL) {
         return 0;
     }
-    return PyDict_DelItemString(dict, "tworoutine");
+    int in_use = is_in_use(this_thread);
+    if (in_use == 0) {
+        return PyDict_DelItemString(dict, "tworoutine");
+    }
+    Py_INCREF(this_thread); /* it is never freed */
+    return in_use < 0 ? -1 : 0;
 }
 
 PyObject *

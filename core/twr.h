@@ -348,7 +348,8 @@ struct Thread {
 /* This thread's record, made when first asked for.  Borrowed. */
 Thread *twr_thread(TwrState *state);
 
-/* Close this thread's own loop and end its greenlets. */
+/* Close this thread's own loop and end its greenlets; inside a call, or with a
+ * loop running, leave all as it is. */
 int twr_thread_forget(void);
 
 /* In a forked child: drop this thread's record.  Its loop, which must not be

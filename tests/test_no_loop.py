@@ -453,6 +453,82 @@ f()
     )
 
 
+@pytest.mark.parametrize("place", ["alone", "nested", "task", "portal"])
+def test_atexit_in_the_middle_of_a_call(place):
+    """Who runs them by hand, and goes on, has calls that go on too."""
+    out = run_script(
+        """
+import asyncio, atexit
+from tworoutine import portal, tworoutine
+
+@tworoutine
+async def double(x):
+    await asyncio.sleep(0)
+    return 2 * x
+
+@tworoutine
+async def by_hand(x):
+    await asyncio.sleep(0)
+    atexit._run_exitfuncs()
+    await asyncio.sleep(0)
+    return double(x)
+
+@tworoutine
+async def nested():
+    return by_hand(1)
+
+async def waits(event):
+    return await_(event)
+
+@tworoutine
+async def await_(event):
+    return await event.wait()
+
+@tworoutine
+async def begin(event):
+    return asyncio.create_task(waits(event))
+
+async def main():
+    event = asyncio.Event()
+    task = asyncio.create_task(waits(event))
+    double(1)
+    results = by_hand(1), double(2)
+    event.set()
+    return *results, await task
+
+@tworoutine
+async def finish(task, event):
+    event.set()
+    return await task
+
+@portal
+async def stepped():
+    return by_hand(1), double(2), True
+
+def run(coro):
+    try:
+        while True:
+            coro.send(None)
+    except StopIteration as end:
+        return end.value
+
+place = PLACE
+double(1)
+for _ in range(2):
+    if place == "task":
+        print(asyncio.run(main()))
+    elif place == "portal":
+        print(run(stepped()))
+    else:
+        event = asyncio.Event()
+        task = begin(event)
+        result = by_hand(1) if place == "alone" else nested()
+        print((result, double(2), finish(task, event)))
+""".replace("PLACE", repr(place))
+    )
+    assert out == "(2, 4, True)\n(2, 4, True)\n"
+
+
 def test_exit_with_an_executor():
     run_script("""
 import asyncio, threading, time
