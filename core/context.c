@@ -118,28 +118,22 @@ leave_one(TwrState *state)
 }
 
 /* Usually one is entered: *left is then that Context; else a list. */
-int
-twr_context_leave(TwrState *state, PyObject **left)
+static int
+add_left(PyObject **left, PyObject *context)
 {
-    *left = NULL;
-    PyObject *context = leave_one(state);
-    if (context == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
+    if (*left == NULL) {
+        *left = Py_NewRef(context);
+        return 0;
     }
-    *left = context;
-    context = leave_one(state);
-    if (context == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
+    if (!PyList_CheckExact(*left)) {
+        PyObject *list = PyList_New(1);
+        if (list == NULL) {
+            return -1;
+        }
+        PyList_SET_ITEM(list, 0, *left);
+        *left = list;
     }
-    PyObject *list = PyList_New(0);
-    int added = list == NULL ? -1 : PyList_Append(list, *left);
-    while (added == 0 && context != NULL) {
-        added = PyList_Append(list, context);
-        Py_DECREF(context);
-        context = added == 0 ? leave_one(state) : NULL;
-    }
-    Py_SETREF(*left, list);
-    return added < 0 || PyErr_Occurred() ? -1 : 0;
+    return PyList_Append(*left, context);
 }
 
 int
@@ -157,4 +151,32 @@ twr_context_enter(PyObject *left)
         }
     }
     return 0;
+}
+
+/* Out of memory: enter again what was left, context last.  Steals it. */
+static int
+undo_leave(PyObject **left, PyObject *context)
+{
+    PyObject *pending = twr_error_take();
+    if (twr_context_enter(context) < 0 || twr_context_enter(*left) < 0) {
+        PyErr_WriteUnraisable(*left);
+    }
+    Py_XDECREF(context);
+    Py_CLEAR(*left);
+    twr_error_put(pending);
+    return -1;
+}
+
+int
+twr_context_leave(TwrState *state, PyObject **left)
+{
+    *left = NULL;
+    PyObject *context;
+    while ((context = leave_one(state)) != NULL) {
+        if (add_left(left, context) < 0) {
+            return undo_leave(left, context);
+        }
+        Py_DECREF(context);
+    }
+    return PyErr_Occurred() ? undo_leave(left, NULL) : 0;
 }
