@@ -91,6 +91,11 @@ about_type(TwrState *state, PyObject *loop, const char *format)
     return reason;
 }
 
+/* How tasks of a loop that cannot be driven come to have portals. */
+#define WHAT_SERVES_IT                                                        \
+    "start with tworoutine.run(main(), loop_factory=...), or make its task "  \
+    "after loop.set_task_factory(tworoutine.task_factory)"
+
 /* Somebody else's kind of loop, or one that somebody has changed. */
 static int
 refuse_loop(TwrState *state, PyObject *loop, PyObject *subject)
@@ -112,12 +117,13 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *subject)
     if (task == NULL && PyErr_Occurred()) {
         return -1;
     }
-    const char *advice =
-        task == NULL ? "make the call in a task, after a start with "
-                       "tworoutine.run(main())"
-        : subject != NULL
-            ? "await its ~ form instead, or start with tworoutine.run(main())"
-            : "use await instead, or start with tworoutine.run(main())";
+    const char *advice = "use await instead, or " WHAT_SERVES_IT;
+    if (task == NULL) {
+        advice = "make the call in a task, and " WHAT_SERVES_IT;
+    }
+    else if (subject != NULL) {
+        advice = "await its ~ form instead, or " WHAT_SERVES_IT;
+    }
     return twr_refuse(
         state, subject,
         about_type(state, loop,

@@ -685,7 +685,9 @@ def test_a_task_that_nobody_prepared_is_refused_with_the_mend():
             nap()
         return str(refused.value)
 
-    assert "start with tworoutine.run(main())" in uvloop.run(main())
+    refusal = uvloop.run(main())
+    assert "start with tworoutine.run(main(), loop_factory=...)" in refusal
+    assert "loop.set_task_factory(tworoutine.task_factory)" in refusal
 
 
 def test_fan_out_in_a_portal():

@@ -133,7 +133,7 @@ async def main():
     try:
         nap()
     except CannotSuspend as exc:
-        assert "tworoutine.run(main())" in str(exc), exc
+        assert "tworoutine.run(main(), loop_factory=...)" in str(exc), exc
         print("refused")
 
 with qasync.QEventLoop(application) as loop:
