@@ -254,6 +254,13 @@ generator_aiter(PyObject *op)
 }
 
 static PyObject *
+generator_anext(PyObject *op)
+{
+    return refuse(op, "iterator: put @tworoutine above @asynccontextmanager, "
+                      "or write await anext() of");
+}
+
+static PyObject *
 generator_await(PyObject *op)
 {
     return refuse(op, "iterator, which cannot be awaited: write for, or "
@@ -263,6 +270,7 @@ generator_await(PyObject *op)
 static PyType_Slot generator_slots[] = {
     {Py_tp_doc, "A synchronous iterator over an async generator."},
     {Py_am_aiter, generator_aiter},
+    {Py_am_anext, generator_anext},
     {Py_am_await, generator_await},
     {Py_tp_traverse, wrapper_traverse},
     {Py_tp_clear, wrapper_clear},
@@ -390,6 +398,7 @@ int
 twr_iter_init(TwrState *state)
 {
     return hide(state->generator_type, "__aiter__") < 0 ||
+                   hide(state->generator_type, "__anext__") < 0 ||
                    hide(state->generator_type, "__await__") < 0 ||
                    hide(state->manager_type, "__await__") < 0
                ? -1

@@ -57,6 +57,10 @@ if sys.version_info >= (3, 14):
             "TypeError",
             f"'tworoutine._core.SyncGenerator' object {NO_EXIT}",
         ],
+        "`with upside_down(1): pass`": [
+            "TypeError",
+            f"'_AsyncGeneratorContextManager' object {NO_EXIT}",
+        ],
         "`with opened: pass`": [
             "TypeError",
             f"'tworoutine.tworoutine' object {NO_EXIT}",
@@ -669,8 +673,8 @@ def test_the_synchronous_objects_do_not_look_asynchronous(example):
         assert not isinstance(made, AsyncIterable)
         assert not isinstance(made, AbstractAsyncContextManager)
         assert not inspect.isawaitable(made)
-        for name in ("__aiter__", "__await__", "__aenter__", "__aexit__"):
-            assert not hasattr(made, name)
+        for name in ("aiter", "anext", "await", "aenter", "aexit"):
+            assert not hasattr(made, f"__{name}__")
 
 
 def test_a_closed_loop_that_is_set_is_passed_over(example):
