@@ -23,7 +23,8 @@ NEEDS = {
     "Tornado": ["tornado"],
     "trio": ["trio"],
     "Twisted": ["twisted"],
-    "uvloop": ["uvloop", "uvicorn", "fastapi", "httpx"],
+    "uvicorn, FastAPI, Starlette": ["uvloop", "uvicorn", "fastapi", "httpx"],
+    "uvloop": ["uvloop"],
 }
 PYTEST_NEEDS = [[], ["pytest_asyncio"], ["anyio", "trio"]]
 PROMPTS = {
