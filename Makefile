@@ -11,7 +11,8 @@
 # chooses the interpreter: make test PYTHON=python3.13
 
 PYTHON ?= python3
-VENV ?= .venv/$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VENV ?= .venv/$(VERSION)
 BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard core/*.[ch]) $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -19,7 +20,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: demo test oldest cpython-tests hosts bench lint asan clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python -W error::RuntimeWarning -W error::ResourceWarning examples/telescope.py
+	$(BIN)/python -W error::RuntimeWarning -W error::ResourceWarning examples/telescope.py $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -X dev -W error -m pytest $(ARGS)
@@ -47,6 +48,7 @@ $(VENV)/.%: $(VENV)/bin/python $(SOURCES) $(OLDEST)
 	@touch $@
 
 $(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON) here: make PYTHON=python3.x ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "tworoutine needs CPython 3.11 or later: make PYTHON=python3.x ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -4,6 +4,7 @@ import time
 
 from matplotlib.figure import Figure
 
+from boards import FAULTY, HANGING
 from plan import Tuning
 
 ROW = "{:26} {:>9}  {:>9} {:>7} {:>11} {:>8} {:>7} {:>11}"
@@ -77,10 +78,15 @@ def table(ways, serial):
     spent = serial.ended - serial.began
     sample = len(serial.results)
     print(f"(the last one extrapolated from {sample} boards in {spent:.1f} s)")
+    print("(poll gap: the most by which a poll of the service came late)")
 
 
 def failures(ways):
     """Print what became of the boards that could not be tuned."""
+    if all(len(way.tunings) == len(way.results) for way in ways):
+        return
+    print("\nboards that could not be tuned", end=" ")
+    print(f"({FAULTY} and {HANGING} are broken on purpose)")
     for way in ways:
         for number, result in enumerate(way.results):
             if isinstance(result, Exception):

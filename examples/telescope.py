@@ -154,10 +154,11 @@ def demo(boards, latency):
     run(interrupted, (ways[0].ended - ways[0].began) / 2)
     ways += [run(service), run(hand_written), run(threaded)]
 
-    print("\nboards that could not be tuned")
     report.failures(ways)
     print()
     report.table(ways, serial)
+    if boards > HANGING:
+        print(f"(all but the last wait {PATIENCE:.0f} s for board {HANGING})")
     report.picture(ways, serial, "telescope.png")
 
 
