@@ -1,6 +1,7 @@
 """Calls in a running loop: the loop goes on, and each ends at its own time."""
 
 import asyncio
+import re
 import sys
 import time
 
@@ -456,29 +457,34 @@ def test_a_python_task_works_like_a_c_one():
     loop.close()
 
 
+def slow(texts, what):
+    """How often asyncio says that this is slow; on a busy machine all is."""
+    return sum(bool(re.match(f"Executing <{what}", text)) for text in texts)
+
+
 def test_debug_mode_does_not_take_waiting_for_being_slow(caplog):
     async def main():
-        asyncio.get_running_loop().slow_callback_duration = 0.02
-        sleep(0.05)
+        asyncio.get_running_loop().slow_callback_duration = 0.1
+        sleep(0.2)
         await asyncio.sleep(0)
-        sleep(0.05)
+        sleep(0.2)
         return asyncio.get_running_loop().slow_callback_duration
 
-    assert asyncio.run(main(), debug=True) == 0.02
-    assert not [r for r in caplog.records if "took" in r.message]
+    assert asyncio.run(main(), debug=True) == 0.1
+    assert not slow(caplog.messages, r"Task \w+ name=\S+ coro=<\S*main\(")
 
 
 def test_debug_mode_still_reports_slow_callbacks(caplog):
-    async def slow():
+    async def works():
         time.sleep(0.03)
 
     async def main():
         asyncio.get_running_loop().slow_callback_duration = 0.02
         sleep(0)
-        await asyncio.create_task(slow())
+        await asyncio.create_task(works())
 
     asyncio.run(main(), debug=True)
-    assert len([r for r in caplog.records if "took" in r.message]) == 1
+    assert slow(caplog.messages, r"Task \w+ name=\S+ coro=<\S*works\(") == 1
 
 
 def test_debug_mode_reports_slow_callbacks_as_asyncio_would(monkeypatch):
@@ -497,5 +503,5 @@ def test_debug_mode_reports_slow_callbacks_as_asyncio_would(monkeypatch):
     reports = []
     monkeypatch.setattr("asyncio.base_events.logger", Logger())
     asyncio.run(main(), debug=True)
-    slow = [text for name, text in reports if name == "warning"]
-    assert len(slow) == 1 and slow[0].startswith("Executing <Handle ")
+    warnings = [text for name, text in reports if name == "warning"]
+    assert slow(warnings, r"Handle sleep\(") == 1
