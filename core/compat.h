@@ -168,6 +168,9 @@ twr_is_finalizing(void)
 #define TWR_ASYNC_WITH_ASKS "__aexit__"
 #endif
 
+/* Steps of tasks are refused where another loop than theirs runs. */
+#define TWR_STEPS_NEED_THEIR_LOOP (PY_VERSION_HEX >= 0x030E0000)
+
 /* current_task() is C from 3.12 on; before, it is a dictionary. */
 #if PY_VERSION_HEX < 0x030C0000
 #define TWR_CURRENT_TASKS_DICT 1

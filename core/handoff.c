@@ -136,6 +136,12 @@ int
 twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
 {
     TwrState *state = th->state;
+    if (TWR_STEPS_NEED_THEIR_LOOP && th->loan != NULL &&
+        th->loan->place == OWNER_ENDS_CALLS && th->loan->loop == loop) {
+        return twr_handoff_refuse(
+            state, subject,
+            PyUnicode_FromString("the loop has been closed meanwhile"));
+    }
     int drivable = twr_loop_drivable(th, loop);
     if (drivable < 0) {
         return -1;

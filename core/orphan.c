@@ -76,6 +76,44 @@ tell(Thread *th, const char *adapter, PyObject *task)
     twr_error_put(pending);
 }
 
+static int
+set_running(TwrState *state, PyObject *loop)
+{
+    PyObject *none = PyObject_CallOneArg(state->set_running_loop, loop);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+/* Go to greenlet, in the step of call.  Switches. */
+static int
+switch_to_step(Thread *th, Call *call, PyObject *greenlet)
+{
+    TwrState *state = th->state;
+    if (!TWR_STEPS_NEED_THEIR_LOOP) {
+        return twr_stack_switch(th, greenlet);
+    }
+    PyObject *running = PyObject_CallNoArgs(state->get_running_loop);
+    if (running == NULL) {
+        return -1;
+    }
+    PyObject *loop = Py_NewRef(call->loan->loop);
+    PyObject *task = Py_NewRef(call->task);
+    int back =
+        set_running(state, loop) < 0 ? -1 : twr_stack_switch(th, greenlet);
+    PyObject *pending = twr_error_take();
+    PyObject *current = twr_task_current(state, loop);
+    if ((current == task && twr_task_leave(state, loop, task) < 0) ||
+        set_running(state, running) < 0) {
+        twr_orphans_failed(th, task);
+    }
+    twr_error_put(pending);
+    Py_XDECREF(current);
+    Py_DECREF(task);
+    Py_DECREF(loop);
+    Py_DECREF(running);
+    return back;
+}
+
 /* Have call raise GeneratorExit, and come back when its step has ended.
  * Switches. */
 static int
@@ -90,7 +128,7 @@ end_call(Thread *th, Call *call, bool quietly)
     }
     PyErr_SetNone(PyExc_GeneratorExit);
     PyObject *next = twr_call_fail(th, call);
-    int back = next == NULL ? 0 : twr_stack_switch(th, next);
+    int back = next == NULL ? 0 : switch_to_step(th, call, next);
     Py_XDECREF(next);
     if (!call->hosts) {
         tell(th, "destroyed", call->task);
