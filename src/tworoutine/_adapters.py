@@ -56,13 +56,14 @@ def close_loop(loop):
         return
     take_greenlets_for_threads(loop)
     try:
-        run_in(loop, _wind_up(loop))
+        # From outside: inside, 3.14 looks at the tasks of this thread alone,
+        # and as the thread ends these are no longer its own.
+        run_in(loop, _wind_up(loop, asyncio.all_tasks(loop)))
     finally:
         loop.close()
 
 
-async def _wind_up(loop):
-    tasks = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+async def _wind_up(loop, tasks):
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
