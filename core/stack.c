@@ -689,6 +689,27 @@ twr_thread(TwrState *state)
     return th;
 }
 
+/* Whether the loop that we drive has been hidden by somebody above a step of
+ * it.  gevent's adapter hides it, too, while it polls in another greenlet. */
+static int
+is_hidden(Thread *th)
+{
+    if (th->loan == NULL) {
+        return 0;
+    }
+    int above = th->loan->polling ? twr_stack_in_step(th) : 1;
+    if (above <= 0) {
+        return above;
+    }
+    PyObject *loop = Py_NewRef(th->loan->loop);
+    PyObject *runs =
+        PyObject_CallMethodNoArgs(loop, th->state->names.is_running);
+    int hidden = runs == NULL ? -1 : PyObject_IsTrue(runs);
+    Py_XDECREF(runs);
+    Py_DECREF(loop);
+    return hidden;
+}
+
 /* Whether calls may be below this one on the stack; -1 on failure. */
 static int
 is_in_use(Thread *th)
@@ -699,7 +720,7 @@ is_in_use(Thread *th)
     PyObject *loop = PyObject_CallNoArgs(th->state->get_running_loop);
     int runs = loop == NULL ? -1 : loop != Py_None;
     Py_XDECREF(loop);
-    return runs;
+    return runs == 0 ? is_hidden(th) : runs;
 }
 
 int
@@ -709,7 +730,7 @@ twr_thread_forget(void)
     if (this_thread == NULL || dict == NULL) {
         return 0;
     }
-    int in_use = is_in_use(this_thread);
+    int in_use = this_thread->forked ? 0 : is_in_use(this_thread);
     if (in_use == 0) {
         return PyDict_DelItemString(dict, "tworoutine");
     }

@@ -453,8 +453,9 @@ f()
     )
 
 
+@pytest.mark.parametrize("hidden", [False, True], ids=["", "hidden"])
 @pytest.mark.parametrize("place", ["alone", "nested", "task", "portal"])
-def test_atexit_in_the_middle_of_a_call(place):
+def test_atexit_in_the_middle_of_a_call(place, hidden):
     """Who runs them by hand, and goes on, has calls that go on too."""
     out = run_script(
         """
@@ -469,7 +470,11 @@ async def double(x):
 @tworoutine
 async def by_hand(x):
     await asyncio.sleep(0)
+    loop = asyncio._get_running_loop()
+    if HIDDEN:
+        asyncio._set_running_loop(None)
     atexit._run_exitfuncs()
+    asyncio._set_running_loop(loop)
     await asyncio.sleep(0)
     return double(x)
 
@@ -524,7 +529,7 @@ for _ in range(2):
         task = begin(event)
         result = by_hand(1) if place == "alone" else nested()
         print((result, double(2), finish(task, event)))
-""".replace("PLACE", repr(place))
+""".replace("PLACE", repr(place)).replace("HIDDEN", repr(hidden))
     )
     assert out == "(2, 4, True)\n(2, 4, True)\n"
 
