@@ -720,6 +720,9 @@ is_in_use(Thread *th)
     PyObject *loop = PyObject_CallNoArgs(th->state->get_running_loop);
     int runs = loop == NULL ? -1 : loop != Py_None;
     Py_XDECREF(loop);
+    if (runs == 0) {
+        runs = twr_foreign_library(th->state);
+    }
     return runs == 0 ? is_hidden(th) : runs;
 }
 

@@ -809,6 +809,34 @@ except KeyboardInterrupt:
     )
 
 
+def test_atexit_by_hand_in_a_task_of_trio_without_a_portal(program):
+    """trio runs, though no loop does: calls in portals beside it go on."""
+    pytest.importorskip("trio", reason="needs trio")
+    source = """
+import atexit, trio, tworoutine
+
+@tworoutine.tworoutine
+async def wait(event):
+    await event.wait()
+    return "waited"
+
+async def calls(begun, event):
+    begun.set()
+    print(wait(event))
+
+async def main():
+    begun, event = trio.Event(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tworoutine.portal(calls), begun, event)
+        await begun.wait()
+        atexit._run_exitfuncs()
+        event.set()
+
+trio.run(main)
+"""
+    assert program(source) == "waited\n"
+
+
 def test_trio_s_protection_from_ctrl_c():
     """trio looks at the frames: user code must not seem to be its own."""
     trio = pytest.importorskip("trio", reason="needs trio")
