@@ -13,6 +13,7 @@ typedef struct {
     PyObject *inner;   /* the async iterator, or async context manager */
     PyObject *subject; /* the tworoutine that made it, for messages */
     bool dropped;      /* the last reference went; not the collector's */
+    bool asked;        /* for the next item, as an async iterator is */
 } Wrapper;
 
 static int
@@ -253,18 +254,23 @@ generator_aiter(PyObject *op)
     return refuse(op, "iterator: write async for ... in");
 }
 
+/* An error here would crash anext(op, default), at least up to 3.13: what is
+ * awaited next raises it. */
 static PyObject *
 generator_anext(PyObject *op)
 {
-    return refuse(op, "iterator: put @tworoutine above @asynccontextmanager, "
-                      "or write await anext() of");
+    ((Wrapper *)op)->asked = true;
+    return Py_NewRef(op);
 }
 
 static PyObject *
 generator_await(PyObject *op)
 {
-    return refuse(op, "iterator, which cannot be awaited: write for, or "
-                      "async for ... in");
+    return ((Wrapper *)op)->asked
+               ? refuse(op, "iterator: put @tworoutine above "
+                            "@asynccontextmanager, or write await anext() of")
+               : refuse(op, "iterator, which cannot be awaited: write for, or "
+                            "async for ... in");
 }
 
 static PyType_Slot generator_slots[] = {

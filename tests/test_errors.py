@@ -677,6 +677,20 @@ def test_the_synchronous_objects_do_not_look_asynchronous(example):
             assert not hasattr(made, f"__{name}__")
 
 
+def test_anext_with_a_default_says_the_same(example):
+    ticks = example.ticks
+
+    async def main():
+        with pytest.raises(TypeError, match="write await anext") as said:
+            await anext(ticks(3), None)
+        with pytest.raises(TypeError) as plain:
+            await anext(ticks(3))
+        assert str(said.value) == str(plain.value)
+        return True
+
+    assert asyncio.run(main())
+
+
 def test_a_closed_loop_that_is_set_is_passed_over(example):
     closed = asyncio.new_event_loop()
     closed.close()
