@@ -900,6 +900,29 @@ if {waiting}:
     assert program(source) == "0 4\n"
 
 
+def test_a_child_that_is_forked_in_a_call_and_exits_ends(program):
+    source = """
+import asyncio, os, sys
+import gevent
+from tworoutine import tworoutine
+
+@tworoutine
+async def forks():
+    await asyncio.sleep(0.001)
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        sys.exit(5)
+    await asyncio.sleep(0.001)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+greenlet = gevent.spawn(forks)
+greenlet.join()
+print("ended with an error:", greenlet.value > 0)
+"""
+    assert program(source) == "ended with an error: True\n"
+
+
 def test_a_loop_made_before_gevent_came_serves_on(program):
     source = """
 import asyncio

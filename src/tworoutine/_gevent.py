@@ -193,8 +193,10 @@ class Run:
                     run_in(self.loop, self._until_idle())
                 except BaseException as exc:
                     self._failed(exc)
+                if self.abandoned():  # by a fork, in the child
+                    break
         finally:
-            del _runs[self.hub]
+            _runs.pop(self.hub, None)
             selector.close()
             asyncio._set_running_loop(selector.outside)
             self._let_go()
