@@ -335,6 +335,25 @@ twr_call_due(TwrState *state, Call *call)
     return due && call->parked;
 }
 
+/* In a forked child, a call that waits on a stack of the parent's: its task is
+ * over.  NULL, with what there is to say. */
+static PyObject *
+lose(TwrState *state, Call *call)
+{
+    PyObject *adapters = twr_adapters(state);
+    PyObject *none = adapters == NULL ? NULL
+                                      : PyObject_CallMethod(adapters, "lose",
+                                                            "O", call->task);
+    if (none != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%R waits in the parent of this process, and can never "
+                     "go on in this one",
+                     call);
+    }
+    Py_XDECREF(none);
+    return NULL;
+}
+
 /* The loop that runs by itself calls a parked call back: take it over here,
  * inside this callback, and let the call go on.  Switches. */
 static PyObject *
@@ -352,6 +371,9 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
         Py_RETURN_NONE;
     }
     Loan *loan = call->loan;
+    if (loan->thread != NULL && loan->thread->forked) {
+        return lose(state, call);
+    }
     if (th != loan->thread) {
         PyErr_Format(PyExc_RuntimeError,
                      "%R waits in another thread than the one that runs its "

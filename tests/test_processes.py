@@ -254,6 +254,41 @@ assert nap() is nap()
     )
 
 
+@pytest.mark.parametrize("kind", ["asyncio.Task", "asyncio.tasks._PyTask"])
+def test_a_child_that_exits_in_a_call_beside_another_one(program, kind):
+    """asyncio.run waits until the other task has ended, in the child too."""
+    out = program(
+        FORKS
+        + f"""
+async def blocked(event):
+    await_(event.wait())
+    return "went on"
+
+@tworoutine
+async def forks():
+    await asyncio.sleep(0.001)
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        sys.exit(5)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(lambda loop, coro: {kind}(coro, loop=loop))
+    event = asyncio.Event()
+    task = asyncio.create_task(blocked(event))
+    await asyncio.sleep(0)
+    code = forks()
+    event.set()
+    return code, await task
+
+print(asyncio.run(main()))
+"""
+    )
+    assert out == "(5, 'went on')\n"
+
+
 def test_a_fork_leaves_the_loops_of_other_threads_alone(program):
     """The child has to forget them, but not to close them: they share
     their selectors with the parent's."""

@@ -150,6 +150,12 @@ def destroyed(task):
         task._log_traceback = False
 
 
+def lose(task):
+    """Cancel a task whose step never ends: no step of it may follow."""
+    is_c = isinstance(task, asyncio.Future)
+    (asyncio.Future if is_c else asyncio.futures._PyFuture).cancel(task)
+
+
 # --- pickling and names -----------------------------------------------------
 
 
