@@ -19,11 +19,11 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
-# Escape sequences; and the terminal's echo of a Ctrl-C, which comes after the
-# signal: anywhere in what the program then writes.
-_NOISE = re.compile(
-    r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[()].|[=>78])"
-    r"|\^C|\r"
+# The terminal's echo of a Ctrl-C comes after the signal: anywhere in what the
+# program then writes.
+_ECHO = re.compile(r"\^C")
+_ESCAPES = re.compile(
+    r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[()].|[=>78M])|\r"
 )
 
 
@@ -100,7 +100,8 @@ class Terminal:
         except OSError:  # how a terminal tells that nobody is at it
             return False
         self._shown += more
-        self.seen = _NOISE.sub("", self._shown.decode(errors="replace"))
+        shown = _ECHO.sub("", self._shown.decode(errors="replace"))
+        self.seen = _ESCAPES.sub("", shown)
         return bool(more)
 
     def end(self, status=0):
