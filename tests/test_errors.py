@@ -59,7 +59,9 @@ if sys.version_info >= (3, 14):
         ],
         "`with upside_down(1): pass`": [
             "TypeError",
-            f"'_AsyncGeneratorContextManager' object {NO_EXIT}",
+            f"'contextlib._AsyncGeneratorContextManager' object {NO_EXIT} but "
+            "it supports the asynchronous context manager protocol. Did you "
+            "mean to use 'async with'?",
         ],
         "`with opened: pass`": [
             "TypeError",
