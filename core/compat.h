@@ -178,4 +178,8 @@ twr_is_finalizing(void)
 #define TWR_CURRENT_TASKS_DICT 0
 #endif
 
+/* Tasks written in Python are entered apart from those in C, and are current
+ * in a dictionary that only they know. */
+#define TWR_PYTHON_TASKS_APART (PY_VERSION_HEX >= 0x030E0000)
+
 #endif

@@ -200,6 +200,10 @@ twr_task_init(TwrState *state)
                         &facts->current_tasks) < 0 ||
         optional_import("asyncio.tasks", "current_task",
                         &facts->current_task) < 0 ||
+        optional_import("asyncio.tasks", "_py_enter_task",
+                        &facts->py_enter_task) < 0 ||
+        optional_import("asyncio.tasks", "_py_leave_task",
+                        &facts->py_leave_task) < 0 ||
         optional_import("asyncio", "future_add_to_awaited_by",
                         &facts->add_awaited_by) < 0 ||
         optional_import("asyncio", "future_discard_from_awaited_by",
@@ -239,26 +243,45 @@ twr_task_current(TwrState *state, PyObject *loop)
     }
     if (task == Py_None) {
         Py_CLEAR(task);
+        if (TWR_PYTHON_TASKS_APART && state->task.current_tasks != NULL) {
+            task = PyDict_GetItemWithError(state->task.current_tasks, loop);
+            Py_XINCREF(task);
+        }
     }
     return task;
+}
+
+static int
+enter_or_leave(PyObject *function, PyObject *loop, PyObject *task)
+{
+    PyObject *args[] = {loop, task};
+    PyObject *none = PyObject_Vectorcall(function, args, 2, NULL);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+static bool
+is_apart(TwrState *state, PyObject *task)
+{
+    return TWR_PYTHON_TASKS_APART && state->task.py_enter_task != NULL &&
+           state->task.py_leave_task != NULL &&
+           !PyObject_TypeCheck(task, (PyTypeObject *)state->CTask);
 }
 
 int
 twr_task_enter(TwrState *state, PyObject *loop, PyObject *task)
 {
-    PyObject *args[] = {loop, task};
-    PyObject *none = PyObject_Vectorcall(state->enter_task, args, 2, NULL);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
+    return enter_or_leave(is_apart(state, task) ? state->task.py_enter_task
+                                                : state->enter_task,
+                          loop, task);
 }
 
 int
 twr_task_leave(TwrState *state, PyObject *loop, PyObject *task)
 {
-    PyObject *args[] = {loop, task};
-    PyObject *none = PyObject_Vectorcall(state->leave_task, args, 2, NULL);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
+    return enter_or_leave(is_apart(state, task) ? state->task.py_leave_task
+                                                : state->leave_task,
+                          loop, task);
 }
 
 static bool

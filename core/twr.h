@@ -172,8 +172,9 @@ typedef struct {
     Py_ssize_t waiter_at;    /* offset of task_fut_waiter */
     Py_ssize_t must_at;      /* offset of the byte of task_must_cancel */
     unsigned char must_mask; /* and its bit */
-    PyObject *current_tasks; /* 3.11: the dictionary */
+    PyObject *current_tasks; /* 3.11: the dictionary; 3.14+: of Python tasks */
     PyObject *current_task;  /* 3.12+: the function */
+    PyObject *py_enter_task, *py_leave_task; /* 3.14+: for Python tasks */
     PyObject *add_awaited_by, *discard_awaited_by; /* 3.14+, or NULL */
 } TwrTaskFacts;
 
