@@ -182,7 +182,7 @@ def program(tmp_path):
     about: its stderr must be empty.
     """
 
-    def run(source, *args, timeout=20, flags=("-X", "dev", "-W", "error")):
+    def run(source, *args, timeout=90, flags=("-X", "dev", "-W", "error")):
         path = tmp_path / "program.py"
         path.write_text(source)
         ran = subprocess.run(

@@ -71,7 +71,7 @@ class Terminal:
     def interrupt(self):
         self.type("\x03")
 
-    def until(self, pattern, timeout=30):
+    def until(self, pattern, timeout=90):
         """Wait until it shows this, after what was waited for before.
 
         Returns the match, in all that came since.
@@ -87,7 +87,7 @@ class Terminal:
             if left <= 0 or not self._read(left):
                 raise AssertionError(f"no {pattern!r} in:\n{since}")
 
-    def expect(self, text, timeout=30):
+    def expect(self, text, timeout=90):
         """Wait for this very text."""
         return self.until(re.escape(text), timeout)
 
@@ -106,9 +106,9 @@ class Terminal:
 
     def end(self, status=0):
         """All that is shown until the program ends by itself, thus."""
-        while self._read(30):
+        while self._read(90):
             pass
-        assert self.process.wait(30) == status, self.seen
+        assert self.process.wait(90) == status, self.seen
         return self.seen[self._waited :]
 
     def close(self):

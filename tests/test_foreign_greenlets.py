@@ -298,7 +298,7 @@ def test_sqlalchemy_beside_above_and_below_calls(database):
         await engine.dispose()
         return nap()
 
-    assert asyncio.run(asyncio.wait_for(main(), 60)) == 0.001
+    assert asyncio.run(asyncio.wait_for(main(), 200)) == 0.001
     assert len(executed) > 500
 
 

@@ -945,7 +945,7 @@ other.close()
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_survives(program, name):
-    out = program(PRELUDE + PROGRAMS[name], timeout=60)
+    out = program(PRELUDE + PROGRAMS[name], timeout=90)
     assert out == ("finally\n" if name.startswith("the end,") else "")
 
 

@@ -118,7 +118,7 @@ def test_tests(tmp_path, source, needs):
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=90,
         cwd=tmp_path,
     )
     count = len(re.findall(r"def test_", source))

@@ -43,7 +43,7 @@ async def tick(n=1):
 """
 
 
-def run(program, *, code=0, timeout=30):
+def run(program, *, code=0, timeout=90):
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", PRELUDE + program],
         capture_output=True,

@@ -41,7 +41,7 @@ class Kernel:
         self._manager.start_kernel(cwd=str(directory))
         self.client = self._manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+        self.client.wait_for_ready(timeout=90)
         self.run("import asyncio, time\nfrom lab import *")
 
     def send(self, code):
@@ -50,7 +50,7 @@ class Kernel:
     def message(self, request):
         """The next message shown on behalf of a request: its type, content."""
         while True:
-            message = self.client.get_iopub_msg(timeout=30)
+            message = self.client.get_iopub_msg(timeout=90)
             if message["parent_header"].get("msg_id") == request:
                 return message["msg_type"], message["content"]
 
@@ -98,7 +98,7 @@ class Kernel:
     def reply(self, request):
         """The reply to a request other than a cell."""
         while True:
-            message = self.client.get_shell_msg(timeout=30)
+            message = self.client.get_shell_msg(timeout=90)
             if message["parent_header"].get("msg_id") == request:
                 return message["content"]
 
@@ -264,7 +264,7 @@ def test_progress_is_shown_and_tasks_go_on_during_a_call(kernel, tmp_path):
         # The call ends when its progress has been seen out here.
         shown, sent = "", []
         while len(sent) < 3 or f"{bar}/2" not in shown:
-            message = kernel.client.get_iopub_msg(timeout=30)
+            message = kernel.client.get_iopub_msg(timeout=90)
             shown += message["content"].get("text", "")
             if message["msg_type"] == "comm_msg":
                 sent.append(message["content"]["data"]["done"])
@@ -310,7 +310,7 @@ def test_in_a_subshell(kernel):
     client = kernel.client
     message = client.session.msg("create_subshell_request", {})
     client.control_channel.send(message)
-    subshell = client.get_control_msg(timeout=30)["content"]["subshell_id"]
+    subshell = client.get_control_msg(timeout=90)["content"]["subshell_id"]
     first = kernel.send("print('waiting'); double(1, delay=600)")
     kernel.until(first, "waiting")
     cell = client.session.msg(
@@ -552,7 +552,7 @@ def shown(notebook):
 def test_the_example_notebook_shows_what_is_stored_in_it(kernels, tmp_path):
     stored = nbformat.read(NOTEBOOK, as_version=4)
     ran = copy.deepcopy(stored)
-    client = NotebookClient(ran, timeout=60, kernel_name="python3")
+    client = NotebookClient(ran, timeout=90, kernel_name="python3")
     client.execute(cwd=str(tmp_path))
     assert shown(ran) == shown(stored)
     assert any(shown(ran))

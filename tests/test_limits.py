@@ -491,7 +491,7 @@ asyncio.run(main())
         input="b work\nc\nn\np x + 1\np nap(40) + 1\nc\nq\n",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=90,
     )
     out = ran.stdout
     assert "-> x = nap(7)" in out, ran.stderr

@@ -418,7 +418,7 @@ def run_script(script, code=0):
         [sys.executable, "-X", "dev", "-W", "error", "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=90,
     )
     assert done.returncode == code, done.stderr
     assert done.stderr == ""

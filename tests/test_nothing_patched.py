@@ -64,5 +64,5 @@ def test_every_attribute_is_the_same_object():
     subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", SNAPSHOT],
         check=True,
-        timeout=60,
+        timeout=90,
     )

@@ -394,7 +394,7 @@ def main():
     queue = context.Queue()
     process = context.Process(target=queue_up, args=(queue,))
     process.start()
-    assert queue.get(timeout=20) == [0, 1, 4, 9]
+    assert queue.get(timeout=90) == [0, 1, 4, 9]
     process.join()
     assert process.exitcode == 0
     queue.close()
@@ -418,7 +418,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(program, method):
-    assert program(WORKERS, method, timeout=60) == "well\n"
+    assert program(WORKERS, method, timeout=90) == "well\n"
 
 
 # --- child processes --------------------------------------------------------

@@ -156,7 +156,7 @@ def run_pytest(lab):
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=90,
             cwd=lab,
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr

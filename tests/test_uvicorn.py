@@ -149,7 +149,7 @@ def test_requests_that_wait_for_each_other(url):
     async def main():
         limits = httpx.Limits(max_connections=N)
         async with httpx.AsyncClient(
-            base_url=url, limits=limits, timeout=30
+            base_url=url, limits=limits, timeout=90
         ) as client:
             answers = await asyncio.gather(
                 *(client.get("/meet") for _ in range(N))
@@ -160,7 +160,7 @@ def test_requests_that_wait_for_each_other(url):
 
 
 def test_kinds_of_handlers(url):
-    with httpx.Client(base_url=url, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=90) as client:
         assert client.get("/plain/7").json() == 7
         assert client.get("/depends/7").json() == 21
         assert client.get("/refused").json() == "served"
@@ -170,7 +170,7 @@ def test_kinds_of_handlers(url):
 def test_on_uvloop_without_the_line_calls_are_refused():
     with (
         serving(application(), "uvloop") as url,
-        httpx.Client(base_url=url, timeout=30) as client,
+        httpx.Client(base_url=url, timeout=90) as client,
     ):
         assert "uvloop.Loop" in client.get("/refused").json()
         # Where FastAPI uses threads, these have loops of their own.
@@ -183,7 +183,7 @@ def test_the_client_too_may_call(url):
         return (await client.get(path)).json()
 
     async def main():
-        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=90) as client:
             return [get(client, f"/depends/{n}") for n in range(5)]
 
     assert asyncio.run(main()) == [0, 3, 6, 9, 12]
