@@ -132,26 +132,15 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *subject)
         advice);
 }
 
-/* Whether this is below a call that ends since its loop was closed. */
-static bool
-ends_here(Thread *th, PyObject *loop)
-{
-    Loan *loan = th->loan;
-    if (loan == NULL || loan->place != OWNER_ENDS_CALLS ||
-        loan->loop != loop) {
-        return false;
-    }
-    PyObject *me = twr_stack_current();
-    bool below = me != loan->owner;
-    Py_XDECREF(me);
-    return below;
-}
-
 int
 twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
 {
     TwrState *state = th->state;
-    if (TWR_STEPS_NEED_THEIR_LOOP && ends_here(th, loop)) {
+    int below = TWR_STEPS_NEED_THEIR_LOOP ? twr_orphans_below(th) : 0;
+    if (below < 0) {
+        return -1;
+    }
+    if (below > 0 && th->loan->loop == loop) {
         return twr_handoff_refuse(
             state, subject,
             PyUnicode_FromString("the loop has been closed meanwhile"));

@@ -361,12 +361,19 @@ twr_loop_unhook(TwrState *state, PyObject *hooks)
     return none == NULL ? -1 : 0;
 }
 
+int
+twr_loop_set_running(TwrState *state, PyObject *loop)
+{
+    PyObject *none = PyObject_CallOneArg(state->set_running_loop, loop);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
 /* 3.11 and 3.12 do all this inside run_forever.  Returns the asyncgen hooks
  * to restore. */
 static PyObject *
 enter_by_hand(TwrState *state, PyObject *loop)
 {
-    PyObject *none = NULL;
     PyObject *id = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
     if (id == NULL ||
         PyObject_SetAttr(loop, state->names._thread_id, id) < 0) {
@@ -375,13 +382,9 @@ enter_by_hand(TwrState *state, PyObject *loop)
     }
     Py_DECREF(id);
     PyObject *hooks = twr_loop_hook(state, loop);
-    if (hooks != NULL) {
-        none = PyObject_CallOneArg(state->set_running_loop, loop);
-    }
-    if (none == NULL) {
+    if (hooks != NULL && twr_loop_set_running(state, loop) < 0) {
         Py_CLEAR(hooks);
     }
-    Py_XDECREF(none);
     return hooks;
 }
 
@@ -393,9 +396,8 @@ leave_by_hand(TwrState *state, PyObject *loop, PyObject *hooks)
         PyObject_SetAttr(loop, state->names._thread_id, Py_None) == 0) {
         result = 0;
     }
-    PyObject *none = PyObject_CallOneArg(state->set_running_loop, Py_None);
-    Py_XDECREF(none);
-    if (none == NULL || twr_loop_unhook(state, hooks) < 0) {
+    if (twr_loop_set_running(state, Py_None) < 0 ||
+        twr_loop_unhook(state, hooks) < 0) {
         result = -1;
     }
     return result;

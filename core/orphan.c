@@ -76,14 +76,6 @@ tell(Thread *th, const char *adapter, PyObject *task)
     twr_error_put(pending);
 }
 
-static int
-set_running(TwrState *state, PyObject *loop)
-{
-    PyObject *none = PyObject_CallOneArg(state->set_running_loop, loop);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
-}
-
 /* Go to greenlet, in the step of call.  Switches. */
 static int
 switch_to_step(Thread *th, Call *call, PyObject *greenlet)
@@ -98,12 +90,13 @@ switch_to_step(Thread *th, Call *call, PyObject *greenlet)
     }
     PyObject *loop = Py_NewRef(call->loan->loop);
     PyObject *task = Py_NewRef(call->task);
-    int back =
-        set_running(state, loop) < 0 ? -1 : twr_stack_switch(th, greenlet);
+    int back = twr_loop_set_running(state, loop) < 0
+                   ? -1
+                   : twr_stack_switch(th, greenlet);
     PyObject *pending = twr_error_take();
     PyObject *current = twr_task_current(state, loop);
     if ((current == task && twr_task_leave(state, loop, task) < 0) ||
-        set_running(state, running) < 0) {
+        twr_loop_set_running(state, running) < 0) {
         twr_orphans_failed(th, task);
     }
     twr_error_put(pending);
@@ -195,6 +188,19 @@ twr_orphans_end(Thread *th, bool at_end)
     return twr_sigint_pass_on(th);
 }
 
+int
+twr_orphans_below(Thread *th)
+{
+    Loan *loan = th->loan;
+    if (loan == NULL || loan->place != OWNER_ENDS_CALLS) {
+        return 0;
+    }
+    PyObject *me = twr_stack_current();
+    int below = me == NULL ? -1 : me != loan->owner;
+    Py_XDECREF(me);
+    return below;
+}
+
 /* Code that goes on calling whatever is raised, as below a bare except, would
  * do so for ever. */
 enum { REFUSALS_MAX = 100 };
@@ -203,13 +209,13 @@ int
 twr_orphans_refuse(Thread *th, PyObject *subject)
 {
     Loan *loan = th->loan;
-    if (loan == NULL || loan->place != OWNER_ENDS_CALLS) {
-        return 0;
+    int below = twr_orphans_below(th);
+    if (below <= 0 || ++loan->refusals <= REFUSALS_MAX) {
+        return below < 0 ? -1 : 0;
     }
     PyObject *me = twr_stack_current();
-    if (me == NULL || me == loan->owner || ++loan->refusals <= REFUSALS_MAX) {
-        Py_XDECREF(me);
-        return me == NULL ? -1 : 0;
+    if (me == NULL) {
+        return -1;
     }
     loan->refusals = 0;
     PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");

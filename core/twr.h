@@ -556,6 +556,9 @@ int twr_loop_init(TwrState *state);
 /* Whether type(loop) is one whose turns we can drive. */
 int twr_loop_drivable(Thread *th, PyObject *loop);
 
+/* Have loop, or None, be the one that runs in this thread. */
+int twr_loop_set_running(TwrState *state, PyObject *loop);
+
 /* How many handles the _run_once below us will still pop; -1 without
  * exception: there is none that run_forever has called, -2: error.  direct: it
  * has called us itself, and not through a handle of its own. */
@@ -673,6 +676,9 @@ int twr_orphans_look(Thread *th, PyObject *loop);
 /* End them now; at_end: in all loops, since the thread ends.  No exception
  * may be pending; -1: Ctrl-C came meanwhile.  Switches. */
 int twr_orphans_end(Thread *th, bool at_end);
+
+/* Whether this is below a call that is being ended; -1 on failure. */
+int twr_orphans_below(Thread *th);
 
 /* A call that is made while they are ended is refused later on; here it stays
  * for ever if there have been too many.  Switches. */
