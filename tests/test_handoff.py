@@ -472,6 +472,7 @@ def test_debug_mode_does_not_take_waiting_for_being_slow(caplog):
 
     assert asyncio.run(main(), debug=True) == 0.1
     assert not slow(caplog.messages, r"Task \w+ name=\S+ coro=<\S*main\(")
+    assert not slow(caplog.messages, "tworoutine")  # what we have queued
 
 
 def test_debug_mode_still_reports_slow_callbacks(caplog):
