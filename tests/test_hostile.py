@@ -865,8 +865,12 @@ def handler(*args):
     except CannotSuspend:
         log.append("refused")
 
+@tworoutine
+async def resumed():
+    await again.wait()
+
 async def background():
-    nap(0.02)
+    resumed()
     log.append("background")
 
 async def main():
@@ -878,6 +882,7 @@ async def main():
     log.append("main")
 
 log = []
+again = asyncio.Event()
 raise_ = getattr(ctypes.CDLL(None), "raise")
 raise_.restype = operator.not_
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -887,6 +892,7 @@ task = loop.create_task(main())
 loop.run_forever()
 assert log == ["refused"], log
 del Loop.stop, Loop._stopping
+again.set()
 for _ in range(5):
     loop.call_soon(lambda: None)
 loop.run_until_complete(task)
