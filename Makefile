@@ -30,7 +30,7 @@ oldest:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 	    { echo "the oldest releases run on CPython 3.11: make oldest PYTHON=python3.11" >&2; exit 1; }
 	$(MAKE) $(VENV)-oldest/.hosts VENV=$(VENV)-oldest OLDEST=tests/oldest.txt
-	$(VENV)-oldest/bin/python -X dev -W error -m pytest $(ARGS)
+	ORACLE_PROGRAMS=1000 $(VENV)-oldest/bin/python -X dev -W error -m pytest $(ARGS)
 
 cpython-tests: $(VENV)/.test
 	$(BIN)/python tests/cpython/run.py $(ARGS)
@@ -65,13 +65,14 @@ lint: $(VENV)/.lint
 
 # greenlet throws C++ exceptions, which AddressSanitizer must know how to pass
 # on before greenlet is loaded: hence libstdc++.
-asan: $(VENV)/.test
-	TWR_SANITIZE=1 $(PIP) install --force-reinstall --upgrade --no-deps \
-	    --target $(VENV)/asan .
+asan: $(VENV)/.test $(VENV)/.lint
+	TWR_SANITIZE=1 $(BIN)/python setup.py -q build --force \
+	    --build-base $(VENV)/asan-build --build-lib $(VENV)/asan
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so.6)" \
 	PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	PYTHONPATH=$(VENV)/asan $(BIN)/python -X dev -W error -m pytest $(ARGS)
+	PYTHONPATH=$(abspath $(VENV)/asan) TWR_SANITIZE=1 \
+	$(BIN)/python -X dev -W error -m pytest $(ARGS)
 
 clean:
 	rm -rf .venv build dist src/*.egg-info src/tworoutine/*.so
