@@ -71,7 +71,7 @@ asan: $(VENV)/.test $(VENV)/.lint
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libstdc++.so.6)" \
 	PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	PYTHONPATH=$(abspath $(VENV)/asan) TWR_SANITIZE=1 \
+	PYTHONPATH=$(abspath $(VENV)/asan) TWR_SANITIZE=1 ORACLE_PROGRAMS=1000 \
 	$(BIN)/python -X dev -W error -m pytest $(ARGS)
 
 clean:

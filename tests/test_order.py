@@ -1,8 +1,10 @@
 """The oracle's random programs, awaited and called: all events in order.
 
-10,000 in all; `python tests/oracle.py 100000` is a night's worth.
+10,000 in all, or as many as ORACLE_PROGRAMS says;
+`python tests/oracle.py 100000` is a night's worth.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,16 @@ from pathlib import Path
 import pytest
 
 ORACLE = Path(__file__).with_name("oracle.py")
-VARIANTS = {"plain": 6000, "python": 1500, "debug": 1000, "eager": 1500}
+PROGRAMS = int(os.environ.get("ORACLE_PROGRAMS", 10_000))
+VARIANTS = {
+    variant: PROGRAMS * percent // 100
+    for variant, percent in {
+        "plain": 60,
+        "python": 15,
+        "debug": 10,
+        "eager": 15,
+    }.items()
+}
 
 
 @pytest.fixture(scope="module")
