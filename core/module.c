@@ -6,7 +6,7 @@
  *     CannotSuspend   where a call cannot be served
  *     why_no_handoff  None, or why no running loop can be shared here
  *     Portal          the coroutine that portal() and run() make
- *     in_portal, drivable, stepper, thread_loop, serve, run_in, forget_thread,
+ *     in_portal, drivable, stepper, thread_loop, serve, run_in, end_thread,
  *     after_fork      for tworoutine/_*.py */
 #include "twr.h"
 
@@ -103,11 +103,10 @@ core_run_in(PyObject *module, PyObject *args)
 
 /* Close this thread's loop and end its greenlets now. */
 static PyObject *
-core_forget_thread(PyObject *module, PyObject *unused)
+core_end_thread(PyObject *module, PyObject *unused)
 {
-    (void)module;
     (void)unused;
-    if (twr_thread_forget() < 0) {
+    if (twr_thread_end(twr_state(module)) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -184,7 +183,7 @@ static PyMethodDef core_methods[] = {
      "Wait for what the function of a tworoutine returned."},
     {"run_in", core_run_in, METH_VARARGS,
      "Run a loop until a coroutine is done."},
-    {"forget_thread", core_forget_thread, METH_NOARGS,
+    {"end_thread", core_end_thread, METH_NOARGS,
      "Close this thread's own loop and end its greenlets."},
     {"after_fork", core_after_fork, METH_NOARGS,
      "Drop what the parent process had; return its loop, or None."},

@@ -76,6 +76,9 @@ PyObject *
 twr_run_loop(Thread *th)
 {
     TwrState *state = th->state;
+    if (twr_thread_register(state) < 0) {
+        return NULL;
+    }
     PyObject *loop = prompt_loop(th);
     if (loop == NULL && !PyErr_Occurred()) {
         loop = set_loop(state);
@@ -83,15 +86,17 @@ twr_run_loop(Thread *th)
     if (loop != NULL || PyErr_Occurred()) {
         return loop;
     }
-    if (th->own_loop != NULL) {
-        int good = usable(state, th->own_loop);
-        if (good != 0) {
-            return good < 0 ? NULL : Py_NewRef(th->own_loop);
-        }
-        Py_CLEAR(th->own_loop);
+    loop = Py_XNewRef(th->own_loop);
+    int good = loop == NULL ? 0 : usable(state, loop);
+    if (good > 0) {
+        return loop;
     }
-    th->own_loop = PyObject_CallNoArgs(state->new_event_loop);
-    return Py_XNewRef(th->own_loop);
+    Py_XDECREF(loop);
+    loop = good < 0 ? NULL : PyObject_CallNoArgs(state->new_event_loop);
+    if (loop != NULL) {
+        Py_XSETREF(th->own_loop, Py_NewRef(loop));
+    }
+    return loop;
 }
 
 /* Ctrl-C came when there was no step of the call's that it could end: now it

@@ -547,23 +547,37 @@ adapter(Thread *th, const char *name, PyObject *arg)
 }
 
 /* Close the kept loop the way asyncio.Runner does, and end the calls parked in
- * portals; runs in its thread. */
+ * portals; runs in its thread.  Whatever the code does that runs meanwhile,
+ * the record can be used afterwards. */
+static void
+wind_up(Thread *th)
+{
+    th->ending = true;
+    PyObject *loop = Py_XNewRef(th->own_loop);
+    if (loop != NULL) {
+        adapter(th, "close_loop", loop);
+        if (th->own_loop == loop) {
+            Py_CLEAR(th->own_loop);
+        }
+        Py_DECREF(loop);
+    }
+    if (twr_loan_settle(th, NULL) < 0) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    if (twr_orphans_end(th, true) < 0) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    twr_portal_end_all(th);
+    th->ending = false;
+}
+
 static void
 thread_finalize(PyObject *op)
 {
     Thread *th = (Thread *)op;
     PyObject *pending = twr_error_take();
     if (this_thread == th && !th->forked) {
-        if (th->own_loop != NULL) {
-            adapter(th, "close_loop", th->own_loop);
-        }
-        if (twr_loan_settle(th, NULL) < 0) {
-            PyErr_WriteUnraisable(NULL);
-        }
-        if (twr_orphans_end(th, true) < 0) {
-            PyErr_WriteUnraisable(NULL);
-        }
-        twr_portal_end_all(th);
+        wind_up(th);
         if (!th->is_main) {
             adapter(th, "forget_thread", NULL);
         }
@@ -727,18 +741,39 @@ is_in_use(Thread *th)
 }
 
 int
-twr_thread_forget(void)
+twr_thread_end(TwrState *state)
 {
-    PyObject *dict = PyThreadState_GetDict();
-    if (this_thread == NULL || dict == NULL) {
+    state->unregistered = true;
+    Thread *th = this_thread;
+    if (th == NULL || th->forked || th->ending) {
         return 0;
     }
-    int in_use = this_thread->forked ? 0 : is_in_use(this_thread);
+    int in_use = is_in_use(th);
     if (in_use == 0) {
-        return PyDict_DelItemString(dict, "tworoutine");
+        wind_up(th);
+        end_pool(th);
+        return 0;
     }
-    Py_INCREF(this_thread); /* it is never freed */
+    Py_INCREF(th); /* it is never freed */
     return in_use < 0 ? -1 : 0;
+}
+
+int
+twr_thread_register(TwrState *state)
+{
+    if (!state->unregistered) {
+        return 0;
+    }
+    PyObject *adapters = twr_adapters(state);
+    PyObject *none = adapters == NULL
+                         ? NULL
+                         : PyObject_CallMethod(adapters, "register", NULL);
+    if (none == NULL) {
+        return -1;
+    }
+    Py_DECREF(none);
+    state->unregistered = false;
+    return 0;
 }
 
 PyObject *

@@ -198,6 +198,7 @@ typedef struct {
     PyObject *pad;         /* a handle that is skipped */
     PyObject *marker;      /* a handle that parks the owner: handoff.c */
     int entered_at;        /* index, in ints, of a Context's flag; or 0 */
+    bool unregistered;     /* atexit no longer knows of end_thread */
     PyObject *driver;      /* what a driver runs, a Python function */
     PyObject *greenback;   /* the name of its module */
     PyObject *gb_portals;  /* its portals, a dict by task; NULL: not known */
@@ -331,6 +332,7 @@ struct Thread {
     Portal *portal;     /* being stepped, latest first: their steps own them */
     Portal *parked;     /* with a call parked, latest first; borrowed */
     bool closing;       /* drivers and hub are to end */
+    bool ending;        /* its loop is being closed, its calls are ended */
     bool forked;        /* made before a fork: of no use in this process */
     Loan *loan;         /* the loop being driven; NULL: by itself or none */
     PyObject *loans;    /* list of the loans with calls parked */
@@ -350,8 +352,11 @@ struct Thread {
 Thread *twr_thread(TwrState *state);
 
 /* Close this thread's own loop and end its greenlets; inside a call, or with a
- * loop running, leave all as it is. */
-int twr_thread_forget(void);
+ * loop running, leave all as it is.  More calls may follow. */
+int twr_thread_end(TwrState *state);
+
+/* Have atexit do that, if it has forgotten it by doing it. */
+int twr_thread_register(TwrState *state);
 
 /* In a forked child: drop this thread's record.  Its loop, which must not be
  * closed in the usual way; NULL without error: none. */

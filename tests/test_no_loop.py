@@ -539,6 +539,138 @@ for _ in range(2):
     assert out == "(2, 4, True)\n(2, 4, True)\n"
 
 
+BACKGROUND = """
+import asyncio, atexit
+from tworoutine import tworoutine
+
+async def background():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("end")
+
+@tworoutine
+async def begin():
+    global task
+    task = asyncio.create_task(background())
+    await asyncio.sleep(0)
+"""
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_atexit_by_hand_between_calls(times):
+    """It ends what there is, and at the exit what has begun since then."""
+    out = run_script(
+        BACKGROUND
+        + f"""
+for i in range({times}):
+    begin()
+    print(i)
+    atexit._run_exitfuncs()
+begin()
+print("exit")
+"""
+    )
+    assert out == "".join(f"{i}\nend\n" for i in range(times)) + "exit\nend\n"
+
+
+@pytest.mark.parametrize("place", ["call", "thread"])
+def test_atexit_by_hand_elsewhere(place):
+    """The calls of this thread go on, and end at the exit."""
+    out = run_script(
+        BACKGROUND
+        + f"""
+import threading
+import time
+
+@tworoutine
+async def call():
+    atexit._run_exitfuncs()
+
+def thread():
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+
+begin()
+{place}()
+print(task.done())
+begin()
+print("exit")
+"""
+    )
+    assert out == "False\nexit\nend\nend\n"
+
+
+RUN_BY = {
+    "who makes a loop": """
+class Policy(asyncio.DefaultEventLoopPolicy):
+    def new_event_loop(self):
+        atexit._run_exitfuncs()
+        return super().new_event_loop()
+
+asyncio.set_event_loop_policy(Policy())
+""",
+    "a loop that is looked at": """
+class Loop(asyncio.SelectorEventLoop):
+    def is_closed(self):
+        atexit._run_exitfuncs()
+        return super().is_closed()
+
+mine = Loop()
+asyncio.set_event_loop(mine)
+""",
+    "our loop that is looked at": """
+class Loop(asyncio.SelectorEventLoop):
+    def is_closed(self):
+        atexit._run_exitfuncs()
+        return super().is_closed()
+
+class Policy(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = Loop
+
+asyncio.set_event_loop_policy(Policy())
+""",
+    "a loop that is closed": """
+class Loop(asyncio.SelectorEventLoop):
+    def close(self):
+        atexit.register(end_thread)
+        atexit._run_exitfuncs()
+        super().close()
+
+class Policy(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = Loop
+
+asyncio.set_event_loop_policy(Policy())
+""",
+}
+
+
+@pytest.mark.parametrize("place", RUN_BY)
+def test_atexit_run_by(place):
+    """Where a call looks for its loop, or its thread's loop ends."""
+    out = run_script(
+        f"""
+import asyncio, atexit, warnings
+from tworoutine import tworoutine
+from tworoutine._core import end_thread
+
+mine = None
+warnings.simplefilter("ignore", DeprecationWarning)
+{RUN_BY[place]}
+@tworoutine
+async def double(x):
+    await asyncio.sleep(0)
+    return 2 * x
+
+print([double(i) for i in range(3)])
+if mine is not None:
+    mine.close()
+"""
+    )
+    assert out == "[0, 2, 4]\n"
+
+
 def test_exit_with_an_executor():
     run_script("""
 import asyncio, threading, time

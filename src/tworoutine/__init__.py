@@ -14,7 +14,6 @@
 The rule: ``f(x)`` is ``await (~f)(x)``, also in the middle of a running loop.
 """
 
-import atexit
 import os
 
 from tworoutine import _adapters
@@ -22,7 +21,6 @@ from tworoutine._core import (
     CannotSuspend,
     after_fork,
     await_,
-    forget_thread,
     tworoutine,
     why_no_handoff,
 )
@@ -42,7 +40,7 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-atexit.register(forget_thread)
+_adapters.register()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -4,6 +4,7 @@ Fan-out, pickling, and the end of a thread's own loop.
 """
 
 import asyncio
+import atexit
 import collections
 import copy
 import functools
@@ -13,7 +14,14 @@ import operator
 import sys
 import threading
 
-from tworoutine._core import Portal, in_portal, run_in, serve, tworoutine
+from tworoutine._core import (
+    Portal,
+    end_thread,
+    in_portal,
+    run_in,
+    serve,
+    tworoutine,
+)
 from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import end_guests, take_greenlets_for_threads
 from tworoutine._hosts import find_guest as find_guest
@@ -113,6 +121,11 @@ def discard_loop(loop):
         if resource is not None:
             resource.close()
     loop._closed = True
+
+
+def register():
+    """Have the main thread's loop closed as the interpreter ends."""
+    atexit.register(end_thread)
 
 
 def destroying(task):
