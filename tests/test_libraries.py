@@ -791,7 +791,10 @@ def test_httpx_over_the_network(way, debug):
             assert texts == [f"hello {n}" for n in range(20)]
             impatient = tworoutine(
                 functools.partial(
-                    ~get, client, site.url + "blocked", timeout=0.05
+                    ~get,
+                    client,
+                    site.url + "blocked",
+                    timeout=httpx.Timeout(None, read=0.05),
                 )
             )
             with pytest.raises(httpx.ReadTimeout):
