@@ -506,7 +506,7 @@ def test_no_worker_and_no_reference_is_left():
     once()
     before = live()
     things = [once() for _ in range(100)]
-    assert live() == before
+    assert live() <= before  # that of a thread that has ended may go late
     assert [thing() for thing in things] == [None] * 100
 
 
