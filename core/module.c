@@ -7,7 +7,7 @@
  *     why_no_handoff  None, or why no running loop can be shared here
  *     Portal          the coroutine that portal() and run() make
  *     in_portal, drivable, stepper, thread_loop, serve, run_in, end_thread,
- *     after_fork      for tworoutine/_*.py */
+ *     unregistered, after_fork      for tworoutine/_*.py */
 #include "twr.h"
 
 static int module_exec(PyObject *module);
@@ -105,10 +105,20 @@ core_run_in(PyObject *module, PyObject *args)
 static PyObject *
 core_end_thread(PyObject *module, PyObject *unused)
 {
+    (void)module;
     (void)unused;
-    if (twr_thread_end(twr_state(module)) < 0) {
+    if (twr_thread_end() < 0) {
         return NULL;
     }
+    Py_RETURN_NONE;
+}
+
+/* The next call has atexit call end_thread again. */
+static PyObject *
+core_unregistered(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    twr_state(module)->unregistered = true;
     Py_RETURN_NONE;
 }
 
@@ -185,6 +195,8 @@ static PyMethodDef core_methods[] = {
      "Run a loop until a coroutine is done."},
     {"end_thread", core_end_thread, METH_NOARGS,
      "Close this thread's own loop and end its greenlets."},
+    {"unregistered", core_unregistered, METH_NOARGS,
+     "Tell that atexit has let go of end_thread."},
     {"after_fork", core_after_fork, METH_NOARGS,
      "Drop what the parent process had; return its loop, or None."},
     {NULL, NULL, 0, NULL},

@@ -76,9 +76,6 @@ PyObject *
 twr_run_loop(Thread *th)
 {
     TwrState *state = th->state;
-    if (twr_thread_register(state) < 0) {
-        return NULL;
-    }
     PyObject *loop = prompt_loop(th);
     if (loop == NULL && !PyErr_Occurred()) {
         loop = set_loop(state);
@@ -226,5 +223,6 @@ twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
     }
     PyObject *result = twr_run_in(th, loop, awaitable, subject);
     Py_DECREF(loop);
+    twr_thread_register(th->state);
     return result;
 }

@@ -568,7 +568,6 @@ wind_up(Thread *th)
         PyErr_WriteUnraisable(NULL);
     }
     twr_portal_end_all(th);
-    th->ending = false;
 }
 
 static void
@@ -728,8 +727,8 @@ is_hidden(Thread *th)
 static int
 is_in_use(Thread *th)
 {
-    if (th->portal != NULL) {
-        return 1;
+    if (th->portal != NULL || (th->in_run && th->loan == NULL)) {
+        return 1; /* the latter: a call enters its loop, or leaves it */
     }
     PyObject *loop = PyObject_CallNoArgs(th->state->get_running_loop);
     int runs = loop == NULL ? -1 : loop != Py_None;
@@ -740,40 +739,62 @@ is_in_use(Thread *th)
     return runs == 0 ? is_hidden(th) : runs;
 }
 
-int
-twr_thread_end(TwrState *state)
+/* Have the next call make a new record; frames may go on using this one, which
+ * is never freed. */
+static int
+abandon(Thread *th)
 {
-    state->unregistered = true;
+    Py_INCREF(th);
+    this_thread = NULL;
+    PyObject *dict = PyThreadState_GetDict();
+    return dict == NULL ? 0 : PyDict_DelItemString(dict, "tworoutine");
+}
+
+int
+twr_thread_end(void)
+{
     Thread *th = this_thread;
     if (th == NULL || th->forked || th->ending) {
         return 0;
     }
     int in_use = is_in_use(th);
-    if (in_use == 0) {
-        wind_up(th);
-        end_pool(th);
+    if (in_use < 0) {
+        return -1;
+    }
+    if (in_use > 0) {
+        if (th->is_main) {
+            Py_INCREF(th); /* the interpreter may end above those calls */
+        }
         return 0;
     }
-    Py_INCREF(th); /* it is never freed */
-    return in_use < 0 ? -1 : 0;
+    wind_up(th);
+    if (th->forked) {
+        return 0; /* meanwhile, and this is the child */
+    }
+    end_pool(th);
+    th->ending = false;
+    /* A guest that is gone has left it so: gevent's hub was destroyed. */
+    return th->loan == NULL ? 0 : abandon(th);
 }
 
-int
+void
 twr_thread_register(TwrState *state)
 {
     if (!state->unregistered) {
-        return 0;
+        return;
     }
+    state->unregistered = false;
+    PyObject *pending = twr_error_take();
     PyObject *adapters = twr_adapters(state);
     PyObject *none = adapters == NULL
                          ? NULL
                          : PyObject_CallMethod(adapters, "register", NULL);
     if (none == NULL) {
-        return -1;
+        state->unregistered = true;
+        PyErr_WriteUnraisable(NULL);
     }
-    Py_DECREF(none);
-    state->unregistered = false;
-    return 0;
+    Py_XDECREF(none);
+    twr_error_put(pending);
 }
 
 PyObject *

@@ -198,7 +198,7 @@ typedef struct {
     PyObject *pad;         /* a handle that is skipped */
     PyObject *marker;      /* a handle that parks the owner: handoff.c */
     int entered_at;        /* index, in ints, of a Context's flag; or 0 */
-    bool unregistered;     /* atexit no longer knows of end_thread */
+    bool unregistered;     /* atexit no longer knows of us */
     PyObject *driver;      /* what a driver runs, a Python function */
     PyObject *greenback;   /* the name of its module */
     PyObject *gb_portals;  /* its portals, a dict by task; NULL: not known */
@@ -353,10 +353,10 @@ Thread *twr_thread(TwrState *state);
 
 /* Close this thread's own loop and end its greenlets; inside a call, or with a
  * loop running, leave all as it is.  More calls may follow. */
-int twr_thread_end(TwrState *state);
+int twr_thread_end(void);
 
-/* Have atexit do that, if it has forgotten it by doing it. */
-int twr_thread_register(TwrState *state);
+/* Have atexit do that, if it has forgotten it. */
+void twr_thread_register(TwrState *state);
 
 /* In a forked child: drop this thread's record.  Its loop, which must not be
  * closed in the usual way; NULL without error: none. */

@@ -713,6 +713,34 @@ print("end")
     assert program(source) == "end\nfinally\nkilled\n"
 
 
+def test_calls_after_a_hub_was_destroyed_and_atexit_run_by_hand(program):
+    source = """
+import asyncio
+import gevent
+from tworoutine import tworoutine
+from tworoutine._core import end_thread
+
+@tworoutine
+async def wait():
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        print("cancelled")
+
+@tworoutine
+async def double(x):
+    await asyncio.sleep(0.001)
+    return 2 * x
+
+waiting = gevent.spawn(wait)
+gevent.sleep(0.01)
+gevent.get_hub().destroy()
+end_thread()
+print(double(1), gevent.spawn(double, 2).get())
+"""
+    assert program(source) == "2 4\n"
+
+
 def test_a_patched_program_with_a_server(program):
     """Twenty requests, each a call, which are answered when all have come."""
     source = """

@@ -577,32 +577,99 @@ print("exit")
     assert out == "".join(f"{i}\nend\n" for i in range(times)) + "exit\nend\n"
 
 
-@pytest.mark.parametrize("place", ["call", "thread"])
-def test_atexit_by_hand_elsewhere(place):
-    """The calls of this thread go on, and end at the exit."""
+def test_atexit_by_hand_in_a_call_that_is_the_last():
     out = run_script(
         BACKGROUND
-        + f"""
+        + """
+@tworoutine
+async def call():
+    atexit._run_exitfuncs()
+
+begin()
+call()
+print("exit")
+"""
+    )
+    assert out == "exit\nend\n"
+
+
+def test_atexit_by_hand_in_a_thread():
+    """Its calls end with it; those of the main thread at the exit."""
+    out = run_script(
+        BACKGROUND
+        + """
 import threading
-import time
 
 @tworoutine
 async def call():
     atexit._run_exitfuncs()
 
-def thread():
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
+def calls():
+    begin()
+    call()
+    print("thread")
 
 begin()
-{place}()
-print(task.done())
+thread = threading.Thread(target=calls)
+thread.start()
+thread.join()
 begin()
 print("exit")
 """
     )
-    assert out == "False\nexit\nend\nend\n"
+    assert out == "thread\nend\nexit\nend\nend\n"
+
+
+def test_atexit_by_hand_from_a_function_of_atexit_s():
+    out = run_script(
+        """
+import atexit
+
+@atexit.register
+def first():
+    begin()
+    print("last")
+"""
+        + BACKGROUND
+        + """
+begin()
+atexit._run_exitfuncs()
+begin()
+print("exit")
+"""
+    )
+    assert out == "end\nlast\nexit\nend\nend\n"
+
+
+def test_atexit_by_hand_as_greenlets_end():
+    out = run_script(
+        """
+import asyncio, atexit, greenlet
+from tworoutine import tworoutine
+from tworoutine._core import end_thread
+
+@tworoutine
+async def double(x):
+    await asyncio.sleep(0)
+    return 2 * x
+
+@tworoutine
+async def deep(n):
+    await asyncio.sleep(0)
+    return n and deep(n - 1)
+
+def trace(event, args):
+    atexit.register(end_thread)
+    atexit._run_exitfuncs()
+
+deep(5)
+greenlet.settrace(trace)
+end_thread()
+greenlet.settrace(None)
+print(double(1), deep(5))
+"""
+    )
+    assert out == "2 0\n"
 
 
 RUN_BY = {

@@ -21,6 +21,7 @@ from tworoutine._core import (
     run_in,
     serve,
     tworoutine,
+    unregistered,
 )
 from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import end_guests, take_greenlets_for_threads
@@ -123,9 +124,19 @@ def discard_loop(loop):
     loop._closed = True
 
 
+class _AtExit:
+    """What atexit runs, and lets go of when it has run it, perhaps by hand."""
+
+    def __call__(self):
+        end_thread()
+
+    def __del__(self, unregistered=unregistered):
+        unregistered()
+
+
 def register():
     """Have the main thread's loop closed as the interpreter ends."""
-    atexit.register(end_thread)
+    atexit.register(_AtExit())
 
 
 def destroying(task):
