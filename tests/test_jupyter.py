@@ -3,7 +3,9 @@
 import asyncio
 import copy
 import inspect
+import itertools
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from ipykernel.kernelbase import Kernel as BaseKernel
 from jupyter_client import KernelManager
 from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -36,8 +39,8 @@ class Cell:
 class Kernel:
     """A kernel of this Python, and a client of it."""
 
-    def __init__(self, directory):
-        self._manager = KernelManager()
+    def __init__(self, directory, connection):
+        self._manager = KernelManager(**connection)
         self._manager.start_kernel(cwd=str(directory))
         self.client = self._manager.client()
         self.client.start_channels()
@@ -124,13 +127,27 @@ class Kernel:
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
+def connections():
+    """Where the next kernel listens.
+
+    Not at ports: those that jupyter_client finds free may have been taken
+    when the kernel asks for them.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        yield (
+            {"transport": "ipc", "ip": f"{directory}/{n}"}
+            for n in itertools.count()
+        )
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory, connections):
     """Starts kernels; at the end, all is as before."""
     started = []
 
     def start(directory):
         (directory / "lab.py").write_text(LAB)
-        started.append(Kernel(directory))
+        started.append(Kernel(directory, next(connections)))
         return started[-1]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -549,10 +566,15 @@ def shown(notebook):
     ]
 
 
-def test_the_example_notebook_shows_what_is_stored_in_it(kernels, tmp_path):
+def test_the_example_notebook_shows_what_is_stored_in_it(
+    kernels, connections, tmp_path
+):
     stored = nbformat.read(NOTEBOOK, as_version=4)
     ran = copy.deepcopy(stored)
-    client = NotebookClient(ran, timeout=90, kernel_name="python3")
+    config = Config(KernelManager=next(connections))
+    client = NotebookClient(
+        ran, timeout=90, kernel_name="python3", config=config
+    )
     client.execute(cwd=str(tmp_path))
     assert shown(ran) == shown(stored)
     assert any(shown(ran))
