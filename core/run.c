@@ -223,6 +223,6 @@ twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
     }
     PyObject *result = twr_run_in(th, loop, awaitable, subject);
     Py_DECREF(loop);
-    twr_thread_register(th->state);
+    twr_thread_register(th);
     return result;
 }

@@ -532,7 +532,8 @@ thread_traverse(PyObject *op, visitproc visit, void *arg)
     return 0;
 }
 
-static void
+/* Call that adapter; -1: it has failed, which has been reported. */
+static int
 adapter(Thread *th, const char *name, PyObject *arg)
 {
     PyObject *adapters = twr_adapters(th->state);
@@ -542,13 +543,15 @@ adapter(Thread *th, const char *name, PyObject *arg)
                                                arg == NULL ? NULL : "O", arg);
     if (done == NULL) {
         PyErr_WriteUnraisable(arg);
+        return -1;
     }
-    Py_XDECREF(done);
+    Py_DECREF(done);
+    return 0;
 }
 
 /* Close the kept loop the way asyncio.Runner does, and end the calls parked in
  * portals; runs in its thread.  Whatever the code does that runs meanwhile,
- * the record can be used afterwards. */
+ * the record can be used afterwards; th->ending stays set. */
 static void
 wind_up(Thread *th)
 {
@@ -778,22 +781,16 @@ twr_thread_end(void)
 }
 
 void
-twr_thread_register(TwrState *state)
+twr_thread_register(Thread *th)
 {
-    if (!state->unregistered) {
+    if (!th->state->unregistered) {
         return;
     }
-    state->unregistered = false;
+    th->state->unregistered = false;
     PyObject *pending = twr_error_take();
-    PyObject *adapters = twr_adapters(state);
-    PyObject *none = adapters == NULL
-                         ? NULL
-                         : PyObject_CallMethod(adapters, "register", NULL);
-    if (none == NULL) {
-        state->unregistered = true;
-        PyErr_WriteUnraisable(NULL);
+    if (adapter(th, "register", NULL) < 0) {
+        th->state->unregistered = true;
     }
-    Py_XDECREF(none);
     twr_error_put(pending);
 }
 

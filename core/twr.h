@@ -356,7 +356,7 @@ Thread *twr_thread(TwrState *state);
 int twr_thread_end(void);
 
 /* Have atexit do that, if it has forgotten it. */
-void twr_thread_register(TwrState *state);
+void twr_thread_register(Thread *th);
 
 /* In a forked child: drop this thread's record.  Its loop, which must not be
  * closed in the usual way; NULL without error: none. */
