@@ -433,6 +433,17 @@ def run_script(script, code=0):
     return done.stdout
 
 
+DOUBLE = """
+import asyncio, atexit
+from tworoutine import tworoutine
+
+@tworoutine
+async def double(x):
+    await asyncio.sleep(0)
+    return 2 * x
+"""
+
+
 def test_atexit():
     assert (
         run_script("""
@@ -466,14 +477,9 @@ f()
 def test_atexit_in_the_middle_of_a_call(place, hidden):
     """Who runs them by hand, and goes on, has calls that go on too."""
     out = run_script(
-        """
-import asyncio, atexit
-from tworoutine import portal, tworoutine
-
-@tworoutine
-async def double(x):
-    await asyncio.sleep(0)
-    return 2 * x
+        DOUBLE
+        + """
+from tworoutine import portal
 
 @tworoutine
 async def by_hand(x):
@@ -643,15 +649,10 @@ print("exit")
 
 def test_atexit_by_hand_as_greenlets_end():
     out = run_script(
-        """
-import asyncio, atexit, greenlet
-from tworoutine import tworoutine
+        DOUBLE
+        + """
+import greenlet
 from tworoutine._core import end_thread
-
-@tworoutine
-async def double(x):
-    await asyncio.sleep(0)
-    return 2 * x
 
 @tworoutine
 async def deep(n):
@@ -672,6 +673,18 @@ print(double(1), deep(5))
     assert out == "2 0\n"
 
 
+LOOKED_AT = """
+class Loop(asyncio.SelectorEventLoop):
+    def is_closed(self):
+        atexit._run_exitfuncs()
+        return super().is_closed()
+"""
+OURS = """
+class Policy(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = Loop
+
+asyncio.set_event_loop_policy(Policy())
+"""
 RUN_BY = {
     "who makes a loop": """
 class Policy(asyncio.DefaultEventLoopPolicy):
@@ -681,38 +694,20 @@ class Policy(asyncio.DefaultEventLoopPolicy):
 
 asyncio.set_event_loop_policy(Policy())
 """,
-    "a loop that is looked at": """
-class Loop(asyncio.SelectorEventLoop):
-    def is_closed(self):
-        atexit._run_exitfuncs()
-        return super().is_closed()
-
+    "a loop that is looked at": LOOKED_AT
+    + """
 mine = Loop()
 asyncio.set_event_loop(mine)
 """,
-    "our loop that is looked at": """
-class Loop(asyncio.SelectorEventLoop):
-    def is_closed(self):
-        atexit._run_exitfuncs()
-        return super().is_closed()
-
-class Policy(asyncio.DefaultEventLoopPolicy):
-    _loop_factory = Loop
-
-asyncio.set_event_loop_policy(Policy())
-""",
+    "our loop that is looked at": LOOKED_AT + OURS,
     "a loop that is closed": """
 class Loop(asyncio.SelectorEventLoop):
     def close(self):
         atexit.register(end_thread)
         atexit._run_exitfuncs()
         super().close()
-
-class Policy(asyncio.DefaultEventLoopPolicy):
-    _loop_factory = Loop
-
-asyncio.set_event_loop_policy(Policy())
-""",
+"""
+    + OURS,
 }
 
 
@@ -720,19 +715,14 @@ asyncio.set_event_loop_policy(Policy())
 def test_atexit_run_by(place):
     """Where a call looks for its loop, or its thread's loop ends."""
     out = run_script(
-        f"""
-import asyncio, atexit, warnings
-from tworoutine import tworoutine
+        DOUBLE
+        + f"""
+import warnings
 from tworoutine._core import end_thread
 
 mine = None
 warnings.simplefilter("ignore", DeprecationWarning)
 {RUN_BY[place]}
-@tworoutine
-async def double(x):
-    await asyncio.sleep(0)
-    return 2 * x
-
 print([double(i) for i in range(3)])
 if mine is not None:
     mine.close()
