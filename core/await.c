@@ -191,8 +191,11 @@ find_place_outside(TwrState *state, PyObject *subject, Place *place)
     }
     place->who = twr_task_current(state, place->loop);
     if (place->who != NULL) {
+        PyObject *why = twr_task_why_not(state, place->who);
         place->kind = IN_TASK;
-        return 0;
+        return why == NULL
+                   ? 0
+                   : twr_handoff_refuse(state, subject, Py_NewRef(why));
     }
     place->kind = IN_HOST;
     return PyErr_Occurred()

@@ -37,6 +37,8 @@ find_pointer(PyObject *op, PyObject *pointer)
 static const char probe_source[] =
     "from _asyncio import Future, Task, _get_running_loop\n"
     "from _asyncio import _set_running_loop\n"
+    "try: from _asyncio import _swap_current_task as swap\n"
+    "except ImportError: swap = None\n"
     "class Loop:\n"
     "    def __init__(self): self.queue = []\n"
     "    def call_soon(self, callback, *args, context=None):\n"
@@ -54,9 +56,16 @@ static const char probe_source[] =
     "def step():\n"
     "    callback, args = loop.queue.pop()\n"
     "    running = _get_running_loop()\n"
-    "    _set_running_loop(loop)\n" /* 3.14 wants that of the task */
-    "    try: callback(*args)\n"
-    "    finally: _set_running_loop(running)\n";
+    /* 3.14 knows one current task a thread, which may be importing us, and
+     * wants the task's own loop to be the running one. */
+    "    apart = running is not None and swap is not None\n"
+    "    current = swap(running, None) if apart else None\n"
+    "    try:\n"
+    "        _set_running_loop(loop)\n"
+    "        callback(*args)\n"
+    "    finally:\n"
+    "        _set_running_loop(running)\n"
+    "        if apart: swap(running, current)\n";
 
 /* Run probe_source; the dictionary of its names. */
 static PyObject *
@@ -287,8 +296,13 @@ twr_task_leave(TwrState *state, PyObject *loop, PyObject *task)
 static bool
 is_c_task(TwrState *state, PyObject *task)
 {
-    return state->task.why_not == NULL &&
-           PyObject_TypeCheck(task, (PyTypeObject *)state->CTask);
+    return PyObject_TypeCheck(task, (PyTypeObject *)state->CTask);
+}
+
+PyObject *
+twr_task_why_not(TwrState *state, PyObject *task)
+{
+    return is_c_task(state, task) ? state->task.why_not : NULL;
 }
 
 static PyObject **

@@ -620,6 +620,9 @@ int twr_unhush(TwrState *state, PyObject *loop);
 
 int twr_task_init(TwrState *state);
 
+/* Why a call must not wait in task; borrowed, NULL: it may. */
+PyObject *twr_task_why_not(TwrState *state, PyObject *task);
+
 /* The current task of loop; NULL without error: none. */
 PyObject *twr_task_current(TwrState *state, PyObject *loop);
 

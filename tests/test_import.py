@@ -1,0 +1,211 @@
+"""The first import: wherever it comes, calls work ever after."""
+
+import sys
+
+import pytest
+
+# imported(): the import, and what it gives: a tworoutine.
+IMPORT = """
+import asyncio, sys
+
+def imported():
+    from tworoutine import tworoutine, why_no_handoff
+    assert why_no_handoff is None, why_no_handoff
+    return tworoutine(asyncio.sleep)
+
+async def use(nap):
+    ticks = []
+    async def tick():
+        while True:
+            ticks.append(1)
+            await asyncio.sleep(0)
+    async def one():
+        return nap(0.01, 2)
+    task = asyncio.create_task(tick())
+    assert nap(0.01, 1) == 1 and len(ticks) > 3
+    assert await asyncio.gather(*[one() for _ in range(3)]) == [2] * 3
+    try:
+        async with asyncio.timeout(0.01):
+            nap(60)
+    except TimeoutError:
+        pass
+    else:
+        raise AssertionError
+    task.cancel()
+
+def use_everywhere(nap):
+    assert nap(0, 3) == 3
+    asyncio.run(use(nap))
+"""
+
+PLACES = {
+    "a task": """
+async def main():
+    nap = imported()
+    assert asyncio.current_task() is not None
+    await use(nap)
+    return nap
+use_everywhere(asyncio.run(main()))
+""",
+    "a task of a task": """
+async def child():
+    return imported()
+async def main():
+    nap = await asyncio.create_task(child())
+    await use(nap)
+    return nap
+use_everywhere(asyncio.run(main()))
+""",
+    "a callback": """
+async def main():
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    loop.call_soon(lambda: done.set_result(imported()))
+    nap = await done
+    await use(nap)
+    return nap
+use_everywhere(asyncio.run(main()))
+""",
+    "a thread": """
+async def main():
+    nap = await asyncio.to_thread(imported)
+    await use(nap)
+    return nap
+use_everywhere(asyncio.run(main()))
+""",
+    "a Python task": """
+async def main():
+    async def child():
+        return imported()
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(
+        lambda loop, coro, **kwargs: asyncio.tasks._PyTask(
+            coro, loop=loop, **kwargs))
+    nap = await asyncio.create_task(child())
+    loop.set_task_factory(None)
+    await use(nap)
+    return nap
+use_everywhere(asyncio.run(main()))
+""",
+    "a loop inside a thread of a loop": """
+async def inner():
+    nap = imported()
+    await use(nap)
+    return nap
+async def main():
+    nap = await asyncio.to_thread(asyncio.run, inner())
+    await use(nap)
+    return nap
+use_everywhere(asyncio.run(main()))
+""",
+    "a task, twice": """
+async def main():
+    imported()
+    for name in [name for name in sys.modules
+                 if name.split(".")[0] == "tworoutine"
+                 and name != "tworoutine._core"]:
+        del sys.modules[name]
+    nap = imported()
+    await use(nap)
+    return nap
+use_everywhere(asyncio.run(main()))
+""",
+    "a child process of a task": """
+import subprocess
+async def main():
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-X", "dev", "-W", "error", "-c",
+        "import asyncio, tworoutine\\n"
+        "async def main(): return tworoutine.await_(asyncio.sleep(0, 5))\\n"
+        "print(asyncio.run(main()))", stdout=subprocess.PIPE)
+    out, _ = await child.communicate()
+    assert out == b"5\\n", out
+    return imported()
+use_everywhere(asyncio.run(main()))
+""",
+}
+if sys.version_info >= (3, 12):
+    PLACES["an eager task"] = """
+async def child():
+    return imported()
+async def main():
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    nap = await loop.create_task(child())
+    loop.set_task_factory(None)
+    await use(nap)
+    return nap
+use_everywhere(asyncio.run(main()))
+"""
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_in(where, program):
+    program(IMPORT + PLACES[where])
+
+
+@pytest.mark.parametrize("library", ["uvloop", "trio", "gevent"])
+def test_under(library, program):
+    pytest.importorskip(library)
+    program(IMPORT + OTHERS[library])
+
+
+OTHERS = {
+    "uvloop": """
+import uvloop
+async def main():
+    nap = imported()
+    assert await asyncio.create_task((~nap)(0, 4)) == 4
+    return nap
+use_everywhere(uvloop.run(main()))
+""",
+    "trio": """
+import trio
+async def main():
+    nap = imported()
+    await trio.sleep(0)
+    return nap
+use_everywhere(trio.run(main))
+""",
+    "gevent": """
+import gevent
+nap = gevent.spawn(imported).get()
+assert gevent.spawn(nap, 0, 6).get() == 6
+""",
+}
+
+
+def test_where_the_fields_of_tasks_are_not_found_calls_say_so(program):
+    """Not an AttributeError at the first wait, with the task left half done."""
+    program("""
+import asyncio, _asyncio
+future, _asyncio.Future = _asyncio.Future, None
+import tworoutine
+_asyncio.Future = future
+
+@tworoutine.tworoutine
+async def nap():
+    await asyncio.sleep(0.001)
+    return 1
+
+why = tworoutine.why_no_handoff
+assert "fields of asyncio.Task" in why
+assert nap() == 1
+
+async def main():
+    try:
+        nap()
+    except tworoutine.CannotSuspend as exc:
+        assert why in str(exc) and "nap" in str(exc), exc
+    else:
+        raise AssertionError
+    assert await (~nap)() == 1
+    # Its task is one of asyncio's, and nobody else's.
+    done = asyncio.get_running_loop().create_future()
+    def callback():
+        done.set_result(nap())
+    asyncio.get_running_loop().call_soon(callback)
+    assert await done == 1
+
+asyncio.run(main())
+""")
