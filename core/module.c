@@ -7,7 +7,7 @@
  *     why_no_handoff  None, or why no running loop can be shared here
  *     Portal          the coroutine that portal() and run() make
  *     in_portal, drivable, stepper, thread_loop, serve, run_in, end_thread,
- *     unregistered, after_fork      for tworoutine/_*.py */
+ *     unregistered, after_fork, adapters      for tworoutine/_*.py */
 #include "twr.h"
 
 static int module_exec(PyObject *module);
@@ -99,6 +99,15 @@ core_run_in(PyObject *module, PyObject *args)
     }
     Thread *th = twr_thread(twr_state(module));
     return th == NULL ? NULL : twr_run_in(th, loop, coro, NULL);
+}
+
+/* adapters(module): what twr_adapters() is from now on.  Not imported when
+ * first needed: that may be in the middle of anything. */
+static PyObject *
+core_adapters(PyObject *module, PyObject *adapters)
+{
+    Py_XSETREF(twr_state(module)->adapters, Py_NewRef(adapters));
+    Py_RETURN_NONE;
 }
 
 /* Close this thread's loop and end its greenlets now. */
@@ -193,6 +202,8 @@ static PyMethodDef core_methods[] = {
      "Wait for what the function of a tworoutine returned."},
     {"run_in", core_run_in, METH_VARARGS,
      "Run a loop until a coroutine is done."},
+    {"adapters", core_adapters, METH_O,
+     "Give the module of what the core leaves to Python."},
     {"end_thread", core_end_thread, METH_NOARGS,
      "Close this thread's own loop and end its greenlets."},
     {"unregistered", core_unregistered, METH_NOARGS,

@@ -39,7 +39,9 @@ static _Thread_local Thread *this_thread;
 
 static PyMethodDef driver_def, live_def;
 
-/* driver_main over: def driver(): return live() */
+/* driver_main over: def driver(): return live()
+ * Its builtins are those of all code that runs straight above it: imports,
+ * warnings, what a finalizer does. */
 static PyObject *
 driver_function(void)
 {
@@ -48,7 +50,8 @@ driver_function(void)
     PyObject *code = Py_CompileString("def driver():\n    return live()\n",
                                       "<tworoutine>", Py_file_input);
     if (live != NULL && code != NULL) {
-        globals = Py_BuildValue("{sO}", "live", live);
+        globals = Py_BuildValue("{sOsO}", "live", live, "__builtins__",
+                                PyEval_GetBuiltins());
     }
     if (globals != NULL) {
         made = PyEval_EvalCode(code, globals, globals);

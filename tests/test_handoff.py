@@ -506,3 +506,55 @@ def test_debug_mode_reports_slow_callbacks_as_asyncio_would(monkeypatch):
     asyncio.run(main(), debug=True)
     warnings = [text for name, text in reports if name == "warning"]
     assert slow(warnings, r"Handle sleep\(") == 1
+
+
+def test_what_runs_straight_above_a_driver_can_import(program):
+    """Also C code without a Python frame of its own, which imports lazily."""
+    program(
+        """
+import asyncio, datetime, functools, gc, socket, sys, time, warnings, weakref
+from tworoutine import tworoutine
+
+seen = []
+sys.unraisablehook = lambda it: seen.append(repr(it.exc_value))
+warnings.simplefilter("always")
+warnings.showwarning = lambda message, *rest: seen.append(str(message)[:9])
+
+@tworoutine
+async def nap():
+    await asyncio.sleep(0.001)
+
+async def never():
+    pass
+
+class Object:
+    pass
+
+async def main(call):
+    loop = asyncio.get_running_loop()
+    if call:
+        nap(), nap()
+    dropped = Object()
+    watch = weakref.ref(dropped, lambda _: None)
+    parse = functools.partial(datetime.datetime.strptime, "2020", "%Y")
+    other = weakref.ref(dropped, functools.partial(
+        lambda parse, ref: parse(), parse))
+    loop.call_soon(lambda coro: None, never())
+    loop.call_soon(lambda sock: None, socket.socket())
+    loop.call_soon(lambda gone: None, dropped)
+    del dropped
+    loop.call_soon(time.strptime, "2020", "%Y")
+    for _ in range(3):
+        await asyncio.sleep(0.001)
+    assert watch() is None
+    said, seen[:] = list(seen), []
+    return said
+
+awaiting = asyncio.run(main(False))
+assert awaiting == ["coroutine", "unclosed "], awaiting
+for name in "_strptime", "_pydatetime":
+    sys.modules.pop(name, None)
+assert asyncio.run(main(True)) == awaiting
+""",
+        flags=("-X", "dev"),
+    )

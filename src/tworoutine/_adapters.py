@@ -16,6 +16,7 @@ import threading
 
 from tworoutine._core import (
     Portal,
+    adapters,
     end_thread,
     in_portal,
     run_in,
@@ -541,3 +542,6 @@ def _progress_bar(f, items):
 
     total = len(items) if hasattr(items, "__len__") else None
     return Bar(total=total, desc=getattr(f, "__name__", None))
+
+
+adapters(sys.modules[__name__])
