@@ -176,7 +176,7 @@ assert gevent.spawn(nap, 0, 6).get() == 6
 
 
 def test_where_the_fields_of_tasks_are_not_found_calls_say_so(program):
-    """Not an AttributeError at the first wait, with the task left half done."""
+    """Not an AttributeError at the first wait, the task half done."""
     program("""
 import asyncio, _asyncio
 future, _asyncio.Future = _asyncio.Future, None
