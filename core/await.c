@@ -35,7 +35,7 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
               PyObject *subject)
 {
     PyObject *value = NULL, *error = NULL;
-    bool interrupted = false;
+    Fate fate = {false, false};
     PyObject *iterator = twr_await_iterator(th->state, awaitable);
     if (iterator == NULL) {
         return NULL;
@@ -50,8 +50,8 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
         }
         PyObject *yielded = value;
         value = NULL;
-        int waited = twr_handoff_wait(th, loop, task, yielded, subject, &error,
-                                      &interrupted);
+        int waited =
+            twr_handoff_wait(th, loop, task, yielded, subject, &error, &fate);
         Py_DECREF(yielded);
         if (waited < 0) {
             twr_close_iterator(th->state, iterator);
@@ -60,7 +60,7 @@ step_in_place(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
     }
     Py_XDECREF(error);
     Py_DECREF(iterator);
-    return interrupted ? twr_sigint_result(th, task, value) : value;
+    return fate.interrupted ? twr_sigint_result(th, task, NULL, value) : value;
 }
 
 /* The same in a portal, which passes on whatever is yielded and sent.

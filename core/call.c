@@ -18,6 +18,7 @@ call_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(call->task);
     Py_VISIT(call->awaited);
     Py_VISIT(call->error);
+    Py_VISIT(call->thrown);
     Py_VISIT(call->handle);
     Py_VISIT(call->contexts);
     return 0;
@@ -34,6 +35,7 @@ call_clear(PyObject *op)
     Py_CLEAR(call->task);
     Py_CLEAR(call->awaited);
     Py_CLEAR(call->error);
+    Py_CLEAR(call->thrown);
     Py_CLEAR(call->handle);
     Py_CLEAR(call->contexts);
     return 0;
@@ -201,6 +203,32 @@ twr_call_cancel_task(TwrState *state, PyObject *task)
     return truth;
 }
 
+/* Whether the code that runs is cleaning up after a cancel: that is the one
+ * exception handled, or what the handled ones came of.  Chains may be circles.
+ */
+static bool
+is_cleaning_up(TwrState *state)
+{
+    bool result = false;
+    PyObject *exc = PyErr_GetHandledException();
+    for (int depth = 0; exc != NULL && !result && depth < 100; depth++) {
+        result = PyErr_GivenExceptionMatches(exc, state->CancelledError);
+        Py_SETREF(exc, PyException_GetContext(exc));
+    }
+    Py_XDECREF(exc);
+    return result;
+}
+
+int
+twr_call_end(TwrState *state, Call *call)
+{
+    if (call->ending || is_cleaning_up(state)) {
+        return 0;
+    }
+    call->ending = true;
+    return twr_call_cancel_task(state, call->task) < 0 ? -1 : 0;
+}
+
 int
 twr_call_check_fork(Thread *th, PyObject *subject)
 {
@@ -231,7 +259,7 @@ twr_call_park(Thread *th, Call *call)
     /* Signals are handled here, and 3.11 may collect: calls may be made. */
     int result = twr_sigint_set(th);
     if (result == 0 && loan->owner == call->root && loan->stop_later &&
-        twr_call_cancel_task(th->state, call->task) < 0) {
+        twr_call_end(th->state, call) < 0) {
         result = -1;
     }
     if (result == 0) {

@@ -210,21 +210,26 @@ let_go(Thread *th, Loan *loan)
     return twr_loan_release(th, loan);
 }
 
+/* The loop is to stop as soon as its owner, which is below a call, is free:
+ * cancel that call. */
+static int
+stop_later(Thread *th, Loan *loan)
+{
+    loan->stop_later = true;
+    if (PyObject_SetAttr(loan->loop, th->state->names._stopping, Py_False) <
+        0) {
+        return -1;
+    }
+    return loan->pinned == NULL ? 0 : twr_call_end(th->state, loan->pinned);
+}
+
 /* The loop wants to stop: the greenlet to switch to, or NULL without error
  * to go on until the pinned owner is free. */
 static PyObject *
 give_back(Thread *th, Loan *loan)
 {
-    TwrState *state = th->state;
     if (loan->place == OWNER_PINNED) {
-        loan->stop_later = true;
-        if (PyObject_SetAttr(loan->loop, state->names._stopping, Py_False) <
-            0) {
-            return NULL;
-        }
-        if (loan->pinned != NULL) {
-            twr_call_cancel_task(state, loan->pinned->task);
-        }
+        stop_later(th, loan);
         return NULL;
     }
     loan->polling = true; /* a signal handler may make a call */
@@ -290,25 +295,47 @@ to_orphans(Thread *th, Loan *loan)
     return Py_NewRef(loan->owner);
 }
 
+/* Raise the pending exception, perhaps one of a signal handler, in call: the
+ * greenlet to switch to, or NULL without error to go on until what was called
+ * has ended, if that runs elsewhere. */
+static PyObject *
+fail_call(Thread *th, Call *call)
+{
+    return call->hosts && !th->forked && twr_host_throw(th, call)
+               ? NULL
+               : twr_call_fail(th, call);
+}
+
+/* The same in a forked child, where nothing runs the loop until its owner is
+ * free: what the call above it has to wait for is refused. */
+static PyObject *
+fail_child(Thread *th, Loan *loan)
+{
+    Py_XSETREF(th->state->child_error, twr_error_take());
+    PyErr_SetNone(th->state->CancelledError);
+    return twr_call_fail(th, loan->pinned);
+}
+
 /* The pending exception ends the run of the loop, as one would that comes out
- * of run_forever: the greenlet in which to raise it. */
+ * of run_forever: the greenlet in which to raise it, or NULL to go on until
+ * that is possible. */
 static PyObject *
 fail(Thread *th, Loan *loan, bool in_handle)
 {
     if (loan->place == OWNER_NONE) {
-        return twr_call_fail(th, twr_call_uppermost(loan, loan->home));
+        return fail_call(th, twr_call_uppermost(loan, loan->home));
     }
     bool interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
     Call *call = interrupt && !in_handle ? foreground(th) : NULL;
     if (call != NULL) {
-        return twr_call_fail(th, call);
+        return fail_call(th, call);
     }
-    if (loan->place == OWNER_PINNED) {
-        return twr_call_fail(th, loan->pinned);
+    if (loan->place == OWNER_PINNED && th->forked) {
+        return fail_child(th, loan);
     }
     PyObject *exc = twr_error_take();
     PyObject *owner = give_back(th, loan);
-    if (owner == NULL) {
+    if (owner == NULL && loan->place != OWNER_PINNED) {
         Py_DECREF(exc);
         return NULL;
     }
@@ -524,7 +551,7 @@ subscribe(TwrState *state, PyObject *loop, Call *call, PyObject *yielded)
 
 int
 twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
-                 PyObject *subject, PyObject **error, bool *interrupted)
+                 PyObject *subject, PyObject **error, Fate *fate)
 {
     TwrState *state = th->state;
     int result = -1;
@@ -534,6 +561,7 @@ twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
     if (call == NULL) {
         return -1;
     }
+    call->ending = fate->ending;
     if (twr_call_take_over(th, loop, call) < 0 ||
         subscribe(state, loop, call, yielded) < 0) {
         goto done;
@@ -548,7 +576,8 @@ twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
         twr_error_put(pending);
     }
     twr_task_resume(state, task, call->awaited);
-    *interrupted |= call->interrupted;
+    fate->interrupted |= call->interrupted;
+    fate->ending |= call->ending;
     if (result == 0) {
         *error = call->error;
         call->error = NULL;

@@ -49,11 +49,21 @@ void twr_call_collect(TwrState *state, Call *call);
 PyObject *twr_call_resume(Thread *th, Call *call);
 PyObject *twr_call_fail(Thread *th, Call *call);
 
+/* The loop is to stop: cancel the task of call, but only once. */
+int twr_call_end(TwrState *state, Call *call);
+
 /* task.cancel(): 1 if the task took it, 0 if it is already done. */
 int twr_call_cancel_task(TwrState *state, PyObject *task);
 
 /* future.done() */
 bool twr_call_future_done(TwrState *state, PyObject *future);
+
+/* --- host.c */
+
+/* Cancel the task that call hosts, which raises the pending exception (then
+ * taken) when that is done.  False if it has been cancelled so before, or is
+ * done. */
+bool twr_host_throw(Thread *th, Call *call);
 
 /* --- handoff.c */
 

@@ -140,23 +140,28 @@ host_cancel(Thread *th, Call *call)
     return call->interrupted;
 }
 
-/* The pending exception is a Ctrl-C that the signal handler had to raise here,
- * and not in the task: cancel that, as the handler does while it waits.  False
- * if it is something else, or the task is done, or this is the second one. */
+bool
+twr_host_throw(Thread *th, Call *call)
+{
+    if (call->interrupted) {
+        return false;
+    }
+    PyObject *exc = twr_error_take();
+    if (!host_cancel(th, call)) {
+        twr_error_put(exc);
+        return false;
+    }
+    Py_XSETREF(call->thrown, exc);
+    return true;
+}
+
+/* What a signal handler had to raise here, and not in the task, cancels that,
+ * as Ctrl-C does while it waits.  Whether it has. */
 static bool
 host_interrupted(Thread *th, Call *call)
 {
-    if (call->interrupted ||
-        !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        return false;
-    }
-    PyObject *interrupt = twr_error_take();
-    if (host_cancel(th, call)) {
-        Py_DECREF(interrupt);
-        return true;
-    }
-    twr_error_put(interrupt);
-    return false;
+    return !th->forked && !PyErr_ExceptionMatches(PyExc_GeneratorExit) &&
+           twr_host_throw(th, call);
 }
 
 /* Park, running the task's handles whenever one is due, until the task is
@@ -181,10 +186,7 @@ host_park(Thread *th, Call *call, bool own_run)
             }
         }
         else if (call->error != NULL) {
-            twr_raise(&call->error);
-            if (!own_run || !host_interrupted(th, call)) {
-                return -1;
-            }
+            return twr_raise(&call->error);
         }
         else if (own_run && !flushed && PyObject_Size(call->loan->ready) > 0) {
             /* Let the callbacks run that were queued together with ours. */
@@ -231,8 +233,9 @@ host_result(Thread *th, Call *call)
         return NULL;
     }
     PyObject *result = twr_task_result(th->state, call->task);
-    return call->interrupted ? twr_sigint_result(th, call->task, result)
-                             : result;
+    return call->interrupted
+               ? twr_sigint_result(th, call->task, call->thrown, result)
+               : result;
 }
 
 /* Whether anything is going to run the next step of call's task, which is not

@@ -75,6 +75,7 @@ void
 twr_loan_drop(Thread *th, Loan *loan)
 {
     Py_CLEAR(loan->owner);
+    Py_CLEAR(loan->owner_error);
     loan->place = OWNER_NONE;
     loan->pinned = NULL;
     Py_CLEAR(th->loan);
@@ -96,6 +97,11 @@ marker_run(PyObject *op, PyObject *unused)
     int back = 0;
     Loan *loan = th->loan;
     Py_ssize_t pops = -1;
+    if (loan == NULL && state->child_error != NULL) {
+        Py_DECREF(loop);
+        twr_raise(&state->child_error);
+        return NULL;
+    }
     if (loop != Py_None &&
         (loan == NULL ||
          (loan->loop == loop && loan->place == OWNER_RETURNING))) {

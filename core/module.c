@@ -366,6 +366,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->gb_portals);
     Py_VISIT(state->interrupted);
     Py_VISIT(state->end_orphans);
+    Py_VISIT(state->child_error);
     Py_VISIT(state->adapters);
 #define X(field, module_name, attribute) Py_VISIT(state->field);
     TWR_IMPORTS(X)

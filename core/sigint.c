@@ -121,8 +121,18 @@ twr_sigint_foreground(Thread *th, PyObject *frame, Call **call)
     return 0;
 }
 
+/* Whether what was called has ended as it was told to. */
+static bool
+is_ended(TwrState *state, PyObject *thrown, PyObject *error)
+{
+    return error == NULL
+               ? thrown != NULL
+               : PyErr_GivenExceptionMatches(error, state->CancelledError);
+}
+
 PyObject *
-twr_sigint_result(Thread *th, PyObject *task, PyObject *result)
+twr_sigint_result(Thread *th, PyObject *task, PyObject *thrown,
+                  PyObject *result)
 {
     TwrState *state = th->state;
     PyObject *error = result == NULL ? twr_error_take() : NULL;
@@ -135,10 +145,15 @@ twr_sigint_result(Thread *th, PyObject *task, PyObject *result)
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(task);
     }
-    if (error != NULL && count == 0 &&
-        PyErr_GivenExceptionMatches(error, state->CancelledError)) {
-        Py_DECREF(error);
-        PyErr_SetNone(PyExc_KeyboardInterrupt);
+    if (count == 0 && is_ended(state, thrown, error)) {
+        Py_XDECREF(error);
+        Py_XDECREF(result);
+        if (thrown != NULL) {
+            PyErr_SetRaisedException(Py_NewRef(thrown));
+        }
+        else {
+            PyErr_SetNone(PyExc_KeyboardInterrupt);
+        }
         return NULL;
     }
     twr_error_put(error);

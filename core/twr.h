@@ -205,6 +205,7 @@ typedef struct {
     Py_ssize_t n_modules;  /* how many there were when it was looked for */
     PyObject *interrupted; /* sigint.c's signal handler, a function */
     PyObject *end_orphans; /* orphan.c's function */
+    PyObject *child_error; /* to raise from run_forever, after a fork; NULL */
     PyObject *adapters;    /* the Python module of cold adapters, or NULL */
     TwrLoopFacts loop;
     TwrTaskFacts task;
@@ -267,20 +268,22 @@ typedef struct Portal Portal;
 /* A call that waits.  It is also the done callback of what it waits for. */
 struct Call {
     PyObject_HEAD
-    Loan *loan;          /* owned; NULL until parked */
-    PyObject *subject;   /* the tworoutine that was called, or NULL */
-    PyObject *greenlet;  /* who waits */
-    PyObject *root;      /* the greenlet whose step it is part of */
-    PyObject *task;      /* whose step it is; for a host, the task it hosts */
-    PyObject *awaited;   /* the future waited for; NULL after a bare yield */
-    PyObject *error;     /* to raise in the call when it goes on */
-    PyObject *handle;    /* for a host: a handle of its task, to run */
-    PyObject *contexts;  /* the contexts left, innermost first; or NULL */
+    Loan *loan;         /* owned; NULL until parked */
+    PyObject *subject;  /* the tworoutine that was called, or NULL */
+    PyObject *greenlet; /* who waits */
+    PyObject *root;     /* the greenlet whose step it is part of */
+    PyObject *task;     /* whose step it is; for a host, the task it hosts */
+    PyObject *awaited;  /* the future waited for; NULL after a bare yield */
+    PyObject *error;    /* to raise in the call when it goes on */
+    PyObject *thrown;   /* to raise when the task, cancelled for it, is done */
+    PyObject *handle;   /* for a host: a handle of its task, to run */
+    PyObject *contexts; /* the contexts left, innermost first; or NULL */
     Call *newer, *older; /* neighbours in loan->parked; borrowed */
     bool hosts;          /* it hosts its own task (run.c, callbacks) */
     bool woken;          /* its turn came before it was parked */
     bool parked;         /* it is in loan->parked */
-    bool interrupted;    /* Ctrl-C has cancelled the task */
+    bool interrupted;    /* Ctrl-C, or the like, has cancelled the task */
+    bool ending;         /* so has the loop, which is to stop */
 };
 
 /* Where the greenlet stands that is inside loop.run_forever(). */
@@ -442,12 +445,17 @@ int twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject);
 /* twr_refuse, where async code can wait.  Always -1. */
 int twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason);
 
+/* What has happened to a call while it waited, once and again. */
+typedef struct {
+    bool interrupted; /* Ctrl-C has cancelled its task */
+    bool ending;      /* the loop has, which is to stop */
+} Fate;
+
 /* Wait for what a coroutine yielded.  *error is set to the exception that
- * is to be thrown into the coroutine, or NULL; *interrupted to true if Ctrl-C
- * has cancelled the task meanwhile.  Switches. */
+ * is to be thrown into the coroutine, or NULL.  Switches. */
 int twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task,
                      PyObject *yielded, PyObject *subject, PyObject **error,
-                     bool *interrupted);
+                     Fate *fate);
 
 /* Run coro as a task whose steps run on this stack; for callers that are
  * not in a task.  Switches. */
@@ -715,8 +723,10 @@ int twr_sigint_foreground(Thread *th, PyObject *frame, Call **call);
 int twr_sigint_pass_on(Thread *th);
 
 /* What the interrupted call of task is to return, now that what it called has
- * ended with result (taken; or NULL and an exception). */
-PyObject *twr_sigint_result(Thread *th, PyObject *task, PyObject *result);
+ * ended with result (taken; or NULL and an exception).  thrown: what a signal
+ * handler has raised; NULL: KeyboardInterrupt. */
+PyObject *twr_sigint_result(Thread *th, PyObject *task, PyObject *thrown,
+                            PyObject *result);
 
 /* --- iter.c */
 

@@ -1,0 +1,410 @@
+"""What signal handlers raise, and callbacks that end the program.
+
+Time limits (signal.alarm, pytest-timeout, Celery's) are handlers that raise.
+A call that one interrupts ends as by Ctrl-C: what was called is cancelled,
+its finally blocks run, then the exception appears at the caller's line.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+PRELUDE = """
+import asyncio, os, signal, sys
+from tworoutine import tworoutine
+
+log = []
+
+class Limit(Exception):
+    pass
+
+def handler(signum, frame):
+    raise Limit(len(log))
+
+signal.signal(signal.SIGUSR1, handler)
+
+def from_a_thread(after=0):
+    '''Send the signal as the loop polls, as nothing else is to be done.'''
+    import select, threading
+    loop = asyncio.get_running_loop()
+    poll = loop._selector.select
+    def select(timeout=None):
+        if timeout is None or timeout > 1:
+            loop._selector.select = poll
+            timer = threading.Timer(
+                0.05, signal.pthread_kill,
+                [threading.main_thread().ident, signal.SIGUSR1])
+            timer.daemon = True
+            timer.start()
+        return poll(timeout)
+    loop._selector.select = select
+
+@tworoutine
+async def long():
+    from_a_thread()
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        log.append("cancelled")
+        raise
+    finally:
+        await asyncio.sleep(0.001)
+        log.append("finally")
+
+@tworoutine
+async def tick():
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return "tick"
+"""
+
+
+def run(source, *args, code=0):
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error"]
+        + ["-c", PRELUDE + source, *args],
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_without_a_loop():
+    done = run("""
+for _ in range(3):
+    log.clear()
+    try:
+        long()
+    except Limit as exc:
+        log.append("limit")
+        names = []
+        tb = exc.__traceback__
+        while tb:
+            names.append(tb.tb_frame.f_code.co_name)
+            tb = tb.tb_next
+        assert names[0] == "<module>" and names[-1] == "handler", names
+        assert "driver" not in names and exc.__context__ is None
+    assert log == ["cancelled", "finally", "limit"], log
+    assert tick() == "tick"
+    assert log == ["cancelled", "finally", "limit"], log
+""")
+    assert done.stderr == ""
+
+
+def test_without_a_loop_one_that_ends_the_program():
+    done = run(
+        """
+signal.signal(signal.SIGUSR1, lambda *args: sys.exit(5))
+try:
+    long()
+finally:
+    print(log)
+""",
+        code=5,
+    )
+    assert (done.stdout, done.stderr) == ("['cancelled', 'finally']\n", "")
+
+
+def test_a_swallowed_cancel_does_not_swallow_it():
+    run("""
+@tworoutine
+async def stubborn():
+    from_a_thread()
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        return "as if nothing had happened"
+
+try:
+    stubborn()
+except Limit:
+    log.append("limit")
+assert log == ["limit"], log
+assert tick() == "tick"
+""")
+
+
+def test_an_error_of_the_cleanup_comes_first():
+    run("""
+@tworoutine
+async def careless():
+    from_a_thread()
+    try:
+        await asyncio.sleep(60)
+    finally:
+        raise KeyError("cleanup")
+
+try:
+    careless()
+except KeyError as exc:
+    assert isinstance(exc.__context__, asyncio.CancelledError)
+else:
+    raise AssertionError
+assert tick() == "tick"
+""")
+
+
+def test_a_second_one_during_the_cleanup():
+    run("""
+@tworoutine
+async def slow_to_end():
+    from_a_thread()
+    try:
+        await asyncio.sleep(60)
+    finally:
+        log.append("finally")
+        from_a_thread()
+        await asyncio.sleep(60)
+
+try:
+    slow_to_end()
+except Limit as exc:
+    assert exc.args == (1,), exc
+else:
+    raise AssertionError
+assert tick() == "tick"
+""")
+
+
+def test_a_nested_call():
+    run("""
+@tworoutine
+async def outer():
+    try:
+        long()
+    except Limit:
+        log.append("limit in outer")
+        raise
+    finally:
+        await asyncio.sleep(0)
+        log.append("finally of outer")
+
+try:
+    outer()
+except Limit:
+    log.append("limit")
+assert log == ["finally", "limit in outer", "finally of outer", "limit"], log
+""")
+
+
+@pytest.mark.parametrize("how", ["call", "await"])
+@pytest.mark.parametrize("first", ["main", "background"])
+def test_in_a_running_loop(how, first):
+    """It comes out of the loop, as without us, and is nobody else's."""
+    run(
+        """
+CALL, FIRST = sys.argv[1] == "call", sys.argv[2]
+
+async def background():
+    try:
+        tick() if CALL else await (~tick)()
+        await asyncio.Event().wait() if not CALL else wait()
+    except BaseException as exc:
+        log.append(type(exc).__name__)
+        raise
+
+@tworoutine
+async def wait():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(0)
+
+async def main():
+    if FIRST == "background":
+        task = asyncio.create_task(background())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    try:
+        long() if CALL else await (~long)()
+    except BaseException as exc:
+        log.append(type(exc).__name__)
+        raise
+    finally:
+        if FIRST == "background":
+            await asyncio.gather(task, return_exceptions=True)
+
+try:
+    asyncio.run(main())
+except Limit:
+    log.append("limit")
+ends = {"cancelled", "finally", "CancelledError", "limit"}
+assert set(log) == ends and log[-1] == "limit", log
+assert "Limit" not in log
+""",
+        how,
+        first,
+    )
+
+
+def test_the_first_call_of_a_loop_gets_nobody_elses():
+    run("""
+@tworoutine
+async def wait(event):
+    try:
+        await event.wait()
+    finally:
+        log.append("finally of another")
+
+async def main():
+    event = asyncio.Event()
+    async def another():
+        try:
+            wait(event)
+        except BaseException as exc:
+            log.append(type(exc).__name__)
+            raise
+    task = asyncio.create_task(another())
+    await asyncio.sleep(0)
+    from_a_thread()
+    await asyncio.sleep(60)
+
+loop = asyncio.new_event_loop()
+task = loop.create_task(main())
+try:
+    loop.run_until_complete(task)
+except Limit:
+    log.append("limit")
+assert log == ["finally of another", "CancelledError", "limit"], log
+task.cancel()
+loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+assert loop.run_until_complete((~tick)()) == "tick"
+loop.close()
+""")
+
+
+@pytest.mark.parametrize("how", ["call", "await"])
+@pytest.mark.parametrize("who", ["callback", "task", "signal"])
+def test_an_exit_beside_the_first_call_of_a_loop(how, who):
+    """It comes out of run_forever, whoever made that call."""
+    done = run(
+        """
+CALL = sys.argv[1] == "call"
+
+@tworoutine
+async def plugin():
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0)
+        print("finally")
+
+async def worker():
+    while True:
+        try:
+            if CALL:
+                plugin()
+            else:
+                await (~plugin)()
+        except SystemExit as exc:
+            print("worker got", exc.code)
+
+async def leave():
+    sys.exit(4)
+
+async def main():
+    task = asyncio.create_task(worker())
+    await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    if sys.argv[2] == "callback":
+        loop.call_soon(sys.exit, 4)
+    elif sys.argv[2] == "task":
+        other = asyncio.create_task(leave())
+    else:
+        loop.add_signal_handler(signal.SIGTERM, sys.exit, 4)
+        os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(60)
+    print("main went on")
+
+asyncio.run(main())
+""",
+        how,
+        who,
+        code=4,
+    )
+    assert done.stdout == "finally\n"
+    # asyncio tells of the task that nobody asked how it ended.
+    assert ("SystemExit: 4" in done.stderr) == (who == "task")
+    assert who == "task" or done.stderr == ""
+
+
+def test_of_ones_own_for_ctrl_c_goes_to_who_waits_at_the_top_level():
+    """Whoever else waits, and whatever has been imported before."""
+    run("""
+def handler(signum, frame):
+    raise KeyboardInterrupt("own")
+
+signal.signal(signal.SIGUSR1, handler)
+
+@tworoutine
+async def wait():
+    try:
+        await asyncio.Event().wait()
+    finally:
+        log.append("finally")
+
+async def background():
+    try:
+        wait()
+    except BaseException as exc:
+        log.append(type(exc).__name__)
+        raise
+
+async def cell():
+    await asyncio.sleep(0)
+    from_a_thread()
+    try:
+        exec(compile("wait()", "<cell>", "exec"), {"wait": wait})
+    except KeyboardInterrupt as exc:
+        log.append(str(exc))
+
+async def main():
+    tasks = [asyncio.create_task(background()) for _ in range(3)]
+    here = asyncio.create_task(cell())
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(background()))
+    await here
+    assert log == ["finally", "own"], log
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+loop.close()
+""")
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14),
+    reason="there, no loop runs in a child: it hangs without us, too",
+)
+def test_a_child_that_exits_beside_the_first_call_of_a_loop():
+    done = run("""
+@tworoutine
+async def another():
+    try:
+        await asyncio.sleep(60)
+    finally:
+        await asyncio.sleep(0.001)
+
+async def worker():
+    another()
+
+async def main():
+    task = asyncio.create_task(worker())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    pid = os.fork()
+    if pid == 0:
+        sys.exit(7)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    task.cancel()
+    return code
+
+print(asyncio.run(main()))
+""")
+    assert done.stdout == "7\n"
