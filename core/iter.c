@@ -12,6 +12,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *inner;   /* the async iterator, or async context manager */
     PyObject *subject; /* the tworoutine that made it, for messages */
+    PyObject *late;    /* what its finalizer could not raise; or NULL */
     bool dropped;      /* the last reference went; not the collector's */
     bool asked;        /* for the next item, as an async iterator is */
 } Wrapper;
@@ -23,6 +24,7 @@ wrapper_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->inner);
     Py_VISIT(self->subject);
+    Py_VISIT(self->late);
     return 0;
 }
 
@@ -44,10 +46,14 @@ wrapper_dealloc(PyObject *op)
         return;
     }
     PyTypeObject *type = Py_TYPE(op);
+    PyObject *late = ((Wrapper *)op)->late;
     PyObject_GC_UnTrack(op);
     wrapper_clear(op);
     type->tp_free(op);
     Py_DECREF(type);
+    if (late != NULL) {
+        twr_sigint_raise_soon(late); /* and not in what runs as it goes */
+    }
 }
 
 static PyObject *
@@ -203,6 +209,58 @@ may_wait(TwrState *state, Wrapper *self)
     return may;
 }
 
+/* Have the current task get a cancel again when it next waits; 0: it cannot.
+ */
+static int
+cancel_again(TwrState *state, PyObject *exc)
+{
+    PyObject *loop = PyObject_CallNoArgs(state->get_running_loop);
+    PyObject *task =
+        loop == NULL || loop == Py_None ? NULL : twr_task_current(state, loop);
+    int done = task == NULL ? 0 : twr_task_cancel_again(state, task, exc);
+    Py_XDECREF(task);
+    Py_XDECREF(loop);
+    return PyErr_Occurred() ? -1 : done;
+}
+
+/* The adapter of that name says whether exc comes again by itself. */
+static int
+comes_again(TwrState *state, PyObject *exc)
+{
+    PyObject *adapters = twr_adapters(state);
+    PyObject *again =
+        adapters == NULL
+            ? NULL
+            : PyObject_CallMethod(adapters, "comes_again", "O", exc);
+    int result = again == NULL ? -1 : again == Py_True;
+    Py_XDECREF(again);
+    return result;
+}
+
+/* The pending exception cannot be raised by a finalizer: whom it is for gets
+ * it later, if that can be told; else it is reported. */
+static void
+hand_on(Thread *th, PyObject *op)
+{
+    TwrState *state = th->state;
+    PyObject *exc = twr_error_take();
+    if (twr_sigint_ends(th, exc)) {
+        Py_XSETREF(((Wrapper *)op)->late, exc);
+        return;
+    }
+    int done = PyErr_GivenExceptionMatches(exc, state->CancelledError)
+                   ? cancel_again(state, exc)
+                   : comes_again(state, exc);
+    if (done < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+    if (done <= 0) {
+        PyErr_SetRaisedException(Py_NewRef(exc));
+        PyErr_WriteUnraisable(op);
+    }
+    Py_DECREF(exc);
+}
+
 /* Dropped in the middle: run its finally. */
 static void
 generator_finalize(PyObject *op)
@@ -211,9 +269,11 @@ generator_finalize(PyObject *op)
     PyObject *pending = twr_error_take();
     if (self->inner != NULL && PyAsyncGen_CheckExact(self->inner) &&
         !twr_is_finalizing() && may_wait(twr_state_of(op), self)) {
+        Thread *th = twr_thread(twr_state_of(op)); /* is there: may_wait */
+        th->signal_raised = false;
         PyObject *none = generator_close(op, NULL);
         if (none == NULL) {
-            PyErr_WriteUnraisable(op);
+            hand_on(th, op);
         }
         Py_XDECREF(none);
     }

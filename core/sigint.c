@@ -148,6 +148,7 @@ twr_sigint_result(Thread *th, PyObject *task, PyObject *thrown,
     if (count == 0 && is_ended(state, thrown, error)) {
         Py_XDECREF(error);
         Py_XDECREF(result);
+        th->signal_raised = true;
         if (thrown != NULL) {
             PyErr_SetRaisedException(Py_NewRef(thrown));
         }
@@ -158,6 +159,31 @@ twr_sigint_result(Thread *th, PyObject *task, PyObject *thrown,
     }
     twr_error_put(error);
     return result;
+}
+
+bool
+twr_sigint_ends(Thread *th, PyObject *exc)
+{
+    return th->is_main &&
+           (th->signal_raised ||
+            PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt) ||
+            PyErr_GivenExceptionMatches(exc, PyExc_SystemExit));
+}
+
+static int
+raise_it(void *exc)
+{
+    PyErr_SetRaisedException(exc);
+    return -1;
+}
+
+void
+twr_sigint_raise_soon(PyObject *exc)
+{
+    if (Py_AddPendingCall(raise_it, exc) < 0) {
+        PyErr_SetRaisedException(exc);
+        PyErr_WriteUnraisable(NULL);
+    }
 }
 
 /* Whether a signal comes when it can end no call, and is kept. */

@@ -435,6 +435,39 @@ twr_task_take_cancel(TwrState *state, PyObject *task, PyObject **error)
     return 0;
 }
 
+/* task._cancel_message = the message of error */
+static int
+set_message(TwrState *state, PyObject *task, PyObject *error)
+{
+    PyObject *args = PyObject_GetAttrString(error, "args");
+    if (args == NULL) {
+        return -1;
+    }
+    bool any = PyTuple_Check(args) && PyTuple_GET_SIZE(args) > 0;
+    int set = PyObject_SetAttr(task, state->names._cancel_message,
+                               any ? PyTuple_GET_ITEM(args, 0) : Py_None);
+    Py_DECREF(args);
+    return set;
+}
+
+int
+twr_task_cancel_again(TwrState *state, PyObject *task, PyObject *error)
+{
+    if (twr_task_why_not(state, task) != NULL) {
+        return 0;
+    }
+    if (set_message(state, task, error) < 0) {
+        return -1;
+    }
+    if (is_c_task(state, task)) {
+        *((unsigned char *)task + state->task.must_at) |=
+            state->task.must_mask;
+        return 1;
+    }
+    return PyObject_SetAttr(task, state->names._must_cancel, Py_True) < 0 ? -1
+                                                                          : 1;
+}
+
 PyObject *
 twr_task_result(TwrState *state, PyObject *future)
 {

@@ -345,6 +345,7 @@ struct Thread {
     PyObject *sigint_task;     /* whose call is being interrupted; or NULL */
     bool sigint_ours;          /* our SIGINT handler is in place */
     bool sigint_missed;        /* it came when there was no step to end */
+    bool signal_raised;        /* a call has raised what a handler raised */
     bool in_run;               /* a call runs its own loop: run.c */
     bool is_main;              /* signals are handled in this thread */
 };
@@ -646,6 +647,10 @@ void twr_task_resume(TwrState *state, PyObject *task, PyObject *future);
  * CancelledError to throw, in place of what it was. */
 int twr_task_take_cancel(TwrState *state, PyObject *task, PyObject **error);
 
+/* error, a CancelledError that was delivered, could not be raised: have task
+ * get it anew when it next waits.  1; 0: that cannot be done, -1: error. */
+int twr_task_cancel_again(TwrState *state, PyObject *task, PyObject *error);
+
 /* The result of a future that is done; the exception is raised without a
  * new __context__. */
 PyObject *twr_task_result(TwrState *state, PyObject *future);
@@ -717,6 +722,13 @@ int twr_sigint_restore(Thread *th);
 /* The call that it is for, borrowed; NULL: the code that runs now, in frame
  * (or None). */
 int twr_sigint_foreground(Thread *th, PyObject *frame, Call **call);
+
+/* Whether exc, of a call in the code that runs now, has come of a signal or is
+ * to end the program.  th->signal_raised was reset before that call. */
+bool twr_sigint_ends(Thread *th, PyObject *exc);
+
+/* Have exc (stolen) raised by the code that runs next in the main thread. */
+void twr_sigint_raise_soon(PyObject *exc);
 
 /* If a signal was kept, interrupt the call that runs the loop, or raise
  * KeyboardInterrupt if there is none. */

@@ -61,9 +61,9 @@ async def tick():
 
 
 def run(source, *args, code=0):
+    flags = "-X", "dev", "-W", "error", "-c"
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error"]
-        + ["-c", PRELUDE + source, *args],
+        [sys.executable, *flags, PRELUDE + source, *args],
         capture_output=True,
         text=True,
         timeout=90,

@@ -52,6 +52,12 @@ def name_plainly(fn, exc):
         exc.args = (exc.args[0].replace(f"{name}()", f"{plain}()", 1),)
 
 
+def comes_again(exc):
+    """Whether exc, a cancel of trio's, is raised anew at the next wait."""
+    trio = sys.modules.get("trio")
+    return trio is not None and isinstance(exc, trio.Cancelled)
+
+
 # --- the end of a loop ------------------------------------------------------
 
 _THREAD_JOIN_TIMEOUT = 300  # seconds, as asyncio.Runner
