@@ -613,6 +613,8 @@ static void
 thread_dealloc(PyObject *op)
 {
     Thread *th = (Thread *)op;
+    PyThreadState *tstate = PyThreadState_Get();
+    bool ends = tstate->dict == NULL;
     if (PyObject_CallFinalizerFromDealloc(op) < 0) {
         return;
     }
@@ -634,6 +636,12 @@ thread_dealloc(PyObject *op)
     }
     type->tp_free(op);
     Py_DECREF(type);
+    if (ends) {
+        /* Who asked for the dictionary of a thread that has lost its own, as
+         * asyncio did for the running loop, was given one that nobody frees.
+         */
+        Py_CLEAR(tstate->dict);
+    }
 }
 
 static PyType_Slot thread_slots[] = {

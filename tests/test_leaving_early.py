@@ -1,4 +1,4 @@
-"""What comes while `break` closes an iterator: its finalizer cannot raise it."""
+"""What comes while `break` closes an iterator, which cannot raise it."""
 
 import asyncio
 import sys

@@ -861,3 +861,35 @@ def test_nothing_is_warned_of():
         warnings.simplefilter("error")
         in_thread(tick)
         gc.collect()
+
+
+def test_a_thread_that_has_made_a_call_leaves_nothing(program):
+    """Not even a block of memory: services make threads by the million."""
+    program(
+        """
+import asyncio, gc, sys, threading
+from tworoutine import tworoutine
+
+@tworoutine
+async def nap():
+    await asyncio.sleep(0)
+
+def thread():
+    nap()
+
+def blocks_after(n):
+    for _ in range(n):
+        one = threading.Thread(target=thread)
+        one.start()
+        one.join()
+    for _ in range(3):
+        gc.collect()
+    return sys.getallocatedblocks()
+
+before = blocks_after(600)
+grown = blocks_after(600) - before
+assert grown < 300, grown
+assert len(threading._active) == 1
+""",
+        flags=(),
+    )

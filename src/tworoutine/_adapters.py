@@ -167,12 +167,13 @@ def forget_thread():
 
     Logging does: threading takes it for one that has just appeared.
     """
+    thread = threading._active.get(threading.get_ident())
+    if not isinstance(thread, threading._DummyThread):
+        return  # to look further would give the thread locals anew, for ever
     local = getattr(threading, "_thread_local_info", None)
     if hasattr(local, "_track_dummy_thread_ref"):  # 3.13
         del local._track_dummy_thread_ref
-    thread = threading._active.get(threading.get_ident())
-    if isinstance(thread, threading._DummyThread):
-        del threading._active[threading.get_ident()]
+    del threading._active[threading.get_ident()]
 
 
 def destroyed(task):
