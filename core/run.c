@@ -2,52 +2,77 @@
  *
  * At a prompt of IPython, the loop in which that runs what is awaited there is
  * used; else the one that is set for this thread, if it is open and idle; else
- * one that we make and keep, so that what one call opens the next can use.
- * The call hosts a task (handoff.c), and a driver turns the loop while the
- * caller is parked: the caller's stack carries the steps of its own task and
- * nothing else, so that it can return as soon as that task is done, whatever
- * other calls are then waiting. */
+ * one that we make, set and keep, so that what one call opens the next can
+ * use. The call hosts a task (handoff.c), and a driver turns the loop while
+ * the caller is parked: the caller's stack carries the steps of its own task
+ * and nothing else, so that it can return as soon as that task is done,
+ * whatever other calls are then waiting. */
 #include "twr.h"
+
+/* A truth that loop tells of itself; -1: error. */
+static int
+asked(PyObject *loop, PyObject *method)
+{
+    PyObject *flag = PyObject_CallMethodNoArgs(loop, method);
+    int truth = flag == NULL ? -1 : PyObject_IsTrue(flag);
+    Py_XDECREF(flag);
+    return truth;
+}
 
 /* Whether loop can be run now. */
 static int
 usable(TwrState *state, PyObject *loop)
 {
-    PyObject *const methods[] = {state->names.is_closed,
-                                 state->names.is_running};
-    for (int i = 0; i < 2; i++) {
-        PyObject *flag = PyObject_CallMethodNoArgs(loop, methods[i]);
-        if (flag == NULL) {
-            return -1;
-        }
-        int truth = PyObject_IsTrue(flag);
-        Py_DECREF(flag);
-        if (truth != 0) {
-            return truth < 0 ? -1 : 0;
-        }
+    int bad = asked(loop, state->names.is_closed);
+    if (bad == 0) {
+        bad = asked(loop, state->names.is_running);
     }
-    return 1;
+    return bad < 0 ? -1 : !bad;
 }
 
-/* The loop set for this thread.  Asking asyncio for it would make one, or
- * warn.  NULL without error: none, or none that can be used. */
+/* The loop set for this thread, or None; asking asyncio for it would make one,
+ * or warn.  NULL without error: that is not known. */
 static PyObject *
-set_loop(TwrState *state)
+current_loop(TwrState *state)
 {
     PyObject *policy, *local = NULL, *loop = NULL;
     if (PyObject_GetOptionalAttr(
             state->events, state->names._event_loop_policy, &policy) < 0) {
         return NULL;
     }
-    if (policy != NULL && policy != Py_None &&
-        PyObject_GetOptionalAttr(policy, state->names._local, &local) >= 0 &&
-        local != NULL &&
-        PyObject_GetOptionalAttr(local, state->names._loop, &loop) >= 0 &&
-        loop != NULL && (loop == Py_None || usable(state, loop) <= 0)) {
-        Py_CLEAR(loop);
+    if (policy == Py_None) {
+        return policy;
+    }
+    if (policy != NULL &&
+        PyObject_GetOptionalAttr(policy, state->names._local, &local) > 0 &&
+        PyObject_GetOptionalAttr(local, state->names._loop, &loop) < 0) {
+        loop = NULL;
     }
     Py_XDECREF(policy);
     Py_XDECREF(local);
+    return loop;
+}
+
+/* The loop set for this thread; NULL without error: none, or none that can be
+ * used.  *vacant: whether another may be set in its place. */
+static PyObject *
+set_loop(TwrState *state, bool *vacant)
+{
+    PyObject *loop = current_loop(state);
+    *vacant = loop == Py_None;
+    if (loop == NULL || *vacant) {
+        Py_XDECREF(loop);
+        return NULL;
+    }
+    int good = usable(state, loop);
+    if (good == 0) {
+        int closed = asked(loop, state->names.is_closed);
+        *vacant = closed > 0;
+        good = closed < 0 ? -1 : 0;
+    }
+    if (good <= 0) {
+        Py_CLEAR(loop);
+    }
     return loop;
 }
 
@@ -72,26 +97,44 @@ prompt_loop(Thread *th)
     return loop;
 }
 
-PyObject *
-twr_run_loop(Thread *th)
+/* The loop kept for this thread, made if there is none that can be used. */
+static PyObject *
+own_loop(Thread *th)
 {
-    TwrState *state = th->state;
-    PyObject *loop = prompt_loop(th);
-    if (loop == NULL && !PyErr_Occurred()) {
-        loop = set_loop(state);
-    }
-    if (loop != NULL || PyErr_Occurred()) {
-        return loop;
-    }
-    loop = Py_XNewRef(th->own_loop);
-    int good = loop == NULL ? 0 : usable(state, loop);
+    PyObject *loop = Py_XNewRef(th->own_loop);
+    int good = loop == NULL ? 0 : usable(th->state, loop);
     if (good > 0) {
         return loop;
     }
     Py_XDECREF(loop);
-    loop = good < 0 ? NULL : PyObject_CallNoArgs(state->new_event_loop);
+    loop = good < 0 ? NULL : PyObject_CallNoArgs(th->state->new_event_loop);
     if (loop != NULL) {
         Py_XSETREF(th->own_loop, Py_NewRef(loop));
+    }
+    return loop;
+}
+
+/* Our own loop is set, too, if no other is: what libraries make outside of a
+ * call, asking asyncio.get_event_loop(), is then of the loop of the calls. */
+PyObject *
+twr_run_loop(Thread *th)
+{
+    TwrState *state = th->state;
+    bool vacant = false;
+    PyObject *loop = prompt_loop(th);
+    if (loop == NULL && !PyErr_Occurred()) {
+        loop = set_loop(state, &vacant);
+    }
+    if (loop != NULL || PyErr_Occurred()) {
+        return loop;
+    }
+    loop = own_loop(th);
+    if (loop != NULL && vacant) {
+        PyObject *none = PyObject_CallOneArg(state->set_event_loop, loop);
+        if (none == NULL) {
+            Py_CLEAR(loop);
+        }
+        Py_XDECREF(none);
     }
     return loop;
 }

@@ -134,6 +134,7 @@
     X(get_running_loop, "asyncio.events", "_get_running_loop")                \
     X(set_running_loop, "asyncio.events", "_set_running_loop")                \
     X(new_event_loop, "asyncio.events", "new_event_loop")                     \
+    X(set_event_loop, "asyncio.events", "set_event_loop")                     \
     X(events, "asyncio.events", NULL)                                         \
     X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                  \
     X(format_handle, "asyncio.base_events", "_format_handle")                 \

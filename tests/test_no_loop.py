@@ -251,6 +251,122 @@ def test_the_set_loop_is_used_if_it_is_open():
     in_thread(calls)
 
 
+ASKS = """
+import asyncio, os, sys
+from tworoutine import await_, tworoutine
+
+@tworoutine
+async def running():
+    await asyncio.sleep(0)
+    return asyncio.get_running_loop()
+
+async def make():
+    return asyncio.get_running_loop().create_future()
+
+"""
+
+
+def test_what_asks_for_the_current_loop_gets_the_one_of_the_calls(program):
+    """As many libraries do; asyncio would make another one, up to 3.13."""
+    program(
+        ASKS
+        + """
+loop = running()
+future = await_(make())
+assert asyncio.get_event_loop() is loop
+assert running() is loop
+both = asyncio.gather((~running)(), (~running)())
+assert await_(both) == [loop, loop]
+loop.call_soon(future.set_result, 5)
+assert await_(future) == 5
+assert loop.run_until_complete((~running)()) is loop
+
+asyncio.run((~running)())  # unsets what is set
+assert running() is loop
+assert asyncio.get_event_loop() is loop
+
+loop.close()  # as a library may that was given it
+other = running()
+assert other is not loop and asyncio.get_event_loop() is other
+"""
+    )
+
+
+def test_what_asks_for_the_current_loop_in_a_thread():
+    def calls():
+        loop = running_loop()
+        return loop is await_(asyncio.gather((~running_loop)()))[0]
+
+    assert in_thread(calls)
+
+
+def test_a_loop_that_was_set_before_the_first_call_stays_set():
+    def calls():
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        try:
+            return (running_loop(), asyncio.get_event_loop()) == (loop, loop)
+        finally:
+            loop.close()
+
+    assert in_thread(calls)
+
+
+def test_a_loop_set_by_a_policy_unlike_asyncios_is_left_alone(program):
+    """Which one that is, only the policy knows."""
+    program(
+        ASKS
+        + """
+class Policy:
+    def new_event_loop(self):
+        return asyncio.SelectorEventLoop()
+
+    def set_event_loop(self, loop):
+        raise AssertionError
+
+asyncio.events._event_loop_policy = Policy()
+loop = running()
+assert running() is loop
+""",
+        flags=["-X", "dev"],  # 3.14 says that policies will go
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("default")
+def test_a_forked_child_has_no_loop_set(program):
+    """It would be its parent's."""
+    program(
+        ASKS
+        + """
+loop = running()
+pid = os.fork()
+if pid == 0:
+    local = asyncio.events._event_loop_policy._local
+    ok = local._loop is None and not getattr(local, "_set_called", False)
+    ok = ok and running() is not loop and running() is running()
+    sys.stdout.flush()
+    os._exit(0 if ok else 1)
+assert os.waitpid(pid, 0)[1] == 0
+assert running() is loop is asyncio.get_event_loop()
+"""
+    )
+
+
+def test_once_it_is_closed_at_the_end_it_is_set_no_longer(program):
+    program(
+        ASKS
+        + """
+from tworoutine._core import end_thread
+loop = running()
+end_thread()
+local = asyncio.events._event_loop_policy._local
+assert loop.is_closed() and local._loop is None
+assert not getattr(local, "_set_called", False)
+"""
+    )
+
+
 def test_a_loop_that_is_no_asyncio_loop_of_ours_is_run_by_itself():
     class Strange(asyncio.SelectorEventLoop):
         def _run_once(self):

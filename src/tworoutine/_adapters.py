@@ -65,6 +65,8 @@ _THREAD_JOIN_TIMEOUT = 300  # seconds, as asyncio.Runner
 
 def close_loop(loop):
     """Close a thread's own loop the way ``asyncio.Runner`` closes one."""
+    if threading.get_ident() == threading.main_thread().ident:
+        _unset(loop)  # what another thread has set ends with it
     if loop.is_closed():
         return
     if not end_guests(loop):
@@ -129,6 +131,22 @@ def discard_loop(loop):
         if resource is not None:
             resource.close()
     loop._closed = True
+
+
+def _unset(loop):
+    """If a thread's own loop is set as its current one, have none set."""
+    local = getattr(asyncio.events._event_loop_policy, "_local", None)
+    if loop is None or getattr(local, "_loop", None) is not loop:
+        return
+    asyncio.set_event_loop(None)
+    if hasattr(local, "_set_called"):  # until 3.13: nobody has set one
+        local._set_called = False
+
+
+def leave_to_parent(loop):
+    """In a forked child: it starts without a loop, or the one set for it."""
+    _unset(loop)
+    discard_loop(loop)
 
 
 class _AtExit:
