@@ -111,7 +111,7 @@ twr_guest_loop(Thread *th)
         return NULL;
     }
     if (guest == NULL || PyUnicode_Check(guest)) {
-        loop = twr_run_loop(th);
+        loop = twr_run_loop(th, NULL);
     }
     else if (PyTuple_CheckExact(guest)) {
         loop = Py_NewRef(PyTuple_GET_ITEM(guest, 0));

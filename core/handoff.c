@@ -65,8 +65,8 @@ twr_handoff_refuse_turner(TwrState *state, PyObject *subject)
                              "something else than its run_forever"));
 }
 
-static int
-refuse_between(TwrState *state, PyObject *subject)
+int
+twr_handoff_refuse_between(TwrState *state, PyObject *subject)
 {
     return twr_refuse(
         state, subject,
@@ -132,6 +132,16 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *subject)
         advice);
 }
 
+/* Others must not run where a signal handler has interrupted asyncio at work
+ * on what they use. */
+static int
+check_interrupted(Thread *th, PyObject *subject)
+{
+    int interrupted = th->is_main ? twr_frames_interrupted(th->state) : 0;
+    return interrupted <= 0 ? interrupted
+                            : twr_handoff_refuse_between(th->state, subject);
+}
+
 int
 twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
 {
@@ -164,7 +174,7 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
         return home < 0 ? -1 : twr_handoff_refuse_greenlet(state, subject);
     }
     if (th->loan == NULL) {
-        return 0;
+        return check_interrupted(th, subject);
     }
     if (th->loan->loop != loop) {
         return twr_handoff_refuse(
@@ -174,7 +184,9 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
     /* A run of ours whose task is not yet made, or is being dropped, has no
      * call to end when the loop stops or fails. */
     bool homeless = th->loan->place == OWNER_NONE && th->loan->home == NULL;
-    return th->loan->polling || homeless ? refuse_between(state, subject) : 0;
+    return th->loan->polling || homeless
+               ? twr_handoff_refuse_between(state, subject)
+               : check_interrupted(th, subject);
 }
 
 int
@@ -191,7 +203,7 @@ twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject)
         case TURNER_FOREIGN:
             return twr_handoff_refuse_turner(th->state, subject);
         case TURNER_RUN_FOREVER:
-            return refuse_between(th->state, subject);
+            return twr_handoff_refuse_between(th->state, subject);
         }
     }
     return pops < 0 ? -1 : 0;

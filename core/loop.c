@@ -55,6 +55,17 @@ constant(PyObject *module, const char *name, double *value)
     return *value == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
+/* type.name.__code__ */
+static PyObject *
+code_of_method(PyObject *type, const char *name)
+{
+    PyObject *method = PyObject_GetAttrString(type, name);
+    PyObject *code =
+        method == NULL ? NULL : PyObject_GetAttrString(method, "__code__");
+    Py_XDECREF(method);
+    return code;
+}
+
 /* The code objects of the _run methods below which user code runs. */
 static PyObject *
 handle_run_codes(TwrState *state)
@@ -66,15 +77,11 @@ handle_run_codes(TwrState *state)
             continue; /* _ThreadSafeHandle came with 3.14 */
         }
         PyObject *type = PyObject_GetAttrString(state->events, types[i]);
-        PyObject *run =
-            type == NULL ? NULL : PyObject_GetAttrString(type, "_run");
-        PyObject *code =
-            run == NULL ? NULL : PyObject_GetAttrString(run, "__code__");
+        PyObject *code = type == NULL ? NULL : code_of_method(type, "_run");
         if (code == NULL || PyList_Append(codes, code) < 0) {
             Py_CLEAR(codes);
         }
         Py_XDECREF(type);
-        Py_XDECREF(run);
         Py_XDECREF(code);
     }
     return codes;
@@ -97,10 +104,12 @@ learn(TwrState *state, TwrLoopFacts *facts)
         facts->handle_run_codes == NULL) {
         goto done;
     }
-    facts->run_once_code = PyObject_GetAttrString(facts->run_once, "__code__");
-    facts->run_forever_code =
-        PyObject_GetAttrString(facts->run_forever, "__code__");
+    facts->run_once_code = code_of_method(base, "_run_once");
+    facts->run_forever_code = code_of_method(base, "run_forever");
+    facts->run_until_complete_code =
+        code_of_method(base, "run_until_complete");
     if (facts->run_once_code == NULL || facts->run_forever_code == NULL ||
+        facts->run_until_complete_code == NULL ||
         constant(module, "_MIN_SCHEDULED_TIMER_HANDLES", &timers) < 0 ||
         constant(module, "_MIN_CANCELLED_TIMER_HANDLES_FRACTION",
                  &facts->max_cancelled) < 0 ||

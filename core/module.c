@@ -184,7 +184,7 @@ core_thread_loop(PyObject *module, PyObject *unused)
 {
     (void)unused;
     Thread *th = twr_thread(twr_state(module));
-    return th == NULL ? NULL : twr_run_loop(th);
+    return th == NULL ? NULL : twr_run_loop(th, NULL);
 }
 
 static PyMethodDef core_methods[] = {
@@ -301,11 +301,12 @@ add_constants(PyObject *module, TwrState *state)
     state->interrupted = PyCFunction_New(&twr_sigint_def, module);
     state->end_orphans = PyCFunction_New(&twr_orphans_def, module);
     state->greenback = PyUnicode_InternFromString("greenback._impl");
-    if (state->neutral == NULL || state->kw_context == NULL ||
-        state->kw_msg == NULL || state->kw_task == NULL ||
-        state->kw_hooks == NULL || state->interrupted == NULL ||
-        state->end_orphans == NULL || state->greenback == NULL ||
-        state->CannotSuspend == NULL) {
+    state->asyncio_dot = PyUnicode_InternFromString("asyncio.");
+    if (state->asyncio_dot == NULL || state->neutral == NULL ||
+        state->kw_context == NULL || state->kw_msg == NULL ||
+        state->kw_task == NULL || state->kw_hooks == NULL ||
+        state->interrupted == NULL || state->end_orphans == NULL ||
+        state->greenback == NULL || state->CannotSuspend == NULL) {
         return -1;
     }
     if (PyModule_AddObjectRef(module, "end_orphans", state->end_orphans) < 0) {

@@ -27,6 +27,11 @@ usable(TwrState *state, PyObject *loop)
     if (bad == 0) {
         bad = asked(loop, state->names.is_running);
     }
+    if (bad == 0) {
+        /* A signal handler comes as that is about to run, or has just run:
+         * its stop is not for us. */
+        bad = twr_frames_run(state, loop);
+    }
     return bad < 0 ? -1 : !bad;
 }
 
@@ -97,17 +102,27 @@ prompt_loop(Thread *th)
     return loop;
 }
 
-/* The loop kept for this thread, made if there is none that can be used. */
+/* The loop kept for this thread, made if there is none yet, or it has been
+ * closed. */
 static PyObject *
-own_loop(Thread *th)
+own_loop(Thread *th, PyObject *subject)
 {
     PyObject *loop = Py_XNewRef(th->own_loop);
     int good = loop == NULL ? 0 : usable(th->state, loop);
     if (good > 0) {
         return loop;
     }
-    Py_XDECREF(loop);
-    loop = good < 0 ? NULL : PyObject_CallNoArgs(th->state->new_event_loop);
+    int closed = 1;
+    if (good == 0 && loop != NULL) {
+        closed = asked(loop, th->state->names.is_closed);
+    }
+    Py_CLEAR(loop);
+    if (closed == 0) {
+        twr_handoff_refuse_between(th->state, subject);
+    }
+    else if (good == 0 && closed > 0) {
+        loop = PyObject_CallNoArgs(th->state->new_event_loop);
+    }
     if (loop != NULL) {
         Py_XSETREF(th->own_loop, Py_NewRef(loop));
     }
@@ -117,7 +132,7 @@ own_loop(Thread *th)
 /* Our own loop is set, too, if no other is: what libraries make outside of a
  * call, asking asyncio.get_event_loop(), is then of the loop of the calls. */
 PyObject *
-twr_run_loop(Thread *th)
+twr_run_loop(Thread *th, PyObject *subject)
 {
     TwrState *state = th->state;
     bool vacant = false;
@@ -128,7 +143,7 @@ twr_run_loop(Thread *th)
     if (loop != NULL || PyErr_Occurred()) {
         return loop;
     }
-    loop = own_loop(th);
+    loop = own_loop(th, subject);
     if (loop != NULL && vacant) {
         PyObject *none = PyObject_CallOneArg(state->set_event_loop, loop);
         if (none == NULL) {
@@ -259,7 +274,7 @@ twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable, PyObject *subject)
 PyObject *
 twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
 {
-    PyObject *loop = twr_run_loop(th);
+    PyObject *loop = twr_run_loop(th, subject);
     if (loop == NULL) {
         twr_close_awaitable(th->state, awaitable);
         return NULL;

@@ -263,12 +263,28 @@ name_plainly(PyObject *op)
     twr_error_put(exc);
 }
 
+/* Whether f itself is a signal handler, and has interrupted asyncio. */
+static int
+interrupts(TwrState *state, PyObject *const *args, size_t nargsf)
+{
+    return PyVectorcall_NARGS(nargsf) == 2 && PyFrame_Check(args[1])
+               ? twr_frames_own(state, args[1])
+               : 0;
+}
+
 /* f(...): call fn, and wait for what it returned.  Switches. */
 static PyObject *
 tworoutine_vectorcall(PyObject *op, PyObject *const *args, size_t nargsf,
                       PyObject *kwnames)
 {
     Tworoutine *self = (Tworoutine *)op;
+    int interrupted = interrupts(twr_state_of(op), args, nargsf);
+    if (interrupted != 0) {
+        if (interrupted > 0) {
+            twr_handoff_refuse_between(twr_state_of(op), op);
+        }
+        return NULL;
+    }
     if (self->makes != MAKES_ONLY) {
         int needs = needs_loop(twr_state_of(op), self);
         if (needs != 0) {

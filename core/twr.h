@@ -16,6 +16,7 @@
  *     stack.c     the only door to greenlet: hub, pool, switch
  *     loop.c      what asyncio keeps private about a loop
  *     turn.c        and one turn of it
+ *     frames.c    what the Python frames below a call tell
  *     task.c      what asyncio keeps private about a task: a wait, a cancel
  *     context.c   leaving and entering contextvars contexts
  *     hush.c      debug mode's slow callbacks
@@ -161,6 +162,7 @@ typedef struct {
     PyObject *run_once_code;    /* ... and its code object */
     PyObject *run_forever;      /* BaseEventLoop.run_forever, likewise */
     PyObject *run_forever_code; /* ... and its code object */
+    PyObject *run_until_complete_code;
     PyObject *handle_run_codes; /* tuple: code of Handle._run and the like */
     Py_ssize_t min_timers;      /* when cancelled timers are weeded out */
     double max_cancelled;
@@ -201,6 +203,7 @@ typedef struct {
     int entered_at;        /* index, in ints, of a Context's flag; or 0 */
     bool unregistered;     /* atexit no longer knows of us */
     PyObject *driver;      /* what a driver runs, a Python function */
+    PyObject *asyncio_dot; /* "asyncio.": how the names of its modules begin */
     PyObject *greenback;   /* the name of its module */
     PyObject *gb_portals;  /* its portals, a dict by task; NULL: not known */
     Py_ssize_t n_modules;  /* how many there were when it was looked for */
@@ -432,7 +435,7 @@ PyObject *twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable,
                      PyObject *subject);
 
 /* The loop that twr_run would run. */
-PyObject *twr_run_loop(Thread *th);
+PyObject *twr_run_loop(Thread *th, PyObject *subject);
 
 /* --- handoff.c */
 
@@ -444,8 +447,10 @@ int twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject);
  * step of a task that is hosted cannot be taken back. */
 int twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject);
 
-/* twr_refuse, where async code can wait.  Always -1. */
+/* twr_refuse, where async code can wait; where the loop is between two
+ * callbacks.  Always -1. */
 int twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason);
+int twr_handoff_refuse_between(TwrState *state, PyObject *subject);
 
 /* What has happened to a call while it waited, once and again. */
 typedef struct {
@@ -604,6 +609,17 @@ int twr_loop_leave(TwrState *state, PyObject *loop, PyObject *undo);
 
 /* loop.<flag> as a truth value; -1: error. */
 int twr_loop_flag(PyObject *loop, PyObject *flag);
+
+/* --- frames.c */
+
+/* 1 if this is below the run_until_complete or run_forever of loop. */
+int twr_frames_run(TwrState *state, PyObject *loop);
+
+/* 1 if a signal handler below this has interrupted asyncio's own code. */
+int twr_frames_interrupted(TwrState *state);
+
+/* 1 if frame is one of asyncio's own code, which calls nobody else's. */
+int twr_frames_own(TwrState *state, PyObject *frame);
 
 /* --- turn.c */
 

@@ -408,3 +408,158 @@ async def main():
 print(asyncio.run(main()))
 """)
     assert done.stdout == "7\n"
+
+
+# --- calls in signal handlers -----------------------------------------------
+
+
+def test_a_call_wherever_asyncio_begins_or_ends_a_run():
+    """It is served by another loop, or refused; asyncio.run always returns."""
+    run("""
+import time
+from tworoutine import CannotSuspend
+
+calls = served = refused = 0
+
+def handler(signum, frame):
+    global served, refused
+    try:
+        assert tick() == "tick"
+        served += 1
+    except CannotSuspend as exc:
+        assert "between two callbacks" in str(exc), exc
+        refused += 1
+
+async def main():
+    await asyncio.sleep(0)
+    return "done"
+
+signal.signal(signal.SIGALRM, handler)
+
+def one(first):
+    # The signal comes at another place each time.
+    signal.setitimer(signal.ITIMER_REAL, first)
+    try:
+        assert asyncio.run(main()) == "done"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+begin = time.perf_counter()
+one(10)
+length = time.perf_counter() - begin
+for i in range(1500):
+    one(max(length * (i % 150) / 150, 1e-6))
+assert served > 100, (served, refused)
+""")
+
+
+def test_a_call_in_the_middle_of_asyncios_own_work_is_refused():
+    """What others use is not as they expect it to be."""
+    run("""
+from tworoutine import CannotSuspend
+
+said = []
+
+def plain(signum, frame):
+    call()
+
+def star(*args):
+    call()
+
+class Owner:
+    def handler(self, signum, frame):
+        call()
+    def star(self, *args, more=None):
+        call()
+
+def nested(signum, frame):
+    def inner():
+        call()
+    list(map(lambda _: inner(), [1]))
+
+def call():
+    try:
+        tick()
+    except CannotSuspend as exc:
+        said.append(str(exc))
+    else:
+        said.append("served")
+
+def trace(frame, event, arg):
+    if frame.f_code.co_name == "__lt__" and event == "call":
+        sys.settrace(None)
+        signal.raise_signal(signal.SIGUSR2)
+
+async def main():
+    loop = asyncio.get_running_loop()
+    for handler in plain, star, Owner().handler, Owner().star, nested:
+        signal.signal(signal.SIGUSR2, handler)
+        sys.settrace(trace)
+        timers = [loop.call_later(60 - i, print) for i in range(3)]
+        sys.settrace(None)
+        for timer in timers:
+            timer.cancel()
+    assert len(said) == 5 and all("between" in text for text in said), said
+    assert all("tick" in text for text in said)
+    # The tworoutine itself may be the handler.
+    @tworoutine
+    async def itself(signum, frame):
+        await asyncio.sleep(0)
+    signal.signal(signal.SIGUSR2, itself)
+    sys.settrace(trace)
+    try:
+        for i in range(3):
+            loop.call_later(60 - i, print)
+    except CannotSuspend as exc:
+        assert "itself" in str(exc) and "between" in str(exc), exc
+    else:
+        raise AssertionError
+    finally:
+        sys.settrace(None)
+    # In the code of a task, they are served.
+    signal.raise_signal(signal.SIGUSR2)
+    said.clear()
+    signal.signal(signal.SIGUSR2, plain)
+    signal.raise_signal(signal.SIGUSR2)
+    assert said == ["served"], said
+
+asyncio.run(main())
+""")
+
+
+def test_what_asyncio_calls_is_no_signal_handler():
+    """Callbacks of streams and protocols make calls as ever."""
+    run("""
+served = []
+
+def connected(reader, writer):
+    served.append(tick())
+    writer.close()
+
+class Protocol(asyncio.Protocol):
+    def data_received(self, data):
+        served.append(tick())
+        self.transport.close()
+    def connection_made(self, transport):
+        self.transport = transport
+        served.append(tick())
+
+async def main():
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    assert await reader.read() == b""
+    writer.close()
+    server.close()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Protocol, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"x")
+    assert await reader.read() == b""
+    writer.close()
+    server.close()
+    assert served == ["tick"] * 3, served
+
+asyncio.run(main())
+""")
