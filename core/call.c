@@ -416,10 +416,7 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
     Py_ssize_t pops =
         th->loan != NULL ? -1 : twr_loop_native_pops(state, loan->loop, false);
     if (pops == -1) {
-        /* Called by something else than the queue: go by the queue. */
-        return twr_loop_call_soon(state, loan->loop, op) < 0
-                   ? NULL
-                   : Py_NewRef(Py_None);
+        return twr_loop_call_next(loan, op) < 0 ? NULL : Py_NewRef(Py_None);
     }
     PyObject *me = pops < 0 ? NULL : twr_stack_current();
     if (me == NULL) {

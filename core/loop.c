@@ -308,6 +308,20 @@ push_left(Loan *loan, PyObject *item)
 }
 
 int
+twr_loop_call_next(Loan *loan, PyObject *call)
+{
+    TwrState *state = loan->thread->state;
+    PyObject *handle = PyObject_CallFunction(state->Handle, "O()OO", call,
+                                             loan->loop, state->neutral);
+    int pushed = handle == NULL ? -1 : push_left(loan, handle);
+    Py_XDECREF(handle);
+    if (pushed == 0 && loan->thread->loan == loan) {
+        loan->batch++; /* it belongs to this turn */
+    }
+    return pushed;
+}
+
+int
 twr_loop_pad(Loan *loan, Py_ssize_t count)
 {
     int result = 0;

@@ -185,7 +185,8 @@ hang(const bool *inside)
 #define TWR_NO_UNWINDING(inside) bool inside = true
 #endif
 
-/* Wait in a switch until one is meant for us.  Steals target.  Switches. */
+/* Wait in a switch until one is meant for us.  Steals target, which is held
+ * all the while: greenlet may look at it when it comes back.  Switches. */
 static int
 switch_to(Thread *th, PyObject *target)
 {
@@ -194,7 +195,7 @@ switch_to(Thread *th, PyObject *target)
         Py_DECREF(target);
         return -1;
     }
-    Py_XSETREF(th->target, target);
+    Py_XSETREF(th->target, Py_NewRef(target));
     PyObject *context = twr_context_save();
     PyObject *got = bare_switch((PyGreenlet *)target, NULL);
     while (th->target != me) {
@@ -212,6 +213,9 @@ switch_to(Thread *th, PyObject *target)
     Py_CLEAR(th->target);
     twr_context_restore(context);
     Py_XDECREF(got);
+    PyObject *pending = twr_error_take();
+    Py_DECREF(target);
+    twr_error_put(pending);
     return got == NULL ? -1 : 0;
 }
 

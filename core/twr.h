@@ -137,6 +137,7 @@
     X(new_event_loop, "asyncio.events", "new_event_loop")                     \
     X(set_event_loop, "asyncio.events", "set_event_loop")                     \
     X(events, "asyncio.events", NULL)                                         \
+    X(Handle, "asyncio.events", "Handle")                                     \
     X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                  \
     X(format_handle, "asyncio.base_events", "_format_handle")                 \
     X(enter_task, "asyncio.tasks", "_enter_task")                             \
@@ -591,6 +592,11 @@ Turner twr_loop_turner(TwrState *state);
 
 /* Queue call on loop's ready queue, as loop.call_soon does. */
 int twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call);
+
+/* Put call in front of the queue: it was called, but by a callback of somebody
+ * else's, as in a loop whose call_soon wraps what it is given.  So it is found
+ * there by a driver, as soon as that callback has ended. */
+int twr_loop_call_next(Loan *loan, PyObject *call);
 
 /* Put `count` handles that are skipped in front of the queue. */
 int twr_loop_pad(Loan *loan, Py_ssize_t count);

@@ -1,6 +1,7 @@
 """Calls in a running loop: the loop goes on, and each ends at its own time."""
 
 import asyncio
+import functools
 import re
 import sys
 import time
@@ -558,3 +559,70 @@ assert asyncio.run(main(True)) == awaiting
 """,
         flags=("-X", "dev"),
     )
+
+
+class Wrapping(asyncio.SelectorEventLoop):
+    """Wraps what it is given, as instrumentation and context carriers do."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.wrap = wrap
+
+    def call_soon(self, callback, *args, context=None):
+        return super().call_soon(self.wrap(callback), *args, context=context)
+
+    def call_at(self, when, callback, *args, context=None):
+        return super().call_at(
+            when, self.wrap(callback), *args, context=context
+        )
+
+
+def in_a_function(callback):
+    def wrapped(*args):
+        return callback(*args)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("wrap", [functools.partial, in_a_function])
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_loop_whose_callbacks_are_wrapped(wrap, debug):
+    events = []
+
+    @tworoutine
+    async def wait(name, event):
+        events.append((name, "waits"))
+        await event.wait()
+        await asyncio.sleep(0)
+        events.append((name, "goes on"))
+        return name
+
+    async def called(name, event):
+        return wait(name, event)
+
+    async def main(function):
+        loop = asyncio.get_running_loop()
+        event = asyncio.Event()
+        tasks = [
+            loop.create_task(function(number, event)) for number in range(5)
+        ]
+        loop.call_soon(lambda: events.append(wait("callback", event)))
+        loop.call_later(0.001, event.set)
+        results = await asyncio.gather(*tasks)
+        await asyncio.sleep(0.001)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await function("slow", asyncio.Event())
+        said, events[:] = list(events), []
+        return results, said
+
+    def run(function):
+        with asyncio.Runner(
+            loop_factory=lambda: Wrapping(wrap), debug=debug
+        ) as runner:
+            return [runner.run(main(function)) for _ in range(2)]
+
+    async def awaited(name, event):
+        return await (~wait)(name, event)
+
+    assert run(called) == run(awaited)
