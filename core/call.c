@@ -163,6 +163,9 @@ twr_call_take_over(Thread *th, PyObject *loop, Call *call)
             return -1;
         }
         Py_ssize_t pops = twr_loop_native_pops(th->state, loop, false);
+        if (pops >= 0) {
+            twr_floor_of_owner(th);
+        }
         Loan *loan = pops < 0 ? NULL : twr_loan_of(th, loop);
         /* Other code may have made a call meanwhile. */
         if (loan != NULL && th->loan != loan) {
@@ -422,6 +425,7 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
     if (me == NULL) {
         return NULL;
     }
+    twr_floor_of_owner(th);
     PyObject *contexts;
     if (twr_context_leave(th->state, &contexts) < 0) {
         Py_DECREF(me);

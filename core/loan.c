@@ -61,6 +61,7 @@ owner_idles(Thread *th, PyObject *loop, Py_ssize_t pops)
         loan->pinned = NULL;
         return stop_now(th->state, loan);
     }
+    twr_floor_of_owner(th);
     PyObject *me = twr_stack_current();
     loan = me == NULL ? NULL : twr_loan_of(th, loop);
     if (loan != NULL) {

@@ -55,9 +55,8 @@ constant(PyObject *module, const char *name, double *value)
     return *value == -1.0 && PyErr_Occurred() ? -1 : 0;
 }
 
-/* type.name.__code__ */
-static PyObject *
-code_of_method(PyObject *type, const char *name)
+PyObject *
+twr_loop_code_of(PyObject *type, const char *name)
 {
     PyObject *method = PyObject_GetAttrString(type, name);
     PyObject *code =
@@ -77,7 +76,7 @@ handle_run_codes(TwrState *state)
             continue; /* _ThreadSafeHandle came with 3.14 */
         }
         PyObject *type = PyObject_GetAttrString(state->events, types[i]);
-        PyObject *code = type == NULL ? NULL : code_of_method(type, "_run");
+        PyObject *code = type == NULL ? NULL : twr_loop_code_of(type, "_run");
         if (code == NULL || PyList_Append(codes, code) < 0) {
             Py_CLEAR(codes);
         }
@@ -104,10 +103,10 @@ learn(TwrState *state, TwrLoopFacts *facts)
         facts->handle_run_codes == NULL) {
         goto done;
     }
-    facts->run_once_code = code_of_method(base, "_run_once");
-    facts->run_forever_code = code_of_method(base, "run_forever");
+    facts->run_once_code = twr_loop_code_of(base, "_run_once");
+    facts->run_forever_code = twr_loop_code_of(base, "run_forever");
     facts->run_until_complete_code =
-        code_of_method(base, "run_until_complete");
+        twr_loop_code_of(base, "run_until_complete");
     if (facts->run_once_code == NULL || facts->run_forever_code == NULL ||
         facts->run_until_complete_code == NULL ||
         constant(module, "_MIN_SCHEDULED_TIMER_HANDLES", &timers) < 0 ||

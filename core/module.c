@@ -336,10 +336,11 @@ module_exec(PyObject *module)
         return -1;
     }
     if (import_names(state) < 0 || twr_stack_init(state) < 0 ||
-        import_others(state) < 0 || add_types(module, state) < 0 ||
-        twr_iter_init(state) < 0 || add_constants(module, state) < 0 ||
-        twr_loop_init(state) < 0 || twr_task_init(state) < 0 ||
-        twr_context_init(state) < 0 || twr_handoff_init(state) < 0) {
+        import_others(state) < 0 || twr_floor_init(state) < 0 ||
+        add_types(module, state) < 0 || twr_iter_init(state) < 0 ||
+        add_constants(module, state) < 0 || twr_loop_init(state) < 0 ||
+        twr_task_init(state) < 0 || twr_context_init(state) < 0 ||
+        twr_handoff_init(state) < 0) {
         return -1;
     }
     return add_diagnostics(module, state);
@@ -362,7 +363,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->portal_type);
     Py_VISIT(state->CannotSuspend);
     Py_VISIT(state->neutral);
-    Py_VISIT(state->driver);
+    Py_VISIT(state->floor_code);
     Py_VISIT(state->greenback);
     Py_VISIT(state->gb_portals);
     Py_VISIT(state->interrupted);

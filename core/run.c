@@ -183,6 +183,7 @@ interrupted(Thread *th, PyObject *result)
 static PyObject *
 host(Thread *th, PyObject *loop, PyObject *coro, PyObject *subject)
 {
+    twr_floor_of_run(th);
     PyObject *me = twr_stack_current();
     Loan *loan = me == NULL ? NULL : twr_loan_of(th, loop);
     if (loan == NULL) {

@@ -23,9 +23,10 @@
  * to the greenlet in which the loop's step runs (thread->active), where the
  * other library is waiting for it.
  *
- * A driver that idles holds no reference but to the frame of a little Python
- * function, at its bottom: greenlet takes one without any frame for one that
- * runs in another thread, and refuses to tell its context. */
+ * A driver that idles holds no reference but to the frames of little Python
+ * functions, on which it stands (floor.c).  There has to be one, for greenlet
+ * takes a greenlet without any frame for one that runs in another thread, and
+ * refuses to tell its context. */
 #include "twr.h"
 
 #include <greenlet.h>
@@ -37,46 +38,12 @@
  * which owns it. */
 static _Thread_local Thread *this_thread;
 
-static PyMethodDef driver_def, live_def;
-
-/* driver_main over: def driver(): return live()
- * Its builtins are those of all code that runs straight above it: imports,
- * warnings, what a finalizer does. */
-static PyObject *
-driver_function(void)
-{
-    PyObject *globals = NULL, *made = NULL, *function = NULL;
-    PyObject *live = PyCFunction_New(&live_def, NULL);
-    PyObject *code = Py_CompileString("def driver():\n    return live()\n",
-                                      "<tworoutine>", Py_file_input);
-    if (live != NULL && code != NULL) {
-        globals = Py_BuildValue("{sOsO}", "live", live, "__builtins__",
-                                PyEval_GetBuiltins());
-    }
-    if (globals != NULL) {
-        made = PyEval_EvalCode(code, globals, globals);
-    }
-    if (made != NULL) {
-        PyObject *driver = PyDict_GetItemString(globals, "driver");
-        function =
-            driver == NULL ? NULL : PyCFunction_New(&driver_def, driver);
-    }
-    Py_XDECREF(live);
-    Py_XDECREF(code);
-    Py_XDECREF(globals);
-    Py_XDECREF(made);
-    return function;
-}
-
 int
 twr_stack_init(TwrState *state)
 {
+    (void)state;
     PyGreenlet_Import();
-    if (_PyGreenlet_API == NULL) {
-        return -1;
-    }
-    state->driver = driver_function();
-    return state->driver == NULL ? -1 : 0;
+    return _PyGreenlet_API == NULL ? -1 : 0;
 }
 
 PyObject *
@@ -221,7 +188,7 @@ switch_to(Thread *th, PyObject *target)
 
 /* A driver's life.  Between two drives it is idle, or it is gone. */
 static int
-driver_life(Thread *th)
+driver_life(Thread *th, PyObject *floor)
 {
     PyObject *me = running();
     Py_CLEAR(th->target);
@@ -231,11 +198,12 @@ driver_life(Thread *th)
         if (next == NULL) {
             return -1;
         }
-        if (th->n_idle == TWR_IDLE_MAX) {
+        if (th->n_idle == TWR_IDLE_MAX || floor != th->floor) {
             th->relay = next; /* our parent, the hub, goes on there */
             Py_XSETREF(th->target, Py_NewRef(th->hub));
             return 0;
         }
+        th->idle_floor[th->n_idle] = floor;
         th->idle[th->n_idle++] = Py_NewRef(me);
         if (switch_to(th, next) < 0) {
             return -1;
@@ -244,17 +212,16 @@ driver_life(Thread *th)
     return 0;
 }
 
-/* Called by the frame of a driver, which is nothing to trace.  It ends by an
- * exception, which greenlet takes for an ordinary end: after a call that
- * returns, signals are handled, and what a handler raises would get to the
- * hub. */
+/* Called by the innermost frame of a driver's floor; there is nothing to trace
+ * in those.  It ends by an exception, which greenlet takes for an ordinary
+ * end: after a call that returns, signals are handled, and what a handler
+ * raises would get to the hub. */
 static PyObject *
-live(PyObject *module, PyObject *args)
+live(PyObject *floor, PyObject *args)
 {
-    (void)module;
     (void)args;
     PyThreadState_LeaveTracing(PyThreadState_Get());
-    int ended = driver_life(this_thread);
+    int ended = driver_life(this_thread, floor);
     PyThreadState_EnterTracing(PyThreadState_Get());
     if (ended == 0) {
         PyErr_SetNone(PyExc_GreenletExit);
@@ -264,15 +231,17 @@ live(PyObject *module, PyObject *args)
 
 static PyMethodDef live_def = {"live", live, METH_VARARGS, NULL};
 
-/* Signals are handled, too, as its frame begins: if a handler raises an
+/* Signals are handled, too, as its frames begin: if a handler raises an
  * exception, it never lives. */
 static PyObject *
-driver_main(PyObject *function, PyObject *args)
+driver_main(PyObject *floor, PyObject *args)
 {
     (void)args;
     TWR_NO_UNWINDING(inside);
     PyThreadState_EnterTracing(PyThreadState_Get());
-    PyObject *result = PyObject_CallNoArgs(function);
+    PyObject *call = PyCFunction_New(&live_def, floor);
+    PyObject *result = call == NULL ? NULL : twr_floor_run(floor, call);
+    Py_XDECREF(call);
     PyThreadState_LeaveTracing(PyThreadState_Get());
     inside = false;
     return result;
@@ -284,7 +253,15 @@ static PyMethodDef driver_def = {"driver", driver_main, METH_VARARGS, NULL};
 static int
 start_driver(Thread *th)
 {
-    PyObject *driver = (PyObject *)PyGreenlet_New(th->state->driver, NULL);
+    if (th->floor == NULL) {
+        twr_floor_of_run(th); /* there was no memory for that of the owner */
+    }
+    PyObject *run = th->floor == NULL
+                        ? PyErr_NoMemory()
+                        : PyCFunction_New(&driver_def, th->floor);
+    PyObject *driver =
+        run == NULL ? NULL : (PyObject *)PyGreenlet_New(run, NULL);
+    Py_XDECREF(run);
     return driver == NULL ? -1 : switch_to(th, driver);
 }
 
@@ -296,8 +273,9 @@ refuse_driver(Thread *th)
     PyObject *exc = twr_error_take();
     PyTracebackObject *first =
         (PyTracebackObject *)PyException_GetTraceback(exc);
-    if (first != NULL && first->tb_next != NULL) {
-        PyException_SetTraceback(exc, (PyObject *)first->tb_next);
+    PyTracebackObject *rest = twr_floor_leave(th->floor, first);
+    if (rest != NULL) {
+        PyException_SetTraceback(exc, (PyObject *)rest);
     }
     Py_XDECREF(first);
     Py_XSETREF(th->no_driver, exc);
@@ -475,23 +453,6 @@ twr_stack_switch(Thread *th, PyObject *greenlet)
     return switch_to(th, Py_NewRef(greenlet));
 }
 
-int
-twr_stack_park(Thread *th)
-{
-    if (th->n_idle > 0) {
-        return switch_to(th, th->idle[--th->n_idle]);
-    }
-    if (ensure_hub(th) < 0) {
-        return -1;
-    }
-    th->requester = running();
-    int back = switch_to(th, Py_NewRef(th->hub));
-    if (back == 0 && th->no_driver != NULL) {
-        return twr_raise(&th->no_driver);
-    }
-    return back;
-}
-
 /* End a greenlet of ours that waits in switch_to.  Steals it. */
 static void
 end_greenlet(Thread *th, PyObject *greenlet)
@@ -508,6 +469,40 @@ end_greenlet(Thread *th, PyObject *greenlet)
     }
     Py_XDECREF(me);
     Py_DECREF(greenlet);
+}
+
+/* A driver that idles and stands on the floor of now; NULL: none. */
+static PyObject *
+take_idle(Thread *th)
+{
+    while (th->n_idle > 0) {
+        PyObject *driver = th->idle[--th->n_idle];
+        if (th->idle_floor[th->n_idle] == th->floor) {
+            return driver;
+        }
+        th->closing = true;
+        end_greenlet(th, driver);
+        th->closing = false;
+    }
+    return NULL;
+}
+
+int
+twr_stack_park(Thread *th)
+{
+    PyObject *driver = take_idle(th);
+    if (driver != NULL) {
+        return switch_to(th, driver);
+    }
+    if (ensure_hub(th) < 0) {
+        return -1;
+    }
+    th->requester = running();
+    int back = switch_to(th, Py_NewRef(th->hub));
+    if (back == 0 && th->no_driver != NULL) {
+        return twr_raise(&th->no_driver);
+    }
+    return back;
 }
 
 static void
@@ -610,6 +605,8 @@ thread_clear(PyObject *op)
     Py_CLEAR(th->good_type);
     Py_CLEAR(th->sigint_task);
     Py_CLEAR(th->no_driver);
+    Py_CLEAR(th->floor);
+    Py_CLEAR(th->run_floor);
     return 0;
 }
 

@@ -14,6 +14,7 @@
  *
  *     awaitable.c what can be waited for: coroutines, futures and others
  *     stack.c     the only door to greenlet: hub, pool, switch
+ *     floor.c     what a driver stands on
  *     loop.c      what asyncio keeps private about a loop
  *     turn.c        and one turn of it
  *     frames.c    what the Python frames below a call tell
@@ -203,7 +204,7 @@ typedef struct {
     PyObject *marker;      /* a handle that parks the owner: handoff.c */
     int entered_at;        /* index, in ints, of a Context's flag; or 0 */
     bool unregistered;     /* atexit no longer knows of us */
-    PyObject *driver;      /* what a driver runs, a Python function */
+    PyObject *floor_code;  /* of which floors are made: floor.c */
     PyObject *asyncio_dot; /* "asyncio.": how the names of its modules begin */
     PyObject *greenback;   /* the name of its module */
     PyObject *gb_portals;  /* its portals, a dict by task; NULL: not known */
@@ -333,7 +334,10 @@ struct Thread {
     PyObject *target;    /* whom the last switch was meant for */
     PyObject *active;    /* the greenlet in which the loop's steps run */
     PyObject *no_driver; /* why the hub could not make one; or NULL */
+    PyObject *floor;     /* what drivers stand on: floor.c */
+    PyObject *run_floor; /* the same, in the loop of calls; or NULL */
     PyObject *idle[TWR_IDLE_MAX];
+    PyObject *idle_floor[TWR_IDLE_MAX]; /* on which they stand; borrowed */
     int n_idle;
     PyObject *workers[TWR_IDLE_MAX]; /* the same for portals */
     int n_workers;
@@ -570,9 +574,27 @@ int twr_stack_work(Thread *th, PyObject *worker);
 /* Make greenlet the one in which the loop's steps run. */
 void twr_stack_set_active(Thread *th, PyObject *greenlet);
 
+/* --- floor.c */
+
+int twr_floor_init(TwrState *state);
+
+/* Have drivers stand on what looks like the loop below this, of which a step
+ * runs, and what is below that; or like a run of the loop of calls. */
+void twr_floor_of_owner(Thread *th);
+void twr_floor_of_run(Thread *th);
+
+/* Call live() on a floor. */
+PyObject *twr_floor_run(PyObject *floor, PyObject *live);
+
+/* What is left of a traceback without the frames of floor; borrowed. */
+PyTracebackObject *twr_floor_leave(PyObject *floor, PyTracebackObject *tb);
+
 /* --- loop.c */
 
 int twr_loop_init(TwrState *state);
+
+/* type.name.__code__ */
+PyObject *twr_loop_code_of(PyObject *type, const char *name);
 
 /* Whether type(loop) is one whose turns we can drive. */
 int twr_loop_drivable(Thread *th, PyObject *loop);

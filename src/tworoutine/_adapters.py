@@ -189,9 +189,9 @@ def forget_thread():
     if not isinstance(thread, threading._DummyThread):
         return  # to look further would give the thread locals anew, for ever
     local = getattr(threading, "_thread_local_info", None)
-    if hasattr(local, "_track_dummy_thread_ref"):  # 3.13
+    if hasattr(local, "_track_dummy_thread_ref"):  # 3.13: it does the same
         del local._track_dummy_thread_ref
-    del threading._active[threading.get_ident()]
+    threading._active.pop(threading.get_ident(), None)
 
 
 def destroyed(task):
