@@ -669,6 +669,18 @@ portal_get_suspended(PyObject *op, void *closure)
                : PyObject_GetAttrString(((Portal *)op)->coro, "cr_suspended");
 }
 
+/* 3.15+; before, a coroutine has none, and so neither have we. */
+static PyObject *
+portal_get_state(PyObject *op, void *closure)
+{
+    (void)closure;
+    PyObject *state = PyObject_GetAttrString(((Portal *)op)->coro, "cr_state");
+    if (state != NULL && parked((Portal *)op)) {
+        Py_SETREF(state, PyUnicode_FromString("CORO_SUSPENDED"));
+    }
+    return state;
+}
+
 static PyObject *
 portal_get_await(PyObject *op, void *closure)
 {
@@ -717,6 +729,7 @@ static PyMethodDef portal_methods[] = {
 static PyGetSetDef portal_getset[] = {
     {"cr_running", portal_get_running, NULL, NULL, NULL},
     {"cr_suspended", portal_get_suspended, NULL, NULL, NULL},
+    {"cr_state", portal_get_state, NULL, NULL, NULL},
     {"cr_await", portal_get_await, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
