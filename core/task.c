@@ -364,17 +364,40 @@ cancel_with_message(TwrState *state, PyObject *task, PyObject *future)
     return truth;
 }
 
-/* 3.14+: keep the graph of who awaits whom true. */
+/* 3.14+: keep the graph of who awaits whom true, by the function that a task
+ * of this kind uses: one written in Python looks it up each time. */
 static int
-note_awaited_by(PyObject *function, PyObject *future, PyObject *task)
+note_awaited_by(TwrState *state, PyObject *function, PyObject *name,
+                PyObject *future, PyObject *task)
 {
     if (function == NULL) {
         return 0;
     }
+    PyObject *used = is_c_task(state, task)
+                         ? Py_NewRef(function)
+                         : PyObject_GetAttr(state->futures, name);
     PyObject *args[] = {future, task};
-    PyObject *none = PyObject_Vectorcall(function, args, 2, NULL);
+    PyObject *none =
+        used == NULL ? NULL : PyObject_Vectorcall(used, args, 2, NULL);
+    Py_XDECREF(used);
     Py_XDECREF(none);
     return none == NULL ? -1 : 0;
+}
+
+static int
+add_awaited_by(TwrState *state, PyObject *future, PyObject *task)
+{
+    return note_awaited_by(state, state->task.add_awaited_by,
+                           state->names.future_add_to_awaited_by, future,
+                           task);
+}
+
+static int
+discard_awaited_by(TwrState *state, PyObject *future, PyObject *task)
+{
+    return note_awaited_by(state, state->task.discard_awaited_by,
+                           state->names.future_discard_from_awaited_by, future,
+                           task);
 }
 
 int
@@ -383,7 +406,7 @@ twr_task_suspend(TwrState *state, PyObject *task, PyObject *future)
     if (future == NULL) {
         return 0;
     }
-    if (note_awaited_by(state->task.add_awaited_by, future, task) < 0 ||
+    if (add_awaited_by(state, future, task) < 0 ||
         set_waiter(state, task, future) < 0) {
         return -1;
     }
@@ -406,7 +429,7 @@ twr_task_resume(TwrState *state, PyObject *task, PyObject *future)
     }
     PyObject *pending = twr_error_take();
     if (set_waiter(state, task, NULL) < 0 ||
-        note_awaited_by(state->task.discard_awaited_by, future, task) < 0) {
+        discard_awaited_by(state, future, task) < 0) {
         PyErr_WriteUnraisable(task);
     }
     twr_error_put(pending);

@@ -108,6 +108,8 @@
     X(curio)                                                                  \
     X(done)                                                                   \
     X(exception)                                                              \
+    X(future_add_to_awaited_by)                                               \
+    X(future_discard_from_awaited_by)                                         \
     X(ident)                                                                  \
     X(get_loop)                                                               \
     X(get_map)                                                                \
@@ -147,6 +149,7 @@
     X(CTask, "_asyncio", "Task")                                              \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
     X(base_events, "asyncio.base_events", NULL)                               \
+    X(futures, "asyncio.futures", NULL)                                       \
     X(heappop, "heapq", "heappop")                                            \
     X(heapify, "heapq", "heapify")                                            \
     X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks")                        \

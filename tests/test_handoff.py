@@ -628,3 +628,58 @@ def test_a_loop_whose_callbacks_are_wrapped(wrap, debug):
         return await (~wait)(name, event)
 
     assert run(called) == run(awaited)
+# --- who awaits whom ---------------------------------------------------------
+
+needs_graph = pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="asyncio keeps this graph from 3.14 on"
+)
+
+
+@pytest.fixture(params=["C", "Python"])
+def tasks_of_one_kind(request, monkeypatch):
+    """asyncio's two implementations; that in Python is put in place by hand,
+    all of it, as where there is none in C."""
+    if request.param == "Python":
+        for name in (
+            "future_add_to_awaited_by",
+            "future_discard_from_awaited_by",
+        ):
+            for module in asyncio, asyncio.futures:
+                monkeypatch.setattr(
+                    module, name, getattr(asyncio.futures, f"_py_{name}")
+                )
+        futures, tasks = asyncio.futures._PyFuture, asyncio.tasks._PyTask
+    else:
+        futures, tasks = asyncio.Future, asyncio.Task
+
+    class Loop(asyncio.SelectorEventLoop):
+        def create_future(self):
+            return futures(loop=self)
+
+        def create_task(self, coro, **kwargs):
+            return tasks(coro, loop=self, **kwargs)
+
+    return Loop
+
+
+@needs_graph
+@pytest.mark.parametrize("way", ["await", "call"])
+def test_a_future_knows_the_task_that_waits_for_it(tasks_of_one_kind, way):
+    async def wait_for(future):
+        return await future if way == "await" else await_(future)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        waiting = [loop.create_task(wait_for(future)) for _ in range(3)]
+        chief = loop.create_task(wait_for(waiting[0]))
+        await asyncio.sleep(0)
+        assert future._asyncio_awaited_by == set(waiting)
+        assert waiting[0]._asyncio_awaited_by == {chief}
+        future.set_result(1)
+        assert await asyncio.gather(chief, *waiting) == [1] * 4
+        assert not future._asyncio_awaited_by
+        assert not waiting[0]._asyncio_awaited_by
+
+    with asyncio.Runner(loop_factory=tasks_of_one_kind) as runner:
+        runner.run(main())
