@@ -5,8 +5,9 @@
  * by itself in such a loop is collected: asyncio says that it "was destroyed
  * but it is pending", and its coroutine is closed.  Here the same is done for
  * a task that waits in a call, when the thread runs another loop next or ends:
- * the call raises GeneratorExit.  At the end of the interpreter, when asyncio
- * says nothing of what is left in open loops, nor is anything said here.
+ * the call raises GeneratorExit, and the same is said when the task is
+ * dropped, which whoever holds it may never do.  At the end of the interpreter
+ * nothing is said of what is left in open loops.
  *
  * Ctrl-C meanwhile is not for the calls that end but for who runs now, and is
  * kept until they have ended. */
@@ -61,19 +62,35 @@ find(Thread *th, bool at_end)
     return NULL;
 }
 
-static void
-tell(Thread *th, const char *adapter, PyObject *task)
+/* Call that adapter; NULL: it has failed, which has been reported.  A pending
+ * exception is kept. */
+static PyObject *
+adapter(Thread *th, const char *name, PyObject *task)
 {
     PyObject *pending = twr_error_take();
     PyObject *adapters = twr_adapters(th->state);
-    PyObject *none = adapters == NULL
-                         ? NULL
-                         : PyObject_CallMethod(adapters, adapter, "O", task);
-    if (none == NULL) {
+    PyObject *result = adapters == NULL
+                           ? NULL
+                           : PyObject_CallMethod(adapters, name, "O", task);
+    if (result == NULL) {
         twr_orphans_failed(th, task);
     }
-    Py_XDECREF(none);
     twr_error_put(pending);
+    return result;
+}
+
+/* Tell of a task that has been let go of, as `destroying` has returned; takes
+ * it, and it may be NULL. */
+static void
+tell(Thread *th, PyObject *left)
+{
+    PyObject *none =
+        left == NULL ? NULL : PyObject_CallMethod(left, "tell", NULL);
+    if (none == NULL && left != NULL) {
+        twr_orphans_failed(th, left);
+    }
+    Py_XDECREF(none);
+    Py_XDECREF(left);
 }
 
 /* Go to greenlet, in the step of call.  Switches. */
@@ -110,12 +127,8 @@ switch_to_step(Thread *th, Call *call, PyObject *greenlet)
 /* Have call raise GeneratorExit, and come back when its step has ended.
  * Switches. */
 static int
-end_call(Thread *th, Call *call, bool quietly)
+end_call(Thread *th, Call *call)
 {
-    /* A hosted task is not on the stack: it is collected, and tells. */
-    if (!call->hosts && !quietly) {
-        tell(th, "destroying", call->task);
-    }
     if (!call->parked) {
         return 0; /* an exception handler that runs loops */
     }
@@ -124,9 +137,28 @@ end_call(Thread *th, Call *call, bool quietly)
     int back = next == NULL ? 0 : switch_to_step(th, call, next);
     Py_XDECREF(next);
     if (!call->hosts) {
-        tell(th, "destroyed", call->task);
+        Py_XDECREF(adapter(th, "destroyed", call->task));
     }
     return back;
+}
+
+/* End call and let go of its task; false: it stays.  Switches. */
+static bool
+end_and_tell(Thread *th, Call *call, bool quietly)
+{
+    Py_INCREF(call);
+    PyObject *task = Py_NewRef(call->task);
+    /* A hosted task is not on the stack: it is collected, and tells. */
+    PyObject *left =
+        call->hosts || quietly ? NULL : adapter(th, "destroying", task);
+    if (end_call(th, call) < 0) {
+        twr_orphans_failed(th, task);
+    }
+    bool stays = call->parked;
+    Py_DECREF(call);
+    Py_DECREF(task);
+    tell(th, left);
+    return !stays;
 }
 
 /* Switches. */
@@ -136,19 +168,7 @@ end_calls(Thread *th, Loan *loan, PyObject *me, bool quietly)
     Py_XSETREF(th->loan, (Loan *)Py_NewRef((PyObject *)loan));
     Py_XSETREF(loan->owner, Py_NewRef(me));
     loan->place = OWNER_ENDS_CALLS;
-    Call *call;
-    while ((call = loan->parked) != NULL) {
-        Py_INCREF(call);
-        PyObject *task = Py_NewRef(call->task);
-        if (end_call(th, call, quietly) < 0) {
-            twr_orphans_failed(th, task);
-        }
-        bool stays = call->parked;
-        Py_DECREF(call);
-        Py_DECREF(task);
-        if (stays) {
-            break;
-        }
+    while (loan->parked != NULL && end_and_tell(th, loan->parked, quietly)) {
     }
     loan->place = OWNER_NONE;
     Py_CLEAR(loan->owner);

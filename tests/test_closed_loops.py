@@ -358,6 +358,7 @@ def test_at_the_end_of_a_thread_in_the_step_that_stopped_its_loop(
     thread.start()
     thread.join()
     assert log == ["finally"]
+    gc.collect()  # the loop holds the task
     destroyed(asyncio_errors, 1)
 
 
@@ -405,7 +406,9 @@ print(os.waitstatus_to_exitcode(status))
     )
 
 
-def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread():
+def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread(
+    asyncio_errors,
+):
     log = []
 
     def handler(loop, context):
@@ -423,7 +426,10 @@ def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread():
         await asyncio.sleep(0.001)
 
     async def blocked():
-        waits_for(asyncio.Event(), log)
+        try:
+            waits_for(asyncio.Event(), log)
+        finally:
+            raise ValueError("at its end")
 
     async def main():
         nap(0)
@@ -435,8 +441,10 @@ def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread():
     thread = threading.Thread(target=loop.run_until_complete, args=[main()])
     thread.start()
     thread.join()
-    assert log == ["refused", "refused", "exit", "inner"]
+    assert log == ["exit", "inner", "refused", "refused"]
     loop.close()
+    loop.task = None
+    destroyed(asyncio_errors, 1)
 
 
 def test_at_the_end_of_the_interpreter(program):
@@ -461,4 +469,49 @@ loop.run_until_complete(main())
 loop.close()
 print("end")
 """)
-    assert out == "end\nTask was destroyed but it is pending!\nfinally\n"
+    assert out == "end\nfinally\nTask was destroyed but it is pending!\n"
+
+
+def test_a_task_that_is_held_has_not_been_dropped(asyncio_errors):
+    """Nobody is told that it was, until it is."""
+    log = []
+    (_, *tasks) = leave_behind(log, 2, background=None)
+    held = [task() for task in tasks if isinstance(task(), asyncio.Task)]
+    nap()
+    assert log.count("inner") == 2
+    assert asyncio_errors == []
+    del held[0]
+    destroyed(asyncio_errors, 1)
+    assert held[0].done()
+    held.clear()
+    destroyed(asyncio_errors, 1)
+
+
+def test_an_error_at_the_end_of_the_interpreter_is_told_of_in_time(program):
+    """When what is left is dropped, it is too late to print a traceback."""
+    out = program("""
+import asyncio, logging, sys
+from tworoutine import CannotSuspend, await_
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+
+async def blocked():
+    try:
+        await_(asyncio.Event().wait())
+    finally:
+        await_(asyncio.sleep(0))
+
+async def main():
+    global task
+    await_(asyncio.sleep(0))
+    task = asyncio.create_task(blocked())
+    await asyncio.sleep(0.001)
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+loop.close()
+print("end")
+""")
+    assert out.startswith("end\nTask exception was never retrieved\n")
+    assert "in blocked\n    await_(asyncio.sleep(0))\n" in out
+    assert "\nTask was destroyed but it is pending!\n" in out

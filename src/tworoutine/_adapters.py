@@ -164,20 +164,92 @@ def register():
     atexit.register(_AtExit())
 
 
-def destroying(task):
-    """Tell that task is dropped, as its __del__ would; see orphan.c.
+class _Left:
+    """What asyncio would say of a task that is dropped while it waits.
 
-    Its callbacks could not be queued in a loop that is closed.
+    The call in it is ended, and with it the task.  But who holds the task has
+    not dropped it: asyncio would say nothing of it yet, nor do we.
     """
+
+    def __init__(self, task):
+        self._handler = task.get_loop().call_exception_handler
+        self._context = {
+            "task": _Was(task),
+            "message": "Task was destroyed but it is pending!",
+        }
+        if task._source_traceback:
+            self._context["source_traceback"] = task._source_traceback
+        self.is_dropped = self.is_held = False
+
+    def tell(self):
+        """Tell that the task is dropped, now or when it is."""
+        if self.is_dropped:
+            self._handler(self._context)
+        self.is_held = True
+
+
+class _HeldByTask:
+    def __init__(self, left):
+        self._left = left
+
+    def __del__(self):
+        self._left.is_dropped = True
+        if self._left.is_held:
+            self._left.tell()
+
+
+class _Was:
+    """A task as it was when it waited."""
+
+    def __init__(self, task):
+        self._repr = repr(task)
+        self._name = task.get_name()
+        self._coro = task.get_coro()
+
+    def __repr__(self):
+        return self._repr
+
+    def get_name(self):
+        return self._name
+
+    def get_coro(self):
+        return self._coro
+
+
+def destroying(task):
+    """The call in which task waits is about to be ended; see orphan.c.
+
+    What is returned tells of it when our own references are gone.
+    """
+    # Its callbacks could not be queued in a loop that is closed.
     for callback, _ in list(task._callbacks or ()):
         task.remove_done_callback(callback)
-    context = {
-        "task": task,
-        "message": "Task was destroyed but it is pending!",
-    }
-    if task._source_traceback:
-        context["source_traceback"] = task._source_traceback
-    task.get_loop().call_exception_handler(context)
+    left = _Left(task)
+    task._tworoutine_left = _HeldByTask(left)
+    return left
+
+
+def destroyed(task):
+    """It has been.  Tell of an error, which nobody is there to ask for.
+
+    At once, since when the task is dropped it may be too late.
+    """
+    if not task.done():  # its step never ends, so it is never dropped
+        task._tworoutine_left = None
+        return
+    error = None if task.cancelled() else task._exception
+    if error is None or not task._log_traceback:
+        return
+    task._log_traceback = False
+    if not isinstance(error, GeneratorExit):
+        task.get_loop().call_exception_handler(
+            {
+                "message": f"{type(task).__name__} exception was never "
+                "retrieved",
+                "exception": error,
+                "future": task,
+            }
+        )
 
 
 def forget_thread():
@@ -192,12 +264,6 @@ def forget_thread():
     if hasattr(local, "_track_dummy_thread_ref"):  # 3.13: it does the same
         del local._track_dummy_thread_ref
     threading._active.pop(threading.get_ident(), None)
-
-
-def destroyed(task):
-    """Nobody is there any more to ask for its exception."""
-    if task.done() and isinstance(task._exception, GeneratorExit):
-        task._log_traceback = False
 
 
 def lose(task):
