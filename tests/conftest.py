@@ -217,3 +217,28 @@ def terminal(lab):
     yield start
     for each in started:
         each.close()
+
+
+@pytest.fixture
+def status_after_interrupt(tmp_path):
+    """``status_after_interrupt(**env)`` is the exit status of a prompt after a
+    Ctrl-C of the plainest kind.
+
+    From 3.14 on, the basic one ends as if the last thing had been a Ctrl-C.
+    """
+
+    def status(**env):
+        prompt = terminals.Terminal("-q", cwd=tmp_path, **env)
+        try:
+            prompt.until(">>> ")
+            prompt.line("import time", ">>> ")
+            line = "print('wait' + 'ing') or time.sleep(600)"
+            prompt.line(line, "waiting")
+            prompt.interrupt()
+            prompt.until(r"KeyboardInterrupt\s+>>> ")
+            prompt.type("exit()\r")
+            return prompt.process.wait(90)
+        finally:
+            prompt.close()
+
+    return status
