@@ -77,6 +77,11 @@ if sys.version_info >= (3, 14):
             "example.<lambda>",
         ],
     }
+if sys.version_info >= (3, 15):
+    OTHER_WORDS["`wait(Broken())`"] = [
+        "TypeError",
+        "example.Broken.__await__() must return an iterator, not int",
+    ]
 
 
 class Line(NamedTuple):
@@ -142,6 +147,8 @@ def _without_details(text, start):
 def example(monkeypatch):
     """The module of which the page speaks."""
     module = types.ModuleType("example")
+    # It has none, and from 3.15 on linecache wants a loader of one that is.
+    del module.__spec__
     monkeypatch.setitem(sys.modules, "example", module)
     exec(compile(DEFINITIONS, "example.py", "exec"), vars(module))
     yield module

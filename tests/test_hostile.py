@@ -93,6 +93,8 @@ for n in (1000, 4000):
 @tworoutine
 async def forks():
     await asyncio.sleep(0.001)
+    # From 3.15 on, its thread counts: Python warns of a fork beside threads.
+    faulthandler.cancel_dump_traceback_later()
     pid = os.fork()
     if pid == 0:
         os._exit(nap() + nap())
