@@ -426,7 +426,14 @@ if __name__ == "__main__":
 def test_multiprocessing(program, method):
     # From 3.15 on, debug mode warns of the main module that multiprocessing
     # makes: it has no loader.
-    flags = "-X dev -W error -W ignore:Module:DeprecationWarning".split()
+    flags = [
+        "-X",
+        "dev",
+        "-W",
+        "error",
+        "-W",
+        "ignore:Module:DeprecationWarning",
+    ]
     assert program(WORKERS, method, timeout=90, flags=flags) == "well\n"
 
 
