@@ -333,18 +333,17 @@ class Harness:
         create_task = base_events.BaseEventLoop.create_task
 
         def create(loop, coro, **kwargs):
-            # A call in the first step of an eager task holds up the task
-            # that creates it: the README says so.
-            factory = loop.get_task_factory()
-            eager = getattr(factory, "__module__", "") == "asyncio.tasks"
-            if (
+            if not (
                 asyncio.iscoroutine(coro)
                 and inspect.isawaitable(coro)  # on 3.11, no generator
-                and not eager
                 and self._drivable(loop)
             ):
-                coro = Called(coro, self._await, self.counts)
-            return create_task(loop, coro, **kwargs)
+                return create_task(loop, coro, **kwargs)
+            called = Called(coro, self._await, self.counts)
+            try:
+                return create_task(loop, called, **kwargs)
+            finally:
+                called.in_creation = False
 
         base_events.BaseEventLoop.create_task = create
 
@@ -364,17 +363,20 @@ class Called(collections.abc.Coroutine):
     """A coroutine in one step, which is a call of another one.
 
     Where no loop is running, as when a test steps a task by itself, it is
-    that other one.
+    that other one.  So it is in an eager task: a call in the first step of one
+    holds up the task that creates it, as the README says.
     """
 
     def __init__(self, coro, call, counts):
+        self.in_creation = True
         self._coro = coro
         self._call = call
         self._counts = counts
 
     def send(self, value):
-        if self._call is None or asyncio._get_running_loop() is None:
+        if self.in_creation or asyncio._get_running_loop() is None:
             self._call = None
+        if self._call is None:
             return self._coro.send(value)
         before = self._counts["driven turns"]
         self._counts["calls"] += 1
