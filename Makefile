@@ -9,6 +9,8 @@
 #
 # Each sets up what it needs in a virtual environment of its own.  PYTHON
 # chooses the interpreter: make test PYTHON=python3.13
+# Where Debian has no CPython 3.14 or 3.15: tools/pythons setup, and then
+# tools/pythons run make test PYTHON=python3.15
 
 PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
