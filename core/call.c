@@ -232,6 +232,25 @@ twr_call_end(TwrState *state, Call *call)
     return twr_call_cancel_task(state, call->task) < 0 ? -1 : 0;
 }
 
+/* asyncio of 3.14+ loses what ends a step in a forked child: raise it, if it
+ * ends the process. */
+int
+twr_call_ended_child(TwrState *state, PyObject *task)
+{
+    PyObject *exc =
+        twr_call_future_done(state, task)
+            ? PyObject_CallMethodNoArgs(task, state->names.exception)
+            : NULL;
+    PyErr_Clear(); /* if it was cancelled */
+    if (exc == NULL || exc == Py_None ||
+        PyErr_GivenExceptionMatches(exc, PyExc_Exception)) {
+        Py_XDECREF(exc);
+        return 0;
+    }
+    PyErr_SetRaisedException(exc);
+    return -1;
+}
+
 int
 twr_call_check_fork(Thread *th, PyObject *subject)
 {

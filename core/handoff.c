@@ -375,6 +375,25 @@ host_of(TwrState *state, Loan *loan, PyObject *callback)
     return call != NULL && call->parked ? call : NULL;
 }
 
+/* In a forked child, a handle was run: -1 if what it ran was a step that is to
+ * end the process. */
+static int
+check_child(TwrState *state, PyObject *handle)
+{
+    PyObject *callback = NULL, *task = NULL;
+    if (PyObject_GetOptionalAttr(handle, state->names._callback, &callback) <
+            0 ||
+        (callback != NULL &&
+         PyObject_GetOptionalAttr(callback, state->names.__self__, &task) <
+             0)) {
+        PyErr_Clear();
+    }
+    int ended = task == NULL ? 0 : twr_call_ended_child(state, task);
+    Py_XDECREF(callback);
+    Py_XDECREF(task);
+    return ended;
+}
+
 /* Run one handle, or say which greenlet has to (*next).  Steals handle: it is
  * dropped before the decision, since that may run other code.  Switches. */
 static int
@@ -417,6 +436,9 @@ drive_handle(Thread *th, Loan *loan, PyObject *handle, PyObject **next)
         return 0;
     }
     int result = twr_turn_run(loan, handle);
+    if (result == 0 && th->forked) {
+        result = check_child(state, handle);
+    }
     Py_DECREF(handle);
     return result;
 }

@@ -29,6 +29,10 @@ int twr_call_take_over(Thread *th, PyObject *loop, Call *call);
 /* CannotSuspend in a child that was forked while the call ran. */
 int twr_call_check_fork(Thread *th, PyObject *subject);
 
+/* In such a child, a step of task has ended: -1 if by SystemExit or the like,
+ * which is raised. */
+int twr_call_ended_child(TwrState *state, PyObject *task);
+
 /* Park the calling greenlet until call is resumed.  Switches. */
 int twr_call_park(Thread *th, Call *call);
 

@@ -79,13 +79,14 @@ drop_handle_frame(TwrState *state, PyObject *exc)
 
 /* Run a handle of the hosted task on this stack.  Switches. */
 static int
-host_step(TwrState *state, Call *call, PyObject *handle)
+host_step(Thread *th, Call *call, PyObject *handle)
 {
+    TwrState *state = th->state;
     PyObject *none = PyObject_CallMethodNoArgs(handle, state->names._run);
     Py_DECREF(handle);
     Py_XDECREF(none);
     if (none != NULL) {
-        return 0;
+        return th->forked ? twr_call_ended_child(state, call->task) : 0;
     }
     /* KeyboardInterrupt or SystemExit: the task has it too, and would
      * complain that nobody asked for it. */
@@ -165,13 +166,14 @@ host_interrupted(Thread *th, Call *call)
 }
 
 /* Park, running the task's handles whenever one is due, until the task is
- * done; in a run of our own, until its done callbacks have run.  Switches. */
+ * done; in a run of our own, until its done callbacks have run, which in a
+ * forked child nobody runs.  Switches. */
 static int
 host_park(Thread *th, Call *call, bool own_run)
 {
     bool called_back = false, flushed = false;
-    while (!called_back &&
-           (own_run || !twr_call_future_done(th->state, call->task))) {
+    while (!called_back && ((own_run && !th->forked) ||
+                            !twr_call_future_done(th->state, call->task))) {
         if (twr_call_park(th, call) < 0) {
             if (own_run && host_interrupted(th, call)) {
                 continue;
@@ -181,7 +183,7 @@ host_park(Thread *th, Call *call, bool own_run)
         PyObject *handle = call->handle;
         call->handle = NULL;
         if (handle != NULL) {
-            if (host_step(th->state, call, handle) < 0) {
+            if (host_step(th, call, handle) < 0) {
                 return -1;
             }
         }
@@ -300,14 +302,14 @@ host_run(Thread *th, PyObject *loop, Loan *loan, Call *call)
     if (loan != NULL && th->sigint_missed && host_cancel(th, call)) {
         th->sigint_missed = false;
     }
-    if (step != NULL && host_step(state, call, step) < 0) {
+    if (step != NULL && host_step(th, call, step) < 0) {
         bool goes_on = host_abandon(state, loop, call);
         if (!goes_on || loan == NULL || !host_interrupted(th, call)) {
             return NULL;
         }
     }
     int wait = !twr_call_future_done(state, call->task);
-    if (!wait && loan != NULL) {
+    if (!wait && loan != NULL && !th->forked) {
         wait = twr_turn_any(loan);
     }
     if (wait < 0 || (wait && host_wait(th, loop, call, loan != NULL) < 0)) {

@@ -280,7 +280,11 @@ twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
         twr_close_awaitable(th->state, awaitable);
         return NULL;
     }
+    bool own = loop == th->own_loop;
     PyObject *result = twr_run_in(th, loop, awaitable, subject);
+    if (th->forked && own) {
+        twr_thread_discard(th, loop);
+    }
     Py_DECREF(loop);
     twr_thread_register(th);
     return result;

@@ -806,6 +806,14 @@ twr_thread_register(Thread *th)
     twr_error_put(pending);
 }
 
+void
+twr_thread_discard(Thread *th, PyObject *loop)
+{
+    PyObject *pending = twr_error_take();
+    adapter(th, "discard_loop", loop);
+    twr_error_put(pending);
+}
+
 PyObject *
 twr_thread_after_fork(void)
 {

@@ -375,8 +375,10 @@ int twr_thread_end(void);
 void twr_thread_register(Thread *th);
 
 /* In a forked child: drop this thread's record.  Its loop, which must not be
- * closed in the usual way; NULL without error: none. */
+ * closed in the usual way; NULL without error: none.  If it runs, the call
+ * that runs it discards it as it ends. */
 PyObject *twr_thread_after_fork(void);
+void twr_thread_discard(Thread *th, PyObject *loop);
 
 /* --- await.c */
 

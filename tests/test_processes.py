@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import subprocess
 import sys
 import threading
 
@@ -367,6 +368,126 @@ await_(task)
 """
     )
     assert out == "ended in child\nended in parent\n"
+
+
+LEAVES = (
+    FORKS
+    + """
+how, where, background = sys.argv[1:]
+
+def leave():
+    if where == "waits_for_a_task":  # of which asyncio has to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if how == "exit":
+        sys.exit(7)
+    if how == "_exit":
+        os._exit(7)
+    if how == "raise":
+        raise ZeroDivisionError
+    if how == "call":
+        nap(0.001)
+        sys.exit(7)
+    return "child"
+
+@tworoutine
+async def forks():
+    await asyncio.sleep(0.001)
+    pid = os.fork()
+    return pid or leave()
+
+@tworoutine
+async def calls():
+    await asyncio.sleep(0)
+    return forks()
+
+@tworoutine
+async def waits_for_a_task():
+    return await asyncio.ensure_future((~forks)())
+
+@tworoutine
+async def forks_and_returns():
+    await asyncio.sleep(0)
+    return os.fork()
+
+def in_the_caller():
+    return forks_and_returns() or leave()
+
+@tworoutine
+async def begin():
+    async def blocked():
+        try:
+            await_(event.wait())
+        finally:
+            print("ended in", os.getpid() - parent)
+    async def awaits():
+        try:
+            await event.wait()
+        finally:
+            print("ended in", os.getpid() - parent)
+    keep = [asyncio.ensure_future(each()) for each in (blocked, awaits)]
+    await asyncio.sleep(0)
+    return keep
+
+parent = os.getpid()
+event = asyncio.Event()
+tasks = begin() if background == "background" else []
+got = globals()[where]()
+if os.getpid() != parent:
+    assert got == "child", got
+    nap()  # it has a loop of its own
+    os.write(1, b"returned\\n")
+    sys.exit(9)
+code = os.waitstatus_to_exitcode(os.waitpid(got, 0)[1])
+event.set()
+for task in tasks:
+    await_(task)
+nap()
+print(code)
+"""
+)
+
+
+@pytest.mark.parametrize("background", ["alone", "background"])
+@pytest.mark.parametrize("where", ["forks", "calls", "in_the_caller"])
+@pytest.mark.parametrize(
+    ("how", "prints"),
+    [
+        ("exit", "7"),
+        ("_exit", "7"),
+        ("call", "7"),
+        ("return", "returned\n9"),
+    ],
+)
+def test_a_child_that_leaves_a_call(program, how, prints, where, background):
+    """Whatever waits in the parent, in the child it is not heard of."""
+    ended = "ended in 0\n" * 2 if background == "background" else ""
+    *said, code = prints.split("\n")
+    said = "".join(f"{line}\n" for line in said)
+    assert program(LEAVES, how, where, background) == f"{said}{ended}{code}\n"
+
+
+@pytest.mark.parametrize("background", ["alone", "background"])
+@pytest.mark.parametrize("how", ["exit", "call"])
+def test_a_child_that_leaves_a_task(program, how, background):
+    ended = "ended in 0\n" * 2 if background == "background" else ""
+    out = program(LEAVES, how, "waits_for_a_task", background)
+    assert out == f"{ended}7\n"
+
+
+@pytest.mark.parametrize("where", ["forks", "calls", "in_the_caller"])
+def test_a_child_that_fails_in_a_call(tmp_path, where):
+    path = tmp_path / "program.py"
+    path.write_text(LEAVES)
+    ran = subprocess.run(
+        [sys.executable, "-X", "dev", path, "raise", where, "background"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.stdout == "ended in 0\n" * 2 + "1\n"
+    assert ran.stderr.startswith("Traceback")
+    assert ran.stderr.count("Traceback") == 1
+    assert ran.stderr.endswith("ZeroDivisionError\n")
 
 
 WORKERS = """

@@ -44,5 +44,5 @@ _adapters.register()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        after_in_child=lambda: _adapters.leave_to_parent(after_fork())
+        after_in_child=lambda: _adapters.inherit_loop(after_fork())
     )

@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import operator
+import selectors
 import sys
 import threading
 
@@ -117,15 +118,51 @@ async def _shutdown_executor(loop):
         await asyncio.sleep(0.001)
 
 
+def inherit_loop(loop):
+    """In a forked child, what is done with the loop of its parent's calls.
+
+    While a call on this stack runs it, it takes what ends that call; it polls
+    nothing, and touches nothing of the parent's.  It is not the current one.
+    """
+    _unset(loop)
+    if loop is None or loop.is_closed():
+        return
+    if not loop.is_running() or not hasattr(loop, "_selector"):
+        discard_loop(loop)
+        return
+    loop._selector.close()
+    loop._selector = selectors.SelectSelector()
+    # 3.14+: a step that ends finds that its loop does not run.
+    handler = loop.get_exception_handler()
+
+    def complain(loop, context):
+        if _is_of_fork(context.get("exception")):
+            return
+        if handler is None:
+            loop.default_exception_handler(context)
+        else:
+            handler(loop, context)
+
+    loop.set_exception_handler(complain)
+
+
+def _is_of_fork(exc):
+    return isinstance(exc, RuntimeError) and str(exc).endswith(
+        "is not the running loop"
+    )
+
+
 def discard_loop(loop):
     """Drop a loop that cannot be closed.
 
     If it was inherited by a forked child, its selector is shared with the
     parent, so nothing may be unregistered there; only this process's
-    descriptors are closed.
+    descriptors are closed.  Its tasks go on there: here, nobody misses them.
     """
     if loop is None or loop.is_closed():
         return
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False
     for name in ("_selector", "_ssock", "_csock"):
         resource = getattr(loop, name, None)
         if resource is not None:
@@ -141,12 +178,6 @@ def _unset(loop):
     asyncio.set_event_loop(None)
     if hasattr(local, "_set_called"):  # until 3.13: nobody has set one
         local._set_called = False
-
-
-def leave_to_parent(loop):
-    """In a forked child: it starts without a loop, or the one set for it."""
-    _unset(loop)
-    discard_loop(loop)
 
 
 class _AtExit:
