@@ -490,6 +490,40 @@ def test_a_child_that_fails_in_a_call(tmp_path, where):
     assert ran.stderr.endswith("ZeroDivisionError\n")
 
 
+@pytest.mark.parametrize("inside", ["inside", "beside"])
+def test_a_child_beside_a_kept_loop_of_another_kind(program, inside):
+    pytest.importorskip("uvloop")  # has no wheels for some
+    out = program(
+        FORKS
+        + """
+import uvloop, warnings
+
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.14, of policies
+
+class Policy(asyncio.DefaultEventLoopPolicy):
+    _loop_factory = uvloop.Loop
+
+asyncio.set_event_loop_policy(Policy())
+
+@tworoutine
+async def forks():
+    await asyncio.sleep(0.001)
+    assert isinstance(asyncio.get_running_loop(), uvloop.Loop)
+    return os.fork() if sys.argv[1] == "inside" else None
+
+pid = forks()
+if pid is None:
+    pid = os.fork()
+if pid == 0:
+    nap()
+    sys.exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+""",
+        inside,
+    )
+    assert out == "7\n"
+
+
 WORKERS = """
 import asyncio, concurrent.futures, multiprocessing, os, sys
 from tworoutine import tworoutine

@@ -118,6 +118,9 @@ async def _shutdown_executor(loop):
         await asyncio.sleep(0.001)
 
 
+_of_parents = []  # loops of parent processes that only lie here
+
+
 def inherit_loop(loop):
     """In a forked child, what is done with the loop of its parent's calls.
 
@@ -160,6 +163,9 @@ def discard_loop(loop):
     descriptors are closed.  Its tasks go on there: here, nobody misses them.
     """
     if loop is None or loop.is_closed():
+        return
+    if not hasattr(loop, "_selector"):
+        _of_parents.append(loop)  # not of asyncio's kind: nothing is known
         return
     for task in asyncio.all_tasks(loop):
         task._log_destroy_pending = False
