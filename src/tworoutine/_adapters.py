@@ -130,11 +130,12 @@ def inherit_loop(loop):
     _unset(loop)
     if loop is None or loop.is_closed():
         return
-    if not loop.is_running() or not hasattr(loop, "_selector"):
+    if not loop.is_running():
         discard_loop(loop)
         return
-    loop._selector.close()
-    loop._selector = selectors.SelectSelector()
+    if hasattr(loop, "_selector"):
+        loop._selector.close()
+        loop._selector = selectors.SelectSelector()
     # 3.14+: a step that ends finds that its loop does not run.
     handler = loop.get_exception_handler()
 
