@@ -55,7 +55,7 @@ get_assigned(Tworoutine *self, PyObject *name, PyObject **value)
     return *value != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
 }
 
-/* The function's __qualname__ without SUFFIX. */
+/* The function's __qualname__ without SUFFIX.  Steals it. */
 static PyObject *
 plain_qualname(PyObject *qualname)
 {
@@ -66,25 +66,28 @@ plain_qualname(PyObject *qualname)
     Py_ssize_t length = PyUnicode_GET_LENGTH(qualname) - suffix;
     PyObject *tail =
         PyUnicode_Substring(qualname, length < 0 ? 0 : length, PY_SSIZE_T_MAX);
-    bool cut =
-        tail != NULL && PyUnicode_CompareWithASCIIString(tail, SUFFIX) == 0;
-    Py_XDECREF(tail);
+    if (tail == NULL) {
+        Py_DECREF(qualname);
+        return NULL;
+    }
+    bool cut = PyUnicode_CompareWithASCIIString(tail, SUFFIX) == 0;
+    Py_DECREF(tail);
     if (cut) {
         Py_SETREF(qualname, PyUnicode_Substring(qualname, 0, length));
     }
     return qualname;
 }
 
-/* Whether aio is a function's own name, and no suffix. */
-static bool
+/* Whether aio is a function's own name, and no suffix; -1 on failure. */
+static int
 is_called_aio(TwrState *state, PyObject *fn)
 {
     PyObject *name;
     if (PyObject_GetOptionalAttr(fn, state->names.__name__, &name) < 0) {
-        PyErr_Clear();
+        return -1;
     }
-    bool result = name != NULL && PyUnicode_Check(name) &&
-                  PyUnicode_CompareWithASCIIString(name, &SUFFIX[1]) == 0;
+    int result = name != NULL && PyUnicode_Check(name) &&
+                 PyUnicode_CompareWithASCIIString(name, &SUFFIX[1]) == 0;
     Py_XDECREF(name);
     return result;
 }
@@ -124,11 +127,14 @@ get_metadata(PyObject *op, PyObject *name)
         return Py_NewRef(self->fn);
     }
     value = PyObject_GetAttr(self->fn, name);
-    if (value != NULL && name == state->names.__qualname__ &&
-        !is_called_aio(state, self->fn)) {
-        value = plain_qualname(value);
+    if (value == NULL || name != state->names.__qualname__) {
+        return value;
     }
-    return value;
+    int aio = is_called_aio(state, self->fn);
+    if (aio < 0) {
+        Py_CLEAR(value);
+    }
+    return aio == 0 ? plain_qualname(value) : value;
 }
 
 static PyObject *
@@ -215,9 +221,11 @@ twr_tworoutine_adopt(PyObject *op)
     const char *const others[] = {"__wrapped__", "_is_coroutine",
                                   "_is_coroutine_mark"};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        if (PyDict_GetItemString(self->dict, others[i]) != NULL &&
-            PyDict_DelItemString(self->dict, others[i]) < 0) {
-            return -1;
+        if (PyDict_DelItemString(self->dict, others[i]) < 0) {
+            if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
+                return -1;
+            }
+            PyErr_Clear();
         }
     }
     return 0;

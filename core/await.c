@@ -182,9 +182,10 @@ find_place_outside(TwrState *state, PyObject *subject, Place *place)
         place->kind = IN_RUN;
         return twr_run_check(place->th, subject);
     }
-    if (twr_stack_in_sqlalchemy()) {
+    int sqlalchemy = twr_stack_in_sqlalchemy(state);
+    if (sqlalchemy != 0) {
         place->kind = IN_SQLALCHEMY;
-        return 0;
+        return sqlalchemy < 0 ? -1 : 0;
     }
     if (twr_handoff_check(place->th, place->loop, subject) < 0) {
         return -1;
@@ -253,6 +254,7 @@ await_in_portal(const Place *place, PyObject *awaitable, PyObject *subject)
 {
     if (PyCoro_CheckExact(awaitable) &&
         twr_check_fresh(awaitable, subject) < 0) {
+        twr_close_awaitable(place->th->state, awaitable);
         return NULL;
     }
     return place->kind == IN_PORTAL
@@ -265,9 +267,11 @@ static PyObject *
 await_in_task(Thread *th, PyObject *loop, PyObject *task, PyObject *awaitable,
               PyObject *subject)
 {
-    return twr_check_awaitable(th->state, awaitable, loop, subject) < 0
-               ? NULL
-               : step_in_place(th, loop, task, awaitable, subject);
+    if (twr_check_awaitable(th->state, awaitable, loop, subject) < 0) {
+        twr_close_awaitable(th->state, awaitable);
+        return NULL;
+    }
+    return step_in_place(th, loop, task, awaitable, subject);
 }
 
 /* Wait in the running loop, but in no task of it.  Switches. */
@@ -276,9 +280,12 @@ await_in_host(Thread *th, PyObject *loop, PyObject *awaitable,
               PyObject *subject)
 {
     PyObject *coro = twr_as_coroutine(th->state, awaitable, loop, subject);
-    PyObject *result =
-        coro == NULL ? NULL : twr_host(th, loop, NULL, coro, subject);
-    Py_XDECREF(coro);
+    if (coro == NULL) {
+        twr_close_awaitable(th->state, awaitable);
+        return NULL;
+    }
+    PyObject *result = twr_host(th, loop, NULL, coro, subject);
+    Py_DECREF(coro);
     return result;
 }
 

@@ -51,32 +51,32 @@ twr_await_iterator(TwrState *state, PyObject *op)
     return iterator;
 }
 
-/* Whether an attribute of a coroutine or generator is `expected`. */
+/* Whether an attribute of a coroutine or generator is `expected`; false with
+ * an exception: it cannot be told. */
 static bool
 has(PyObject *coro, const char *attribute, PyObject *expected)
 {
     PyObject *value = PyObject_GetAttrString(coro, attribute);
-    bool result = value == expected;
-    if (value == NULL) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(value);
-    return result;
+    Py_XDECREF(value); /* only compared */
+    return value == expected;
 }
 
-/* What has become of a coroutine, in words; NULL: nobody has begun it. */
+/* Why a coroutine cannot be begun, in words; NULL: nobody has begun it, or
+ * with an exception, it cannot be told. */
 static const char *
 begun(PyObject *coro)
 {
     bool native = PyCoro_CheckExact(coro);
-    if (has(coro, native ? "cr_frame" : "gi_frame", Py_None)) {
-        return "was already awaited";
-    }
     if (has(coro, native ? "cr_suspended" : "gi_suspended", Py_True)) {
         return "is being awaited already";
     }
-    if (has(coro, native ? "cr_running" : "gi_running", Py_True)) {
+    if (!PyErr_Occurred() &&
+        has(coro, native ? "cr_running" : "gi_running", Py_True)) {
         return "is running";
+    }
+    if (!PyErr_Occurred() &&
+        has(coro, native ? "cr_frame" : "gi_frame", Py_None)) {
+        return "was already awaited";
     }
     return NULL;
 }
@@ -85,12 +85,16 @@ void
 twr_close_iterator(TwrState *state, PyObject *iterator)
 {
     PyObject *pending = twr_error_take();
-    PyObject *close;
-    if (PyObject_GetOptionalAttr(iterator, state->names.close, &close) > 0) {
-        PyObject *none = PyObject_CallNoArgs(close);
-        Py_DECREF(close);
-        Py_XDECREF(none);
+    PyObject *close = NULL, *none = NULL;
+    if (is_coroutine(iterator)) { /* without a bound method: no memory */
+        none = PyObject_CallMethodNoArgs(iterator, state->names.close);
     }
+    else if (PyObject_GetOptionalAttr(iterator, state->names.close, &close) >
+             0) {
+        none = PyObject_CallNoArgs(close);
+        Py_DECREF(close);
+    }
+    Py_XDECREF(none);
     if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_RecursionError)) {
         PyErr_Clear(); /* it ends when it is dropped, where there is room */
     }
@@ -103,7 +107,14 @@ twr_close_iterator(TwrState *state, PyObject *iterator)
 bool
 twr_is_new_coroutine(PyObject *op)
 {
-    return is_coroutine(op) && begun(op) == NULL;
+    if (!is_coroutine(op)) {
+        return false;
+    }
+    const char *problem = begun(op);
+    if (problem == NULL && PyErr_Occurred()) {
+        PyErr_Clear(); /* no memory for its frame: it has one, or has ended */
+    }
+    return problem == NULL;
 }
 
 void
@@ -159,7 +170,7 @@ twr_check_fresh(PyObject *coro, PyObject *subject)
 {
     const char *problem = begun(coro);
     if (problem == NULL) {
-        return 0;
+        return PyErr_Occurred() ? -1 : 0;
     }
     if (subject != NULL) {
         PyErr_Format(PyExc_RuntimeError,

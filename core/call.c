@@ -174,8 +174,9 @@ twr_call_take_over(Thread *th, PyObject *loop, Call *call)
         }
         Py_XDECREF(loan);
         Py_DECREF(me);
-        if (pops == -1) {
-            return twr_loop_turner(th->state) == TURNER_FOREIGN
+        Turner turner = pops == -1 ? twr_loop_turner(th->state) : TURNER_NONE;
+        if (pops == -1 && turner != TURNER_ERROR) {
+            return turner == TURNER_FOREIGN
                        ? twr_handoff_refuse_turner(th->state, call->subject)
                        : twr_handoff_refuse_greenlet(th->state, call->subject);
         }

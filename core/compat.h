@@ -60,6 +60,24 @@ PyObject_GetOptionalAttr(PyObject *obj, PyObject *name, PyObject **result)
 }
 #endif
 
+/* The innermost frame of this thread; NULL without exception: there is none.
+ * Python takes it for the same if there is no memory for its object. */
+static inline PyFrameObject *
+twr_thread_frame(void)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+    PyFrameObject *frame = PyThreadState_GetFrame(tstate);
+#if PY_VERSION_HEX < 0x030D0000
+    bool any = tstate->cframe->current_frame != NULL;
+#else
+    bool any = tstate->current_frame != NULL;
+#endif
+    if (frame == NULL && any) {
+        PyErr_NoMemory();
+    }
+    return frame;
+}
+
 /* A local variable of a running Python function. */
 static inline PyObject *
 twr_frame_local(PyFrameObject *frame, const char *name)

@@ -104,7 +104,14 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *subject)
         return twr_handoff_refuse(state, subject,
                                   Py_NewRef(state->loop.why_not));
     }
-    if (PyObject_HasAttrString(loop, "_nest_patched")) {
+    PyObject *patched;
+    int nested =
+        PyObject_GetOptionalAttr(loop, state->names._nest_patched, &patched);
+    Py_XDECREF(patched);
+    if (nested < 0) {
+        return -1;
+    }
+    if (nested) {
         return twr_refuse(
             state, subject,
             about_type(state, loop,
@@ -198,6 +205,8 @@ twr_handoff_check_host(Thread *th, PyObject *loop, PyObject *subject)
         native ? twr_loop_native_pops(th->state, loop, false) : 0;
     if (pops == -1) {
         switch (twr_loop_turner(th->state)) {
+        case TURNER_ERROR:
+            return -1;
         case TURNER_NONE:
             return twr_handoff_refuse_greenlet(th->state, subject);
         case TURNER_FOREIGN:
@@ -355,6 +364,17 @@ fail(Thread *th, Loan *loan, bool in_handle)
     return owner;
 }
 
+/* The same as loan->hosts says, without memory for its key. */
+static Call *
+find_host(Loan *loan, PyObject *task)
+{
+    Call *call = loan->parked;
+    while (call != NULL && !(call->hosts && call->task == task)) {
+        call = call->older;
+    }
+    return call;
+}
+
 /* The call that hosts the task of which callback is a method; or NULL. */
 static Call *
 host_of(TwrState *state, Loan *loan, PyObject *callback)
@@ -369,9 +389,14 @@ host_of(TwrState *state, Loan *loan, PyObject *callback)
         return NULL;
     }
     key = PyLong_FromVoidPtr(task);
-    Py_DECREF(task);
-    Call *call = key == NULL ? NULL : (Call *)PyDict_GetItem(loan->hosts, key);
+    Call *call =
+        key == NULL ? NULL : (Call *)PyDict_GetItemWithError(loan->hosts, key);
     Py_XDECREF(key);
+    if (call == NULL && PyErr_Occurred()) {
+        PyErr_Clear();
+        call = find_host(loan, task);
+    }
+    Py_DECREF(task);
     return call != NULL && call->parked ? call : NULL;
 }
 

@@ -128,6 +128,10 @@ wait_for(Wrapper *self, PyObject *name, PyObject *const *args, Py_ssize_t n)
         return NULL;
     }
     PyObject *result = twr_await(state, awaitable, self->subject);
+    if (result == NULL && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        /* It may not have begun; if it has, it has ended. */
+        twr_close_iterator(state, awaitable);
+    }
     Py_DECREF(awaitable);
     return result;
 }

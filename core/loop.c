@@ -183,13 +183,14 @@ twr_loop_drivable(Thread *th, PyObject *loop)
     return good;
 }
 
-/* Whether run_forever has called a _run_once; frame is that of the latter. */
-static bool
+/* Whether run_forever has called a _run_once; frame is that of the latter.
+ * -1 on failure. */
+static int
 in_run_forever(TwrState *state, PyFrameObject *frame)
 {
     PyFrameObject *caller = PyFrame_GetBack(frame);
     if (caller == NULL) {
-        return false;
+        return PyErr_Occurred() ? -1 : 0;
     }
     PyObject *code = (PyObject *)PyFrame_GetCode(caller);
     Py_DECREF(caller);
@@ -232,19 +233,16 @@ twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct)
 {
     Py_ssize_t left = -1;
     int in_handle = direct;
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    PyFrameObject *frame = twr_thread_frame();
     while (frame != NULL) {
         PyObject *code = (PyObject *)PyFrame_GetCode(frame);
         bool turn = code == state->loop.run_once_code;
-        if (turn && in_handle > 0 && in_run_forever(state, frame)) {
+        if (turn && in_handle > 0 && in_run_forever(state, frame) > 0) {
             left = pops_left(frame, loop);
         }
         in_handle = PySequence_Contains(state->loop.handle_run_codes, code);
         Py_DECREF(code);
-        if (in_handle < 0) {
-            left = -2;
-        }
-        if (turn || left == -2) {
+        if (turn || PyErr_Occurred()) {
             break;
         }
         PyFrameObject *caller = PyFrame_GetBack(frame);
@@ -252,14 +250,14 @@ twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct)
         frame = caller;
     }
     Py_XDECREF(frame);
-    return left;
+    return PyErr_Occurred() ? -2 : left;
 }
 
 Turner
 twr_loop_turner(TwrState *state)
 {
     Turner turner = TURNER_NONE;
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
+    PyFrameObject *frame = twr_thread_frame();
     while (frame != NULL && turner == TURNER_NONE) {
         PyObject *code = (PyObject *)PyFrame_GetCode(frame);
         if (code == state->loop.run_once_code) {
@@ -272,7 +270,7 @@ twr_loop_turner(TwrState *state)
         frame = caller;
     }
     Py_XDECREF(frame);
-    return turner;
+    return PyErr_Occurred() ? TURNER_ERROR : turner;
 }
 
 int

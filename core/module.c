@@ -40,13 +40,20 @@ static PyObject *
 refuse_await(TwrState *state, PyObject *op)
 {
     const char *advice = "";
+    PyObject *enter;
+    int manages =
+        PyObject_GetOptionalAttr(op, state->names.__aenter__, &enter);
+    Py_XDECREF(enter);
+    if (manages < 0) {
+        return NULL;
+    }
     if (Py_IS_TYPE(op, state->tworoutine_type)) {
         advice = "; call it: that waits by itself";
     }
     else if (PyAsyncGen_CheckExact(op)) {
         advice = "; iterate over it with async for";
     }
-    else if (!PyType_Check(op) && PyObject_HasAttrString(op, "__aenter__")) {
+    else if (manages && !PyType_Check(op)) {
         advice = "; enter it with async with";
     }
     else if (PyCallable_Check(op)) {

@@ -263,7 +263,10 @@ twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable, PyObject *subject)
         return NULL;
     }
     coro = twr_as_coroutine(th->state, awaitable, loop, subject);
-    if (coro != NULL) {
+    if (coro == NULL) {
+        twr_close_awaitable(th->state, awaitable);
+    }
+    else {
         result = driven ? run_driven(th, loop, coro, subject)
                         : PyObject_CallMethodOneArg(
                               loop, th->state->names.run_until_complete, coro);

@@ -402,16 +402,20 @@ twr_stack_work(Thread *th, PyObject *worker)
     return result;
 }
 
-bool
-twr_stack_in_sqlalchemy(void)
+int
+twr_stack_in_sqlalchemy(TwrState *state)
 {
-    PyObject *me = running();
+    PyObject *provider, *me = running();
     if (me == NULL) {
-        PyErr_Clear();
-        return false;
+        return -1;
     }
-    return !Py_IS_TYPE(me, &PyGreenlet_Type) &&
-           PyObject_HasAttrString(me, "__sqlalchemy_greenlet_provider__");
+    if (Py_IS_TYPE(me, &PyGreenlet_Type)) {
+        return 0;
+    }
+    int found = PyObject_GetOptionalAttr(
+        me, state->names.__sqlalchemy_greenlet_provider__, &provider);
+    Py_XDECREF(provider);
+    return found;
 }
 
 PyObject *

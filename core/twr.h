@@ -63,6 +63,7 @@
     X(__self__)                                                               \
     X(__dict__)                                                               \
     X(__signature__)                                                          \
+    X(__sqlalchemy_greenlet_provider__)                                       \
     X(__type_params__)                                                        \
     X(__annotations__)                                                        \
     X(__wrapped__)                                                            \
@@ -81,6 +82,7 @@
     X(_loop)                                                                  \
     X(_make_cancelled_error)                                                  \
     X(_must_cancel)                                                           \
+    X(_nest_patched)                                                          \
     X(_process_events)                                                        \
     X(_ready)                                                                 \
     X(_run)                                                                   \
@@ -566,9 +568,10 @@ int twr_stack_switch(Thread *th, PyObject *greenlet);
  * first.  -1: error. */
 int twr_stack_in_step(Thread *th);
 
-/* Whether this is a greenlet of SQLAlchemy's greenlet_spawn; let it await
- * awaitable in its own way, which other greenlets of it rely on.  Switches. */
-bool twr_stack_in_sqlalchemy(void);
+/* Whether this is a greenlet of SQLAlchemy's greenlet_spawn; -1 on failure.
+ * Let it await awaitable in its own way, which other greenlets of it rely on.
+ * Switches. */
+int twr_stack_in_sqlalchemy(TwrState *state);
 PyObject *twr_stack_sqlalchemy(PyObject *awaitable);
 
 /* A greenlet that runs twr_portal_run() when it is switched to by
@@ -614,7 +617,12 @@ Py_ssize_t twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct);
 
 /* Who has called the _run_once below us, in a handle of which we are or not;
  * none: there is no _run_once. */
-typedef enum { TURNER_NONE, TURNER_RUN_FOREVER, TURNER_FOREIGN } Turner;
+typedef enum {
+    TURNER_ERROR = -1,
+    TURNER_NONE,
+    TURNER_RUN_FOREVER,
+    TURNER_FOREIGN
+} Turner;
 Turner twr_loop_turner(TwrState *state);
 
 /* Queue call on loop's ready queue, as loop.call_soon does. */

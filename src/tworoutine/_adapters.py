@@ -612,7 +612,11 @@ def _task_of(f, item):
         awaitable = Portal(awaitable)
     # Not create_task: an eager task would run its first step inside ours, and
     # a synchronous call in it would hold up the other items.
-    return asyncio.Task(awaitable, loop=asyncio.get_running_loop())
+    try:
+        return asyncio.Task(awaitable, loop=asyncio.get_running_loop())
+    except MemoryError:
+        awaitable.close()
+        raise
 
 
 async def _raise(exc):
