@@ -123,7 +123,9 @@ twr_close_awaitable(TwrState *state, PyObject *awaitable)
     PyObject *pending = twr_error_take();
     if (twr_is_new_coroutine(awaitable) ||
         (Py_IS_TYPE(awaitable, state->portal_type) &&
-         !twr_portal_begun(awaitable))) {
+         !twr_portal_begun(awaitable)) ||
+        (Py_IS_TYPE(awaitable, state->awaiting_type) &&
+         !twr_awaiting_begun(awaitable))) {
         twr_give_room(8); /* it runs nobody's code */
         twr_close_iterator(state, awaitable);
         twr_give_room(-8);
@@ -264,18 +266,9 @@ twr_as_coroutine(TwrState *state, PyObject *awaitable, PyObject *loop,
     if (twr_check_awaitable(state, awaitable, loop, subject) < 0) {
         return NULL;
     }
-    if (PyCoro_CheckExact(awaitable)) {
-        return adapt(state, Py_NewRef(awaitable), loop);
-    }
-    PyObject *iterator = twr_await_iterator(state, awaitable);
-    PyObject *adapters = iterator == NULL ? NULL : twr_adapters(state);
-    PyObject *coro = NULL;
-    if (adapters != NULL) {
-        /* A generator made by @types.coroutine is its own iterator. */
-        coro = PyObject_CallMethod(
-            adapters, iterator == awaitable ? "wait_for" : "exhaust", "O",
-            iterator);
-    }
-    Py_XDECREF(iterator);
+    bool ready = PyCoro_CheckExact(awaitable) ||
+                 Py_IS_TYPE(awaitable, state->awaiting_type);
+    PyObject *coro =
+        ready ? Py_NewRef(awaitable) : twr_awaiting_new(state, awaitable);
     return coro == NULL ? NULL : adapt(state, coro, loop);
 }

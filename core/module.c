@@ -6,7 +6,8 @@
  *     CannotSuspend   where a call cannot be served
  *     why_no_handoff  None, or why no running loop can be shared here
  *     Portal          the coroutine that portal() and run() make
- *     in_portal, drivable, stepper, thread_loop, serve, run_in, end_thread,
+ *     Awaiting        one that awaits some other object
+ *     in_portal, drivable, stepper, thread_loop, run_in, end_thread,
  *     unregistered, after_fork, adapters      for tworoutine/_*.py */
 #include "twr.h"
 
@@ -82,18 +83,6 @@ core_await(PyObject *module, PyObject *const *args, Py_ssize_t n,
                     "await_() takes one awaitable, by position; "
                     "asyncio.gather() awaits several");
     return NULL;
-}
-
-/* serve(f, made): wait for what f's function returned. */
-static PyObject *
-core_serve(PyObject *module, PyObject *args)
-{
-    (void)module;
-    PyObject *f, *made;
-    if (!PyArg_ParseTuple(args, "OO", &f, &made)) {
-        return NULL;
-    }
-    return twr_tworoutine_serve(f, made);
 }
 
 /* run_in(loop, coro): run a loop that is not running until coro is done. */
@@ -205,8 +194,6 @@ static PyMethodDef core_methods[] = {
      "The greenlet in which the steps run of a loop that we drive; or None."},
     {"thread_loop", core_thread_loop, METH_NOARGS,
      "The loop that a synchronous call would run where none is running."},
-    {"serve", core_serve, METH_VARARGS,
-     "Wait for what the function of a tworoutine returned."},
     {"run_in", core_run_in, METH_VARARGS,
      "Run a loop until a coroutine is done."},
     {"adapters", core_adapters, METH_O,
@@ -276,6 +263,7 @@ add_types(PyObject *module, TwrState *state)
         {&state->hush_type, &twr_hush_spec},
         {&state->doc_type, &twr_doc_spec},
         {&state->portal_type, &twr_portal_spec},
+        {&state->awaiting_type, &twr_awaiting_spec},
     };
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
         *types[i].field = (PyTypeObject *)PyType_FromModuleAndSpec(
@@ -285,7 +273,8 @@ add_types(PyObject *module, TwrState *state)
         }
     }
     if (twr_tworoutine_set_doc(state) < 0 ||
-        PyModule_AddType(module, state->portal_type) < 0) {
+        PyModule_AddType(module, state->portal_type) < 0 ||
+        PyModule_AddType(module, state->awaiting_type) < 0) {
         return -1;
     }
     return PyModule_AddType(module, state->tworoutine_type);
@@ -368,6 +357,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->hush_type);
     Py_VISIT(state->doc_type);
     Py_VISIT(state->portal_type);
+    Py_VISIT(state->awaiting_type);
     Py_VISIT(state->CannotSuspend);
     Py_VISIT(state->neutral);
     Py_VISIT(state->floor_code);

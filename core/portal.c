@@ -447,9 +447,8 @@ portal_am_send(PyObject *op, PyObject *value, PyObject **result)
     return portal_step((Portal *)op, value, &none, result);
 }
 
-/* What a method makes of the end of a step. */
-static PyObject *
-portal_return(PySendResult how, PyObject *result)
+PyObject *
+twr_return_from_step(PySendResult how, PyObject *result)
 {
     if (how == PYGEN_RETURN) {
         PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
@@ -466,7 +465,7 @@ portal_send(PyObject *op, PyObject *value)
 {
     PyObject *result;
     PySendResult how = portal_am_send(op, value, &result);
-    return portal_return(how, result);
+    return twr_return_from_step(how, result);
 }
 
 static PyObject *
@@ -475,9 +474,8 @@ portal_next(PyObject *op)
     return portal_send(op, Py_None);
 }
 
-/* The exception that throw(type, value, traceback) stands for. */
-static PyObject *
-make_exception(PyObject *type, PyObject *value, PyObject *tb)
+PyObject *
+twr_make_exception(PyObject *type, PyObject *value, PyObject *tb)
 {
     PyObject *exc = NULL;
     if (PyExceptionInstance_Check(type)) {
@@ -517,14 +515,14 @@ portal_throw(PyObject *op, PyObject *args)
     if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &tb)) {
         return NULL;
     }
-    PyObject *exc = make_exception(type, value, tb);
+    PyObject *exc = twr_make_exception(type, value, tb);
     if (exc == NULL) {
         return NULL;
     }
     PyObject *result;
     PySendResult how = portal_step((Portal *)op, Py_None, &exc, &result);
     Py_XDECREF(exc);
-    return portal_return(how, result);
+    return twr_return_from_step(how, result);
 }
 
 /* End the call that is parked, which then ends the coroutine. */

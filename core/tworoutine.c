@@ -207,42 +207,6 @@ needs_loop(TwrState *state, Tworoutine *self)
     return loop == NULL ? -1 : loop == Py_None;
 }
 
-/* Call fn inside a coroutine that the thread's own loop runs.  Switches. */
-static PyObject *
-call_in_loop(PyObject *op, PyObject *const *args, size_t nargsf,
-             PyObject *kwnames)
-{
-    TwrState *state = twr_state_of(op);
-    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    PyObject *result = NULL, *coro = NULL;
-    PyObject *adapters = twr_adapters(state);
-    PyObject *positional = PyTuple_New(n);
-    PyObject *keywords = PyDict_New();
-    if (adapters == NULL || positional == NULL || keywords == NULL) {
-        goto done;
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
-    }
-    Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
-    for (Py_ssize_t i = 0; i < named; i++) {
-        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(kwnames, i),
-                           args[n + i]) < 0) {
-            goto done;
-        }
-    }
-    coro = PyObject_CallMethod(adapters, "call", "OOOO", op,
-                               ((Tworoutine *)op)->fn, positional, keywords);
-    if (coro != NULL) {
-        result = twr_await(state, coro, op);
-    }
-done:
-    Py_XDECREF(coro);
-    Py_XDECREF(positional);
-    Py_XDECREF(keywords);
-    return result;
-}
-
 /* fn has refused its arguments, perhaps by the name that it has as ~f. */
 static void
 name_plainly(PyObject *op)
@@ -261,6 +225,50 @@ name_plainly(PyObject *op)
     PyErr_Clear();
     Py_XDECREF(traceback);
     twr_error_put(exc);
+}
+
+PyObject *
+twr_tworoutine_make(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    PyObject *made = PyObject_Call(((Tworoutine *)op)->fn, args, kwargs);
+    if (made == NULL) {
+        name_plainly(op);
+    }
+    return made;
+}
+
+/* Call fn inside a coroutine that the thread's own loop runs.  Switches. */
+static PyObject *
+call_in_loop(PyObject *op, PyObject *const *args, size_t nargsf,
+             PyObject *kwnames)
+{
+    TwrState *state = twr_state_of(op);
+    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
+    Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    PyObject *result = NULL, *coro = NULL;
+    PyObject *positional = PyTuple_New(n);
+    PyObject *keywords = PyDict_New();
+    if (positional == NULL || keywords == NULL) {
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
+    }
+    for (Py_ssize_t i = 0; i < named; i++) {
+        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(kwnames, i),
+                           args[n + i]) < 0) {
+            goto done;
+        }
+    }
+    coro = twr_awaiting_call(state, op, positional, keywords);
+    if (coro != NULL) {
+        result = twr_await(state, coro, op);
+    }
+done:
+    Py_XDECREF(coro);
+    Py_XDECREF(positional);
+    Py_XDECREF(keywords);
+    return result;
 }
 
 /* Whether f itself is a signal handler, and has interrupted asyncio. */

@@ -13,6 +13,7 @@
  * which stand on
  *
  *     awaitable.c what can be waited for: coroutines, futures and others
+ *     awaiting.c  what a task is made of that waits for no coroutine
  *     stack.c     the only door to greenlet: hub, pool, switch
  *     floor.c     what a driver stands on
  *     loop.c      what asyncio keeps private about a loop
@@ -199,6 +200,7 @@ typedef struct {
     PyTypeObject *hush_type;
     PyTypeObject *doc_type;
     PyTypeObject *portal_type;
+    PyTypeObject *awaiting_type;
     PyObject *CannotSuspend;
     PyObject *neutral;     /* the Context in which our callbacks are queued */
     PyObject *kw_context;  /* ("context",) */
@@ -232,7 +234,7 @@ typedef struct {
 
 extern PyType_Spec twr_tworoutine_spec, twr_call_spec, twr_loan_spec,
     twr_marker_spec, twr_thread_spec, twr_generator_spec, twr_manager_spec,
-    twr_hush_spec, twr_doc_spec, twr_portal_spec;
+    twr_hush_spec, twr_doc_spec, twr_portal_spec, twr_awaiting_spec;
 
 /* The state; borrowed, never NULL once the module is imported. */
 TwrState *twr_state(PyObject *module);
@@ -434,6 +436,17 @@ PyObject *twr_as_coroutine(TwrState *state, PyObject *awaitable,
 PySendResult twr_await_throw(TwrState *state, PyObject *iterator,
                              PyObject **error, PyObject **value);
 
+/* --- awaiting.c */
+
+/* A coroutine, without a frame, that awaits awaitable; one that awaits what
+ * f's function returns; kwargs may be NULL. */
+PyObject *twr_awaiting_new(TwrState *state, PyObject *awaitable);
+PyObject *twr_awaiting_call(TwrState *state, PyObject *f, PyObject *args,
+                            PyObject *kwargs);
+
+/* Whether it has been stepped, or closed. */
+bool twr_awaiting_begun(PyObject *op);
+
 /* --- run.c */
 
 /* twr_await in a thread without a running loop.  Switches. */
@@ -520,6 +533,12 @@ int twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
 
 /* Whether a Portal has been stepped. */
 bool twr_portal_begun(PyObject *op);
+
+/* What a method send() or throw() makes of the end of a step; takes result. */
+PyObject *twr_return_from_step(PySendResult how, PyObject *result);
+
+/* The exception that throw(type, value, traceback) stands for. */
+PyObject *twr_make_exception(PyObject *type, PyObject *value, PyObject *tb);
 
 /* The part of worker, which runs, in the step that it was switched to for; the
  * greenlet that has to go on after it.  Switches. */
@@ -828,6 +847,9 @@ typedef struct {
 
 /* A tworoutine over fn; origin: see above, may be NULL. */
 PyObject *twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin);
+
+/* What fn returns, called with these arguments. */
+PyObject *twr_tworoutine_make(PyObject *op, PyObject *args, PyObject *kwargs);
 
 /* Wait for what fn returned, or wrap it for iteration or with.  Switches. */
 PyObject *twr_tworoutine_serve(PyObject *op, PyObject *made);

@@ -16,12 +16,12 @@ import sys
 import threading
 
 from tworoutine._core import (
+    Awaiting,
     Portal,
     adapters,
     end_thread,
     in_portal,
     run_in,
-    serve,
     tworoutine,
     unregistered,
 )
@@ -33,14 +33,6 @@ from tworoutine._prompts import foreground as foreground
 from tworoutine._prompts import prompt_loop as prompt_loop
 
 # --- calls ------------------------------------------------------------------
-
-
-async def call(f, fn, args, kwargs):
-    """f's function, called where a loop runs, since it may ask for one.
-
-    What it returns is waited for as in any call.
-    """
-    return serve(f, fn(*args, **kwargs))
 
 
 def name_plainly(fn, exc):
@@ -607,7 +599,7 @@ def _task_of(f, item):
     """A task of (~f)(item), also if that already fails."""
     awaitable = awaitable_of(f, item)
     if not asyncio.iscoroutine(awaitable):
-        awaitable = wait_for(awaitable)
+        awaitable = Awaiting(awaitable)
     if in_portal():
         awaitable = Portal(awaitable)
     # Not create_task: an eager task would run its first step inside ours, and
@@ -621,23 +613,6 @@ def _task_of(f, item):
 
 async def _raise(exc):
     raise exc
-
-
-class _Begun:
-    def __init__(self, iterator):
-        self._iterator = iterator
-
-    def __await__(self):
-        return self._iterator
-
-
-async def exhaust(iterator):
-    """A coroutine, of which a task can be made, of what __await__ gave."""
-    return await _Begun(iterator)
-
-
-async def wait_for(awaitable):
-    return await awaitable
 
 
 def _error_of(task):
