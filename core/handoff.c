@@ -30,7 +30,9 @@
  *
  * The one call that can still pin it is the first in the life of a loop: when
  * the loop stops, the marker is left in its queue, and a later run begins with
- * it.  If the loop stops while that first call waits, the call is cancelled.
+ * it.  So it is in a loop that we ran ourselves (run.c), and in that of
+ * IPython's prompt.  If the loop stops while that first call waits, the call
+ * is cancelled, with a warning.
  *
  * A parked call leaves its task (asyncio knows one current task a loop) and
  * its contexts, and makes its task look suspended (task.c), so that it can be
@@ -244,12 +246,40 @@ stop_later(Thread *th, Loan *loan)
     return loan->pinned == NULL ? 0 : twr_call_end(th->state, loan->pinned);
 }
 
+/* Say that the call above the owner is going to be cancelled.  It would live
+ * on, were it not the first one in the life of its loop. */
+static void
+warn(Thread *th, Loan *loan)
+{
+    Call *call = loan->pinned;
+    if (call == NULL || call->ending) {
+        return;
+    }
+    Py_INCREF(call);
+    loan->polling = true; /* whoever shows the warning must make no call */
+    PyObject *name = twr_subject_name(call->subject);
+    PyObject *adapters = name == NULL ? NULL : twr_adapters(th->state);
+    PyObject *none =
+        adapters == NULL
+            ? NULL
+            : PyObject_CallMethod(adapters, "warn_cancelled", "OOO", name,
+                                  call->task, call->greenlet);
+    if (none == NULL) {
+        PyErr_WriteUnraisable(call->task);
+    }
+    loan->polling = false;
+    Py_XDECREF(none);
+    Py_XDECREF(name);
+    Py_DECREF(call);
+}
+
 /* The loop wants to stop: the greenlet to switch to, or NULL without error
  * to go on until the pinned owner is free. */
 static PyObject *
 give_back(Thread *th, Loan *loan)
 {
     if (loan->place == OWNER_PINNED) {
+        warn(th, loan);
         stop_later(th, loan);
         return NULL;
     }

@@ -348,6 +348,23 @@ twr_loop_unmark(Loan *loan)
     return 0;
 }
 
+int
+twr_loop_prime(TwrState *state, PyObject *loop)
+{
+    PyObject *none = NULL;
+    PyObject *ready = PyObject_GetAttr(loop, state->names._ready);
+    int present =
+        ready == NULL ? -1 : PySequence_Contains(ready, state->marker);
+    if (present == 0) {
+        none = PyObject_CallMethodOneArg(ready, state->names.appendleft,
+                                         state->marker);
+        present = none == NULL ? -1 : 0;
+        Py_XDECREF(none);
+    }
+    Py_XDECREF(ready);
+    return present < 0 ? -1 : 0;
+}
+
 PyObject *
 twr_loop_hook(TwrState *state, PyObject *loop)
 {

@@ -7,7 +7,7 @@
  *     why_no_handoff  None, or why no running loop can be shared here
  *     Portal          the coroutine that portal() and run() make
  *     Awaiting        one that awaits some other object
- *     in_portal, drivable, stepper, thread_loop, run_in, end_thread,
+ *     in_portal, drivable, stepper, thread_loop, prime, run_in, end_thread,
  *     unregistered, after_fork, adapters      for tworoutine/_*.py */
 #include "twr.h"
 
@@ -83,6 +83,20 @@ core_await(PyObject *module, PyObject *const *args, Py_ssize_t n,
                     "await_() takes one awaitable, by position; "
                     "asyncio.gather() awaits several");
     return NULL;
+}
+
+/* prime(loop): no call of its runs is to pin its owner, if it is ours to
+ * drive; see handoff.c. */
+static PyObject *
+core_prime(PyObject *module, PyObject *loop)
+{
+    TwrState *state = twr_state(module);
+    Thread *th = twr_thread(state);
+    int drivable = th == NULL ? -1 : twr_loop_drivable(th, loop);
+    if (drivable < 0 || (drivable && twr_loop_prime(state, loop) < 0)) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 /* run_in(loop, coro): run a loop that is not running until coro is done. */
@@ -194,6 +208,8 @@ static PyMethodDef core_methods[] = {
      "The greenlet in which the steps run of a loop that we drive; or None."},
     {"thread_loop", core_thread_loop, METH_NOARGS,
      "The loop that a synchronous call would run where none is running."},
+    {"prime", core_prime, METH_O,
+     "Have the next run of a loop begin with our marker."},
     {"run_in", core_run_in, METH_VARARGS,
      "Run a loop until a coroutine is done."},
     {"adapters", core_adapters, METH_O,

@@ -194,10 +194,17 @@ host(Thread *th, PyObject *loop, PyObject *coro, PyObject *subject)
     loan->batch = 0;
     Py_XSETREF(th->loan, (Loan *)Py_NewRef((PyObject *)loan));
     twr_stack_set_active(th, me);
-    PyObject *result = twr_host(th, loop, loan, coro, subject);
+    PyObject *result = NULL;
+    if (twr_loop_unmark(loan) < 0) {
+        twr_close_awaitable(th->state, coro);
+    }
+    else {
+        result = twr_host(th, loop, loan, coro, subject);
+    }
     Py_CLEAR(th->loan);
     PyObject *pending = twr_error_take();
-    if (twr_loan_release(th, loan) < 0) {
+    /* Whoever runs this loop next begins with it: see handoff.c. */
+    if (twr_loop_mark(loan) < 0 || twr_loan_release(th, loan) < 0) {
         Py_CLEAR(result);
     }
     twr_error_put(pending);

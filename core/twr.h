@@ -659,6 +659,9 @@ int twr_loop_pad(Loan *loan, Py_ssize_t count);
 int twr_loop_mark(Loan *loan);
 int twr_loop_unmark(Loan *loan);
 
+/* Have the next run of loop begin with our marker. */
+int twr_loop_prime(TwrState *state, PyObject *loop);
+
 /* Set the asyncgen hooks of loop; the old ones. */
 PyObject *twr_loop_hook(TwrState *state, PyObject *loop);
 int twr_loop_unhook(TwrState *state, PyObject *hooks);

@@ -48,6 +48,12 @@ def test_tasks_go_on_in_the_next_line(ipython):
     ipython.line("await asyncio.sleep(0.01); still(tasks)", "'all go on'")
 
 
+def test_a_task_that_makes_the_first_call_outlives_its_line(ipython):
+    ipython.line("tasks = await (~start)(wait, beat)", r"In \[3\]:")
+    ipython.line("await asyncio.sleep(0.02); still(tasks)", "'all go on'")
+    ipython.line("still(tasks)", "'all go on'")
+
+
 def test_help_source_and_completion(ipython):
     ipython.line("double?", r"Signature: +double\(number, \*, delay=0.001\)")
     ipython.until("Twice the number.")

@@ -8,6 +8,7 @@ import ctypes
 import functools
 import gc
 import io
+import linecache
 import logging
 import pathlib
 import pstats
@@ -601,9 +602,23 @@ def test_the_first_call_of_a_loop_is_cancelled_when_the_loop_stops(
         await asyncio.wait([task])
 
     loop = asyncio.new_event_loop()
-    with contextlib.closing(loop):
+    with contextlib.closing(loop), warnings.catch_warnings(record=True) as got:
+        warnings.simplefilter("always")
         task = loop.run_until_complete(main())
         assert ended == ([] if main_calls_first else ["cancelled"])
+        if not main_calls_first:
+            (warning,) = got
+            assert re.match(
+                r"Task-\d+, of .*background\(\), is cancelled: its loop stops "
+                r"while <tworoutine .*nap\(\.\.\.\).*> waits in it, the first "
+                "call ever made in that loop; make another call in the loop "
+                "before this task begins$",
+                str(warning.message),
+            )
+            assert warning.category is RuntimeWarning
+            assert warning.filename == __file__
+            line = linecache.getline(__file__, warning.lineno)
+            assert line.strip() == "nap(10)"
         loop.run_until_complete(end(task))
     assert ended == ["cancelled"]
 

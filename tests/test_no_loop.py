@@ -217,6 +217,42 @@ def test_a_background_call_is_parked_between_calls_and_goes_on():
     assert in_thread(calls) == "went on"
 
 
+async def begin_to_call(event):
+    async def background():
+        await_(event.wait())
+        return "went on"
+
+    task = asyncio.create_task(background())
+    await asyncio.sleep(0.001)
+    return task
+
+
+def test_a_task_that_calls_outlives_a_run_of_a_loop_that_a_call_has_run():
+    """Somebody else's run: no call of that pins it."""
+
+    def calls():
+        event = asyncio.Event()
+        loop = running_loop()
+        task = loop.run_until_complete(begin_to_call(event))
+        loop.run_until_complete(asyncio.sleep(0.001))
+        assert not task.done()
+        tick()
+        assert not task.done()
+        event.set()
+        return loop.run_until_complete(task)
+
+    assert in_thread(calls) == "went on"
+
+
+def test_asyncio_run_cancels_the_tasks_left_over_without_a_word():
+    """Even one whose call is the first of the loop: warnings are errors."""
+
+    async def main():
+        return await begin_to_call(asyncio.Event())
+
+    assert asyncio.run(main()).cancelled()
+
+
 def test_done_callbacks_have_run_when_the_call_returns():
     called = []
 

@@ -41,6 +41,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _adapters.register()
+_adapters.prime_prompt()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

@@ -4,6 +4,9 @@ import asyncio
 import inspect
 import os
 import sys
+import warnings
+
+from tworoutine._core import prime
 
 # --- IPython's loop ---------------------------------------------------------
 
@@ -52,11 +55,44 @@ def _in_child():
     return processes is not None and processes.parent_process() is not None
 
 
+def prime_prompt():
+    """Have background tasks at IPython's prompt outlive the cell they are of.
+
+    Also one that makes the first call of all: see core/handoff.c.
+    """
+    loop = prompt_loop()
+    if loop is not None:
+        prime(loop)
+
+
 def load_ipython_extension(shell):
-    """``%load_ext tworoutine``: accepted, and not needed.
+    """``%load_ext tworoutine``: needed only if the import came before IPython.
 
     Calls use the loop of IPython's prompt whether it is loaded or not.
     """
+    prime_prompt()
+
+
+def warn_cancelled(name, task, greenlet):
+    """Say that task is cancelled, in the line of its call, which name names.
+
+    Not in ``asyncio.run``, which ends and would cancel it anyway.
+    """
+    caller = frame = greenlet.gr_frame
+    while frame is not None:
+        if frame.f_code is asyncio.run.__code__:
+            return
+        frame = frame.f_back
+    coro = getattr(task.get_coro(), "__qualname__", "")
+    warnings.warn_explicit(
+        f"{task.get_name()}, of {coro}(), is cancelled: its loop stops while "
+        f"{name} waits in it, the first call ever made in that loop; make "
+        "another call in the loop before this task begins",
+        RuntimeWarning,
+        caller.f_code.co_filename,
+        caller.f_lineno,
+        caller.f_globals.get("__name__"),
+    )
 
 
 # --- Ctrl-C -----------------------------------------------------------------
