@@ -312,6 +312,49 @@ await_at(const Place *place, PyObject *awaitable, PyObject *subject)
     Py_UNREACHABLE();
 }
 
+/* The first plain RuntimeError, which asyncio raises, among error and what it
+ * came of; NULL without error: there is none. */
+static PyObject *
+runtime_error(PyObject *error)
+{
+    PyObject *exc = Py_NewRef(error);
+    for (int depth = 0; exc != NULL && depth < 10; depth++) {
+        if (Py_IS_TYPE(exc, (PyTypeObject *)PyExc_RuntimeError)) {
+            return exc;
+        }
+        Py_SETREF(exc, PyException_GetContext(exc));
+    }
+    Py_XDECREF(exc);
+    return NULL;
+}
+
+/* A call has failed, and one of our own loops was there: if it has waited for
+ * what belongs to another loop, say in a note whose the two are. */
+static void
+explain(const Place *place, PyObject *subject)
+{
+    bool ours = place->kind == IN_RUN ||
+                ((place->kind == IN_TASK || place->kind == IN_HOST) &&
+                 place->th->state->has_own_loops);
+    if (!ours) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    PyObject *error = runtime_error(pending);
+    PyObject *name = error == NULL ? NULL : twr_subject_name(subject);
+    PyObject *adapters = name == NULL ? NULL : twr_adapters(place->th->state);
+    if (adapters != NULL) {
+        PyObject *none =
+            PyObject_CallMethod(adapters, "explain", "OOO", error, name,
+                                place->kind == IN_RUN ? Py_False : Py_True);
+        Py_XDECREF(none);
+    }
+    PyErr_Clear();
+    Py_XDECREF(name);
+    Py_XDECREF(error);
+    twr_error_put(pending);
+}
+
 PyObject *
 twr_await(TwrState *state, PyObject *awaitable, PyObject *subject)
 {
@@ -323,6 +366,9 @@ twr_await(TwrState *state, PyObject *awaitable, PyObject *subject)
     }
     if (find_place(state, subject, &place) == 0) {
         result = await_at(&place, awaitable, subject);
+        if (result == NULL) {
+            explain(&place, subject);
+        }
     }
     else {
         twr_close_awaitable(state, awaitable);

@@ -125,6 +125,7 @@ own_loop(Thread *th, PyObject *subject)
     }
     if (loop != NULL) {
         Py_XSETREF(th->own_loop, Py_NewRef(loop));
+        th->state->has_own_loops = true;
     }
     return loop;
 }

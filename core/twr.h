@@ -212,6 +212,7 @@ typedef struct {
     int entered_at;        /* index, in ints, of a Context's flag; or 0 */
     bool unregistered;     /* atexit no longer knows of us */
     PyObject *floor_code;  /* of which floors are made: floor.c */
+    bool has_own_loops;    /* calls have been made where no loop ran */
     PyObject *asyncio_dot; /* "asyncio.": how the names of its modules begin */
     PyObject *greenback;   /* the name of its module */
     PyObject *gb_portals;  /* its portals, a dict by task; NULL: not known */

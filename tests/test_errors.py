@@ -14,6 +14,7 @@ import re
 import selectors
 import signal
 import sys
+import threading
 import types
 from collections.abc import AsyncIterable
 from contextlib import AbstractAsyncContextManager
@@ -708,3 +709,112 @@ def test_a_closed_loop_that_is_set_is_passed_over(example):
         assert example.double(21) == 42
     finally:
         asyncio.set_event_loop(None)
+
+
+async def open_connection():
+    ended = asyncio.Event()
+
+    async def echo(reader, writer):
+        writer.write(await reader.readline())
+        writer.close()
+        await writer.wait_closed()
+        ended.set()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    reader, writer = await asyncio.open_connection(*address)
+    return reader, writer, server, ended
+
+
+@tworoutine
+async def read(reader):
+    return await reader.readline()
+
+
+@tworoutine
+async def read_and_fail(reader):
+    try:
+        return await reader.readline()
+    except RuntimeError:
+        raise OSError("no connection") from None
+
+
+@tworoutine
+async def take(queue):
+    return await asyncio.wait_for(queue.get(), 0.001)
+
+
+@tworoutine
+async def close(reader, writer, server, ended):
+    writer.close()
+    await writer.wait_closed()
+    await ended.wait()
+    server.close()
+    await server.wait_closed()
+
+
+def notes_in_the_docs():
+    """In a loop that runs; without a loop."""
+    quotes = re.findall(r"(?:^> .*\n)+", DOC.read_text(), re.M)
+    return [" ".join(re.sub("^> ", "", q, flags=re.M).split()) for q in quotes]
+
+
+def note_of(fn, *args, error=RuntimeError):
+    """The note that fn(*args) raises, on the error or what it came of."""
+    with pytest.raises(error) as caught:
+        fn(*args)
+    exc = caught.value
+    while exc is not None and not hasattr(exc, "__notes__"):
+        exc = exc.__context__
+    assert exc is not None, "no note"
+    (note,) = exc.__notes__
+    return note.replace(repr(fn), "double(...)")
+
+
+def test_whose_the_two_loops_are():
+    inside, outside = notes_in_the_docs()
+    opened = await_(open_connection())
+    queue = asyncio.Queue()
+    with pytest.raises(TimeoutError):
+        take(queue)
+
+    async def main():
+        assert note_of(read, opened[0]) == inside
+        assert note_of(take, queue) == inside
+        assert note_of(read_and_fail, opened[0], error=OSError) == inside
+        # The inner one of two calls is named.
+        outer = tworoutine(tworoutine(nested).aio)
+        assert note_of(outer) == inside.replace("double(...)", repr(read))
+
+    async def nested():
+        return read(opened[0])
+
+    async def callback():
+        done = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(
+            lambda: done.set_result(note_of(read, opened[0]))
+        )
+        assert await done == inside
+
+    asyncio.run(main())
+    asyncio.run(callback())
+    notes = []
+    thread = threading.Thread(
+        target=lambda: notes.append(note_of(read, opened[0]))
+    )
+    thread.start()
+    thread.join()
+    assert notes == [outside]
+    close(*opened)
+
+
+def test_no_note_where_only_one_loop_is_there(place):
+    async def fails():
+        raise RuntimeError("some connection is attached to a different host")
+
+    def call():
+        with pytest.raises(RuntimeError) as caught:
+            await_(fails())
+        return caught.value
+
+    assert not hasattr(place(call), "__notes__")

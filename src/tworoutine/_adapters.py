@@ -29,6 +29,7 @@ from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import end_guests, take_greenlets_for_threads
 from tworoutine._hosts import find_guest as find_guest
 from tworoutine._hosts import foreign_library as foreign_library
+from tworoutine._prompts import explain as explain
 from tworoutine._prompts import foreground as foreground
 from tworoutine._prompts import prime_prompt as prime_prompt
 from tworoutine._prompts import prompt_loop as prompt_loop

@@ -95,6 +95,45 @@ def warn_cancelled(name, task, greenlet):
     )
 
 
+# --- objects of other loops --------------------------------------------------
+
+_OTHER_LOOP = (
+    "attached to a different loop",
+    "bound to a different event loop",
+    "Event loop is closed",
+    "Timeout context manager should be used inside a task",  # aiohttp
+)
+_IN_ITS_LOOP = (
+    "{} waits in the loop that runs here. What a call has opened where no "
+    "loop ran, as at top level, belongs to the loop of the calls of that "
+    "thread: open it by a call inside the loop that runs, or use it where "
+    "none does"
+)
+_IN_OURS = (
+    "{} waits in the loop of the calls of this thread. What was opened in "
+    "asyncio.run, or in another thread, belongs to another loop: open it by "
+    "a call in this thread, too"
+)
+
+
+def explain(error, name, running):
+    """If error is about two loops, add a note that says whose they are.
+
+    name: of the call that failed.  running: whether it waited in a loop that
+    somebody else runs, and not in that of the thread's calls.
+    """
+    text = str(error)
+    if not any(words in text for words in _OTHER_LOOP):
+        return
+    note = _IN_ITS_LOOP if running else _IN_OURS
+    if not any("the loop of the calls" in n for n in _notes(error)):
+        error.add_note(note.format(name))
+
+
+def _notes(error):
+    return getattr(error, "__notes__", ())
+
+
 # --- Ctrl-C -----------------------------------------------------------------
 
 _STEPS = [
