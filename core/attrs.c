@@ -5,8 +5,9 @@
  * the type itself has for its own use (__doc__, __module__) are those of the
  * function all the same.
  *
- * __code__ and its like are not passed on: inspect.iscoroutinefunction must
- * not take a tworoutine for an async function. */
+ * Frameworks that want a function find one: __code__, __defaults__ and their
+ * like are fn's, with the flags of what a call of the tworoutine returns,
+ * since inspect.iscoroutinefunction must not take it for an async function. */
 #include "twr.h"
 
 #include <string.h>
@@ -23,6 +24,8 @@ is_metadata(TwrState *state, PyObject *name)
         state->names.__name__,        state->names.__qualname__,
         state->names.__wrapped__,     state->names.__annotations__,
         state->names.__type_params__, state->names.__signature__,
+        state->names.__annotate__,    state->names.__code__,
+        state->names.__defaults__,    state->names.__kwdefaults__,
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (name == names[i]) {
@@ -32,13 +35,18 @@ is_metadata(TwrState *state, PyObject *name)
     return false;
 }
 
+static bool
+is_func(PyObject *name)
+{
+    return PyUnicode_CompareWithASCIIString(name, "__func__") == 0;
+}
+
 /* Names that may be asked of fn if the tworoutine has none. */
 static bool
 is_passed_on(TwrState *state, PyObject *name)
 {
-    if (name == state->names.__self__ ||
-        name == state->names.__isabstractmethod__ ||
-        PyUnicode_CompareWithASCIIString(name, "__func__") == 0) {
+    if (name == state->names.__self__ || is_func(name) ||
+        name == state->names.__isabstractmethod__) {
         return true;
     }
     return PyUnicode_GET_LENGTH(name) > 0 &&
@@ -92,15 +100,72 @@ is_called_aio(TwrState *state, PyObject *fn)
     return result;
 }
 
-/* __signature__ that was assigned to the origin, less what is bound. */
+/* adapters.<function>(first, second), of which the latter may be NULL. */
 static PyObject *
-bound_signature(TwrState *state, Tworoutine *self)
+adapted(TwrState *state, const char *function, PyObject *first,
+        PyObject *second)
 {
     PyObject *adapters = twr_adapters(state);
     return adapters == NULL
                ? NULL
-               : PyObject_CallMethod(adapters, "bound_signature", "OO",
-                                     self->origin, self->fn);
+               : PyObject_CallMethod(adapters, function,
+                                     second == NULL ? "(O)" : "OO", first,
+                                     second);
+}
+
+/* What fn itself has under that name, as a tworoutine shows it. */
+static PyObject *
+get_of_function(TwrState *state, PyObject *fn, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(fn, name);
+    if (value != NULL && name == state->names.__code__) {
+        Py_SETREF(value, adapted(state, "shown_code", fn, value));
+        return value;
+    }
+    if (value == NULL || name != state->names.__qualname__) {
+        return value;
+    }
+    int aio = is_called_aio(state, fn);
+    if (aio < 0) {
+        Py_CLEAR(value);
+    }
+    return aio == 0 ? plain_qualname(value) : value;
+}
+
+/* What has been assigned to op or its origin: 1, 0, -1. */
+static int
+get_assigned_to_any(PyObject *op, PyObject *name, PyObject **value)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    int found = get_assigned(self, name, value);
+    if (found != 0 || self->origin == NULL) {
+        return found;
+    }
+    found = get_assigned((Tworoutine *)self->origin, name, value);
+    TwrState *state = twr_state_of(op);
+    if (found > 0 && name == state->names.__signature__) {
+        Py_SETREF(*value,
+                  adapted(state, "bound_signature", self->origin, self->fn));
+        return *value == NULL ? -1 : 1;
+    }
+    return found;
+}
+
+/* __annotations__ where __annotate__ alone has been assigned, as by
+ * functools.wraps from 3.14 on: 1, 0, -1. */
+static int
+get_annotated(PyObject *op, PyObject **value)
+{
+    PyObject *annotate;
+    int found = get_assigned_to_any(op, twr_state_of(op)->names.__annotate__,
+                                    &annotate);
+    if (found <= 0 || annotate == Py_None) {
+        Py_XDECREF(annotate);
+        return found < 0 ? -1 : 0;
+    }
+    *value = PyObject_CallFunction(annotate, "i", 1); /* Format.VALUE */
+    Py_DECREF(annotate);
+    return *value == NULL ? -1 : 1;
 }
 
 static PyObject *
@@ -109,32 +174,45 @@ get_metadata(PyObject *op, PyObject *name)
     Tworoutine *self = (Tworoutine *)op;
     TwrState *state = twr_state_of(op);
     PyObject *value;
-    if (get_assigned(self, name, &value) != 0) {
+    if (get_assigned_to_any(op, name, &value) != 0) {
         return value;
     }
-    bool signature = name == state->names.__signature__;
-    if (self->origin != NULL) {
-        Tworoutine *origin = (Tworoutine *)self->origin;
-        if (get_assigned(origin, name, &value) != 0) {
-            if (value != NULL && signature) {
-                Py_DECREF(value);
-                return bound_signature(state, self);
-            }
-            return value;
+    if (name == state->names.__annotations__ &&
+        get_annotated(op, &value) != 0) {
+        return value;
+    }
+    return name == state->names.__wrapped__
+               ? Py_NewRef(self->fn)
+               : get_of_function(state, self->fn, name);
+}
+
+/* The tworoutine that a bound one is made of: where it comes from, or, for a
+ * classmethod, one over its function, which lives as long. */
+static PyObject *
+get_func(PyObject *op)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    TwrState *state = twr_state_of(op);
+    PyObject *function = PyMethod_GET_FUNCTION(self->fn);
+    Tworoutine *origin = (Tworoutine *)self->origin;
+    if (Py_IS_TYPE(function, state->tworoutine_type)) {
+        return Py_NewRef(function);
+    }
+    if (origin == NULL) {
+        return adapted(state, "unbound", function, NULL);
+    }
+    if (origin->fn == function) {
+        return Py_NewRef(self->origin);
+    }
+    if (origin->inner == NULL ||
+        ((Tworoutine *)origin->inner)->fn != function) {
+        PyObject *inner = twr_tworoutine_new(state, function, NULL);
+        if (inner == NULL) {
+            return NULL;
         }
+        Py_XSETREF(origin->inner, inner);
     }
-    if (name == state->names.__wrapped__) {
-        return Py_NewRef(self->fn);
-    }
-    value = PyObject_GetAttr(self->fn, name);
-    if (value == NULL || name != state->names.__qualname__) {
-        return value;
-    }
-    int aio = is_called_aio(state, self->fn);
-    if (aio < 0) {
-        Py_CLEAR(value);
-    }
-    return aio == 0 ? plain_qualname(value) : value;
+    return Py_NewRef(origin->inner);
 }
 
 static PyObject *
@@ -148,6 +226,9 @@ get_attribute(PyObject *op, PyObject *name)
     if (self->origin != NULL && name == state->names.__dict__) {
         return PyObject_GetAttr(self->origin, name);
     }
+    if (name == state->names.__call__) {
+        return Py_NewRef(op);
+    }
     PyObject *value = PyObject_GenericGetAttr(op, name);
     if (value != NULL || !PyUnicode_Check(name) ||
         !PyErr_ExceptionMatches(PyExc_AttributeError) ||
@@ -159,6 +240,10 @@ get_attribute(PyObject *op, PyObject *name)
     if (origin != NULL && get_assigned(origin, name, &value) != 0) {
         Py_DECREF(missing);
         return value;
+    }
+    if (PyMethod_Check(self->fn) && is_func(name)) {
+        Py_DECREF(missing);
+        return get_func(op);
     }
     if (PyObject_GetOptionalAttr(self->fn, name, &value) == 0) {
         twr_error_put(missing);
@@ -181,6 +266,36 @@ twr_tworoutine_getattro(PyObject *op, PyObject *name)
     return value;
 }
 
+/* As for functions: an __annotate__ that is assigned makes the __annotations__
+ * anew, and these, assigned, have no __annotate__. */
+static int
+forget_annotations(PyObject *op, PyObject *name, PyObject *value)
+{
+    PyObject *dict = ((Tworoutine *)op)->dict;
+    if (PyUnicode_CompareWithASCIIString(name, "__annotate__") == 0) {
+        if (value != NULL && value != Py_None && !PyCallable_Check(value)) {
+            PyErr_Format(PyExc_TypeError,
+                         "__annotate__ of %R must be callable or None, not "
+                         "%R",
+                         op, value);
+            return -1;
+        }
+        if (value != NULL && value != Py_None && dict != NULL &&
+            PyDict_GetItemString(dict, "__annotations__") != NULL) {
+            return PyDict_DelItemString(dict, "__annotations__");
+        }
+        return 0;
+    }
+    TwrState *state = twr_state_of(op);
+    bool late =
+        value != NULL &&
+        PyUnicode_CompareWithASCIIString(name, "__annotations__") == 0 &&
+        PyObject_HasAttr(((Tworoutine *)op)->fn, state->names.__annotate__);
+    return late ? PyObject_GenericSetAttr(op, state->names.__annotate__,
+                                          Py_None)
+                : 0;
+}
+
 int
 twr_tworoutine_setattro(PyObject *op, PyObject *name, PyObject *value)
 {
@@ -196,6 +311,9 @@ twr_tworoutine_setattro(PyObject *op, PyObject *name, PyObject *value)
          PyUnicode_CompareWithASCIIString(name, "__qualname__") == 0)) {
         PyErr_Format(PyExc_TypeError, "%U of %R must be a str, not %R", name,
                      op, value);
+        return -1;
+    }
+    if (PyUnicode_Check(name) && forget_annotations(op, name, value) < 0) {
         return -1;
     }
     return PyObject_GenericSetAttr(op, name, value);
@@ -219,7 +337,7 @@ twr_tworoutine_adopt(PyObject *op)
         return -1;
     }
     const char *const others[] = {"__wrapped__", "_is_coroutine",
-                                  "_is_coroutine_mark"};
+                                  "_is_coroutine_mark", "__tworoutine__"};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
         if (PyDict_DelItemString(self->dict, others[i]) < 0) {
             if (!PyErr_ExceptionMatches(PyExc_KeyError)) {

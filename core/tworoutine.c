@@ -24,6 +24,16 @@ twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin)
     return (PyObject *)self;
 }
 
+PyObject *
+twr_tworoutine_bind(PyObject *f, PyObject *obj)
+{
+    PyObject *method = PyMethod_New(((Tworoutine *)f)->fn, obj);
+    PyObject *self =
+        method == NULL ? NULL : twr_tworoutine_new(twr_state_of(f), method, f);
+    Py_XDECREF(method);
+    return self;
+}
+
 /* fn itself, or, where fn is a bound method or a partial of a tworoutine,
  * the same made of what the tworoutine is made of. */
 static PyObject *
@@ -34,10 +44,8 @@ from_callable(TwrState *state, PyObject *fn)
     }
     if (PyMethod_Check(fn) &&
         Py_IS_TYPE(PyMethod_GET_FUNCTION(fn), state->tworoutine_type)) {
-        PyObject *self = PyMethod_GET_SELF(fn);
-        return Py_TYPE(PyMethod_GET_FUNCTION(fn))
-            ->tp_descr_get(PyMethod_GET_FUNCTION(fn), self,
-                           (PyObject *)Py_TYPE(self));
+        return twr_tworoutine_bind(PyMethod_GET_FUNCTION(fn),
+                                   PyMethod_GET_SELF(fn));
     }
     if (PyObject_TypeCheck(fn, (PyTypeObject *)state->partial)) {
         PyObject *adapters = twr_adapters(state);
@@ -68,12 +76,46 @@ hint(PyObject *op)
                : "";
 }
 
+/* tworoutine(func, obj): with the arguments of types.MethodType, what stands
+ * for that.  Registries of callbacks rebuild a method so from its parts. */
+static PyObject *
+new_bound(TwrState *state, PyObject *func, PyObject *obj)
+{
+    PyObject *fn = Py_IS_TYPE(func, state->tworoutine_type)
+                       ? ((Tworoutine *)func)->fn
+                       : func;
+    if (!PyCallable_Check(fn)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "tworoutine(f, obj) binds a function, not %R; a "
+                            "classmethod is bound by its class",
+                            func);
+    }
+    if (obj == Py_None) {
+        return PyErr_Format(PyExc_TypeError,
+                            "tworoutine(f, obj) cannot bind %R to None; "
+                            "options are not taken either",
+                            func);
+    }
+    if (Py_IS_TYPE(func, state->tworoutine_type)) {
+        return twr_tworoutine_bind(func, obj);
+    }
+    PyObject *method = PyMethod_New(func, obj);
+    PyObject *self =
+        method == NULL ? NULL : twr_tworoutine_new(state, method, NULL);
+    Py_XDECREF(method);
+    return self;
+}
+
 static PyObject *
 tworoutine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     TwrState *state = (TwrState *)PyType_GetModuleState(type);
-    if (PyTuple_GET_SIZE(args) != 1 ||
-        (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0)) {
+    bool named = kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0;
+    if (PyTuple_GET_SIZE(args) == 2 && !named) {
+        return new_bound(state, PyTuple_GET_ITEM(args, 0),
+                         PyTuple_GET_ITEM(args, 1));
+    }
+    if (PyTuple_GET_SIZE(args) != 1 || named) {
         PyErr_SetString(PyExc_TypeError,
                         "tworoutine() takes one async function, by position, "
                         "and no options: write @tworoutine, without "
@@ -101,6 +143,7 @@ tworoutine_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->fn);
     Py_VISIT(self->origin);
+    Py_VISIT(self->inner);
     Py_VISIT(self->dict);
     return 0;
 }
@@ -111,6 +154,7 @@ tworoutine_clear(PyObject *op)
     Tworoutine *self = (Tworoutine *)op;
     Py_CLEAR(self->fn);
     Py_CLEAR(self->origin);
+    Py_CLEAR(self->inner);
     Py_CLEAR(self->dict);
     return 0;
 }
@@ -327,6 +371,15 @@ tworoutine_descr_get(PyObject *op, PyObject *obj, PyObject *type)
     return result;
 }
 
+/* Whether two are the same function bound to the same: methods are by what
+ * they are made of, static methods if they come from the same tworoutine. */
+static bool
+may_be_equal(Tworoutine *self, Tworoutine *other)
+{
+    return (self->origin != NULL && self->origin == other->origin) ||
+           (PyMethod_Check(self->fn) && PyMethod_Check(other->fn));
+}
+
 /* Two bound accesses are equal as methods are; else only f equals f. */
 static PyObject *
 tworoutine_richcompare(PyObject *op, PyObject *other, int operation)
@@ -336,8 +389,8 @@ tworoutine_richcompare(PyObject *op, PyObject *other, int operation)
     }
     Tworoutine *self = (Tworoutine *)op;
     bool equal = op == other;
-    if (!equal && Py_IS_TYPE(other, Py_TYPE(op)) && self->origin != NULL &&
-        self->origin == ((Tworoutine *)other)->origin) {
+    if (!equal && Py_IS_TYPE(other, Py_TYPE(op)) &&
+        may_be_equal(self, (Tworoutine *)other)) {
         int same = PyObject_RichCompareBool(self->fn,
                                             ((Tworoutine *)other)->fn, Py_EQ);
         if (same < 0) {
@@ -352,7 +405,7 @@ static Py_hash_t
 tworoutine_hash(PyObject *op)
 {
     Tworoutine *self = (Tworoutine *)op;
-    if (self->origin == NULL) {
+    if (self->origin == NULL && !PyMethod_Check(self->fn)) {
         return PyBaseObject_Type.tp_hash(op);
     }
     return PyObject_Hash(self->fn);

@@ -66,7 +66,12 @@
     X(__signature__)                                                          \
     X(__sqlalchemy_greenlet_provider__)                                       \
     X(__type_params__)                                                        \
+    X(__annotate__)                                                           \
     X(__annotations__)                                                        \
+    X(__call__)                                                               \
+    X(__code__)                                                               \
+    X(__defaults__)                                                           \
+    X(__kwdefaults__)                                                         \
     X(__wrapped__)                                                            \
     X(_asyncgen_finalizer_hook)                                               \
     X(_asyncgen_firstiter_hook)                                               \
@@ -839,6 +844,7 @@ typedef struct {
     vectorcallfunc vectorcall;
     PyObject *fn;     /* the asynchronous callable */
     PyObject *origin; /* the tworoutine that this one was bound from; NULL */
+    PyObject *inner;  /* of a classmethod: a tworoutine over its function */
     PyObject *dict;
     PyObject *weakrefs;
     bool named; /* fn's __qualname__ has been looked at: attrs.c */
@@ -854,6 +860,9 @@ PyObject *twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin);
 
 /* What fn returns, called with these arguments. */
 PyObject *twr_tworoutine_make(PyObject *op, PyObject *args, PyObject *kwargs);
+
+/* f bound to obj, as types.MethodType(f, obj); f: a tworoutine. */
+PyObject *twr_tworoutine_bind(PyObject *f, PyObject *obj);
 
 /* Wait for what fn returned, or wrap it for iteration or with.  Switches. */
 PyObject *twr_tworoutine_serve(PyObject *op, PyObject *made);

@@ -4,9 +4,11 @@ import abc
 import asyncio
 import copy
 import functools
+import gc
 import inspect
 import sys
 import types
+import weakref
 
 import pytest
 
@@ -223,6 +225,122 @@ def test_method_type(place):
     assert place(lambda: tworoutine(bound)(1)) == ("read", "a", 1)
     assert run_async(~tworoutine(bound), 1) == ("read", "a", 1)
     assert ~tworoutine(bound) == ~board.read
+
+
+class Shape:
+    """One of each kind that binds."""
+
+    async def plain(self, x):
+        await asyncio.sleep(0)
+        return self, x
+
+    part = tworoutine(plain)
+
+    @tworoutine
+    @classmethod
+    async def make(cls, x):
+        await asyncio.sleep(0)
+        return cls, x
+
+
+class Child(Shape):
+    @property
+    def above(self):
+        return super().part
+
+
+def bound_ones():
+    shape, child = Shape(), Child()
+    return [
+        shape.part,
+        child.part,
+        child.above,
+        Shape.make,
+        child.make,
+        super(Child, Child).make,
+        tworoutine(shape.plain),
+        tworoutine(Shape.plain, shape),
+        tworoutine(Shape.part, shape),
+        tworoutine(types.MethodType(Shape.part, shape)),
+    ]
+
+
+@pytest.mark.parametrize("n", range(10))
+def test_a_bound_one_is_rebuilt_from_its_parts(n, place):
+    m = bound_ones()[n]
+    assert type(m.__func__) is tworoutine
+    assert not hasattr(m.__func__, "__self__")
+    again = type(m)(m.__func__, m.__self__)
+    assert again == m and hash(again) == hash(m)
+    assert again.__func__ is m.__func__
+    assert again.__name__ == m.__name__
+    expected = m.__self__, 1
+    assert place(lambda: m(1)) == expected
+    assert place(lambda: again(1)) == expected
+    assert run_async(~again, 1) == expected
+    method = types.MethodType(m.__func__, m.__self__)
+    assert place(lambda: method(1)) == expected
+    assert tworoutine(method) == m
+
+
+@pytest.mark.parametrize("n", range(10))
+def test_a_weak_reference_to_a_bound_one(n, place):
+    m = bound_ones()[n]
+    owner, expected = m.__self__, (m.__self__, 1)
+    reference = weakref.WeakMethod(m)
+    assert weakref.WeakMethod(m) == reference
+    del m
+    gc.collect()
+    assert place(lambda: reference()(1)) == expected
+    if not isinstance(owner, type):
+        del owner, expected
+        gc.collect()
+        assert reference() is None
+
+
+def test_bound_ones_are_equal_as_methods_are():
+    shape, other = Shape(), Shape()
+    assert shape.part == shape.part != other.part
+    assert tworoutine(shape.plain) == tworoutine(shape.plain)
+    assert tworoutine(shape.plain) != tworoutine(other.plain)
+    assert Shape.make == Shape.make != Child.make
+    assert len({shape.part, shape.part, other.part}) == 2
+    assert tworoutine(Shape.plain) != tworoutine(Shape.plain)  # as functions
+
+
+def test_what_is_assigned_shows_in_one_put_together():
+    class Local:
+        @tworoutine
+        async def m(self):
+            pass
+
+    Local.m.__name__ = "n"
+    m = Local().m
+    assert type(m)(m.__func__, m.__self__).__name__ == "n"
+
+
+def test_binding_what_does_not_bind_itself(place):
+    """As types.MethodType does: obj comes first, whatever it is."""
+
+    class Callable:
+        async def __call__(self, *args):
+            await asyncio.sleep(0)
+            return args
+
+    for f in (Callable(), tworoutine(Callable())):
+        assert place(lambda f=f: tworoutine(f, 5)(6)) == (5, 6)
+    bound = Board("a").read
+    assert place(lambda: tworoutine(bound, 5)()) == ("read", "a", 5)
+    method = types.MethodType(bound, 6)
+    assert place(lambda: tworoutine(method)()) == ("read", "a", 6)
+
+
+def test_copies_of_one_put_together():
+    m = tworoutine(Board.read, Board("a"))
+    assert copy.copy(m) is m
+    deep = copy.deepcopy(m)
+    assert deep != m and deep.__func__ is m.__func__
+    assert deep(1) == ("read", "a", 1)
 
 
 def test_partial(place):

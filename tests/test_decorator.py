@@ -292,7 +292,7 @@ def test_a_coroutine_cannot_be_decorated():
 
 
 @pytest.mark.parametrize(
-    ("args", "kwargs"), [((), {}), ((add_one, add_one), {}), ((), {"fn": 1})]
+    ("args", "kwargs"), [((), {}), ((add_one,) * 3, {}), ((), {"fn": 1})]
 )
 def test_the_decorator_takes_one_positional_argument(args, kwargs):
     with pytest.raises(TypeError, match="tworoutine"):

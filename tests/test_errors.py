@@ -36,6 +36,7 @@ ERRORS = {
     "PicklingError": pickle.PicklingError,
     "RuntimeError": RuntimeError,
     "TypeError": TypeError,
+    "UnpicklingError": pickle.UnpicklingError,
     "ValueError": ValueError,
 }
 

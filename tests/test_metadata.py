@@ -10,6 +10,7 @@ import inspect
 import pickle
 import pydoc
 import sys
+import types
 import typing
 import weakref
 
@@ -89,9 +90,13 @@ NAMES = [
     "__doc__",
     "__module__",
     "__annotations__",
+    "__defaults__",
+    "__kwdefaults__",
 ]
 if sys.version_info >= (3, 12):
     NAMES.append("__type_params__")
+if sys.version_info >= (3, 14):
+    NAMES.append("__annotate__")
 
 
 # --- names ------------------------------------------------------------------
@@ -424,6 +429,201 @@ def test_it_is_a_routine_and_callable():
     assert not inspect.isfunction(documented)
 
 
+# --- what frameworks want of a function --------------------------------------
+
+
+FLAGS = {
+    inspect.CO_COROUTINE,
+    inspect.CO_ASYNC_GENERATOR,
+    inspect.CO_ITERABLE_COROUTINE,
+    inspect.CO_GENERATOR,
+}
+
+
+def flags_of(f):
+    return {flag for flag in FLAGS if f.__code__.co_flags & flag}
+
+
+def test_the_flags_of_the_code_are_those_of_what_a_call_returns():
+    @tworoutine
+    @types.coroutine
+    def old(x):
+        yield
+
+    @tworoutine
+    def made(x):
+        return plain(x)
+
+    for f in (documented, Board.tune, Board().tune, old, made, opened):
+        assert flags_of(f) == set()
+    assert flags_of(numbers) == {inspect.CO_GENERATOR}
+    assert flags_of(~numbers) == {inspect.CO_ASYNC_GENERATOR}
+    assert flags_of(~documented) == {inspect.CO_COROUTINE}
+
+
+def test_inspect_tells_what_a_call_returns():
+    assert inspect.isgeneratorfunction(numbers)
+    for f in (documented, Board.tune, Board().tune, opened):
+        assert not inspect.isgeneratorfunction(f)
+    for f in (documented, Board().tune, numbers, opened):
+        assert not inspect.iscoroutinefunction(f)
+        assert not inspect.isasyncgenfunction(f)
+        assert not inspect.iscoroutinefunction(f.__call__)
+    assert inspect.isasyncgenfunction(inspect.unwrap(opened))
+
+
+def test_the_rest_of_the_code_is_that_of_the_function():
+    code, own = documented.__code__, (~documented).__code__
+    assert code.co_filename == own.co_filename == __file__
+    assert code.co_firstlineno == own.co_firstlineno
+    assert code.co_varnames == own.co_varnames
+    assert code.co_argcount == 1
+    assert code is documented.__code__
+    assert own.co_flags & inspect.CO_COROUTINE
+
+
+def test_the_code_of_a_bound_one_is_without_self():
+    class Local:
+        @tworoutine
+        async def one(self, x, /, y=1, *, z=2):
+            return lambda: self
+
+        @tworoutine
+        async def two(*args):
+            pass
+
+    one = Local().one.__code__
+    assert one.co_varnames[: one.co_argcount] == ("x", "y")
+    assert (one.co_posonlyargcount, one.co_kwonlyargcount) == (1, 1)
+    assert Local().two.__code__.co_argcount == 0
+    assert Local.one.__code__.co_argcount == 3
+    for name in ("one", "two"):
+        f = getattr(Local(), name)
+        whole = inspect.signature(f)
+        assert inspect.signature(f, follow_wrapped=False) == whole
+        assert Local().one(1)() is not None
+
+
+def test_what_has_no_code_shows_none():
+    part = tworoutine(functools.partial(plain, scale=2))
+    for name in ("__code__", "__defaults__", "__kwdefaults__"):
+        assert not hasattr(part, name)
+        assert name not in dir(part)
+
+
+def test_a_call_by_its_name(place):
+    board = Board()
+    assert place(lambda: documented.__call__(2)) == 2
+    assert place(lambda: board.tune.__call__(5)) == ("a", 5)
+    text = "(frequency, /, power=0)"
+    assert str(inspect.signature(board.tune.__call__)) == text
+    assert documented.__call__.__name__ == "documented"
+    assert type(documented).__call__(documented, 3) == 3
+
+
+def test_full_argument_specification():
+    spec = inspect.getfullargspec(documented)
+    assert (spec.args, spec.kwonlyargs) == (["x"], ["scale"])
+
+
+# --- annotations, which 3.14 makes when they are asked for -------------------
+
+
+def of_later(x: "Later") -> int: ...
+
+
+async def of_later_async(x: "Later") -> int: ...
+
+
+class Later:
+    pass
+
+
+def wrap(f):
+    @functools.wraps(f)
+    def wrapper(*args, **kwargs):
+        return f(*args, **kwargs)
+
+    return wrapper
+
+
+def test_annotations_through_wrappers():
+    expected = typing.get_type_hints(of_later)
+    for f in (tworoutine(of_later_async), tworoutine(wrap(of_later_async))):
+        for each in (f, wrap(f), wrap(wrap(f))):
+            assert typing.get_type_hints(each) == expected
+            assert each.__annotations__ == of_later.__annotations__
+            assert inspect.get_annotations(each) == each.__annotations__
+
+
+def test_annotations_of_what_it_is_made_to_look_like():
+    f = functools.update_wrapper(tworoutine(plain), of_later)
+    assert f.__annotations__ == of_later.__annotations__
+    assert typing.get_type_hints(f) == typing.get_type_hints(of_later)
+
+
+def test_single_dispatch_by_the_annotation(place):
+    @functools.singledispatch
+    def kind(x):
+        return "other"
+
+    @kind.register
+    @tworoutine
+    async def of_int(x: int):
+        await asyncio.sleep(0)
+        return "int"
+
+    assert place(lambda: (kind(1), kind(""))) == ("int", "other")
+
+
+UNKNOWN = """
+import annotationlib
+from tworoutine import tworoutine
+
+@tworoutine
+async def two(x: Unknown) -> int: ...
+
+class Board:
+    @tworoutine
+    async def read(self, x: Unknown) -> int: ...
+
+for f in (two, Board.read, Board().read):
+    for form in ("STRING", "FORWARDREF"):
+        form = annotationlib.Format[form]
+        found = annotationlib.get_annotations(f, format=form)
+        assert list(found) == ["x", "return"]
+        called = annotationlib.call_annotate_function(f.__annotate__, form)
+        assert list(called) == list(found)
+    assert found["x"].__forward_arg__ == "Unknown"
+    try:
+        f.__annotations__
+    except NameError:
+        print("unknown")
+"""
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="annotations are made at once"
+)
+def test_annotations_that_cannot_be_evaluated_yet(program):
+    assert program(UNKNOWN) == "unknown\n" * 3
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="functions have no __annotate__"
+)
+def test_assigning_annotations_and_what_makes_them():
+    f = tworoutine(of_later_async)
+    f.__annotate__ = lambda form: {"x": form}
+    assert f.__annotations__ == {"x": 1}
+    f.__annotations__ = {"y": str}
+    assert f.__annotate__ is None
+    assert f.__annotations__ == {"y": str}
+    f.__annotate__ = lambda form: {"z": form}
+    assert f.__annotations__ == {"z": 1}
+    assert of_later_async.__annotations__ == of_later.__annotations__
+
+
 # --- doctest ----------------------------------------------------------------
 
 
@@ -511,6 +711,27 @@ def test_pickle_of_bound_ones(protocol):
     assert sent(Board.make)("c").name == "c"
     assert sent(Board.ping)("host") == "host"
     assert sent(Board("b").ping)("host") == "host"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_pickle_of_one_put_together(protocol):
+    sent = pickle.loads(
+        pickle.dumps(tworoutine(Board.tune, Board("b")), protocol)
+    )
+    assert sent(5) == ("b", 5)
+    assert sent == sent.__self__.tune
+
+
+def test_what_is_found_by_name_has_to_be_a_tworoutine():
+    """An Unpickler that admits this package only admits nothing else."""
+
+    class Tricked:
+        def __reduce__(self):
+            return type(Board.ping).__reduce__(Board.ping)[0], ("os", "getcwd")
+
+    assert Board.ping.__reduce__()[1] == (__name__, "Board.ping")
+    with pytest.raises(pickle.UnpicklingError, match=r"os\.getcwd is .* not"):
+        pickle.loads(pickle.dumps(Tricked()))
 
 
 METHOD_PICKLE = pytest.mark.xfail(

@@ -6,14 +6,18 @@ Fan-out, pickling, and the end of a thread's own loop.
 import asyncio
 import atexit
 import collections
+import contextlib
 import copy
 import functools
 import importlib
 import inspect
 import operator
+import pickle
 import selectors
 import sys
 import threading
+import types
+import weakref
 
 from tworoutine._core import (
     Awaiting,
@@ -331,6 +335,7 @@ def name_async_form(f, fn):
 _SPECIAL_NAMES = (
     *("__name__", "__qualname__", "__wrapped__", "__signature__"),
     *("__annotations__", "__type_params__", "__isabstractmethod__"),
+    *("__annotate__", "__code__", "__defaults__", "__kwdefaults__"),
     *("__self__", "__func__"),
 )
 
@@ -368,8 +373,17 @@ def wrap(module, qualname, fn):
 
 
 def find(module, qualname):
-    """Unpickle what is found by name."""
-    return operator.attrgetter(qualname)(importlib.import_module(module))
+    """Unpickle what is found by name, which a tworoutine must be.
+
+    Or an Unpickler that admits this function would thereby admit any other.
+    """
+    found = operator.attrgetter(qualname)(importlib.import_module(module))
+    if not isinstance(found, tworoutine):
+        raise pickle.UnpicklingError(
+            f"{module}.{qualname} is {found!r}, and not a tworoutine, as it "
+            "was where this was pickled"
+        )
+    return found
 
 
 def deepcopy_bound(f, origin, memo):
@@ -391,6 +405,63 @@ def bound_signature(origin, method):
     return signature.replace(
         parameters=list(signature.parameters.values())[1:]
     )
+
+
+_CODES = weakref.WeakKeyDictionary()  # fn's code: f's, if it is another one
+_BOUND_CODES = weakref.WeakKeyDictionary()  # the same where f is bound
+
+
+def shown_code(fn, code):
+    """fn's code as that of f: with the flags of what a call of f returns.
+
+    And, since a bound f is no method by type, without the first parameter.
+    """
+    if not isinstance(code, types.CodeType):
+        return code
+    bound = inspect.ismethod(fn)
+    codes = _BOUND_CODES if bound else _CODES
+    made = codes.get(code)
+    # Codes are equal, too, that come from files of different names.
+    if made is None or made.co_filename != code.co_filename:
+        changes = {"co_flags": _synchronous(code.co_flags)}
+        if bound and code.co_argcount > 0:
+            changes |= {
+                "co_argcount": code.co_argcount - 1,
+                "co_posonlyargcount": max(code.co_posonlyargcount - 1, 0),
+                "co_nlocals": code.co_nlocals - 1,
+                "co_varnames": code.co_varnames[1:],
+            }
+        if all(getattr(code, name) == changes[name] for name in changes):
+            return code
+        made = codes[code] = code.replace(**changes)
+    return made
+
+
+def _synchronous(flags):
+    if flags & inspect.CO_ITERABLE_COROUTINE:
+        flags &= ~inspect.CO_GENERATOR
+    if flags & inspect.CO_ASYNC_GENERATOR:
+        flags |= inspect.CO_GENERATOR
+    return flags & ~(
+        inspect.CO_COROUTINE
+        | inspect.CO_ASYNC_GENERATOR
+        | inspect.CO_ITERABLE_COROUTINE
+    )
+
+
+def unbound(function):
+    """The tworoutine of which one over a bound method seems to be made.
+
+    The function keeps it, so that it lives as long: registries of callbacks
+    refer to it weakly.
+    """
+    kept = getattr(function, "__dict__", {}).get("__tworoutine__")
+    if isinstance(kept, tworoutine) and kept.aio is function:
+        return kept
+    made = tworoutine(function)
+    with contextlib.suppress(AttributeError, TypeError):
+        function.__tworoutine__ = made
+    return made
 
 
 def unwrap_partial(fn):

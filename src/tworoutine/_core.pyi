@@ -6,6 +6,7 @@ returns A.  For an ``async def`` A is a coroutine of R, and may be left out:
 """
 
 import asyncio
+import sys
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -20,6 +21,7 @@ from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
 )
+from types import CodeType
 from typing import (
     Any,
     Concatenate,
@@ -125,6 +127,16 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
         AbstractAsyncContextManager[_T, _X],
     ]: ...
 
+    # bound, as by types.MethodType
+    @overload
+    def __new__(
+        cls, f: tworoutine[Concatenate[_O, _Q], _T, _U], obj: _O, /
+    ) -> _bound[_Q, _T, _U]: ...
+    @overload
+    def __new__(
+        cls, f: Callable[Concatenate[_O, _Q], Awaitable[_T]], obj: _O, /
+    ) -> _bound[_Q, _T, Awaitable[_T]]: ...
+
     # --- the two ways to call ----------------------------------------------
     def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
     def __invert__(self) -> Callable[_P, _A_co]: ...
@@ -181,6 +193,11 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
     __annotations__: dict[str, Any]
     __type_params__: tuple[Any, ...]
     __isabstractmethod__: bool
+    __code__: CodeType
+    __defaults__: tuple[Any, ...] | None
+    __kwdefaults__: dict[str, Any]
+    if sys.version_info >= (3, 14):
+        __annotate__: Callable[..., dict[str, Any]] | None
     # Any other attribute can be set, as on a function.
     def __getattr__(self, name: str) -> Any: ...
     def __setattr__(self, name: str, value: Any) -> None: ...
@@ -197,7 +214,7 @@ class _bound(tworoutine[_P, _R_co, _A_co]):
     @property
     def __self__(self) -> Any: ...
     @property
-    def __func__(self) -> Callable[..., _A_co]: ...
+    def __func__(self) -> tworoutine[..., _R_co, _A_co]: ...
     def __get__(
         self, obj: object, owner: type[Any] | None = None, /
     ) -> _bound[_P, _R_co, _A_co]: ...
