@@ -189,6 +189,9 @@ twr_is_finalizing(void)
 /* Steps of tasks are refused where another loop than theirs runs. */
 #define TWR_STEPS_NEED_THEIR_LOOP (PY_VERSION_HEX >= 0x030E0000)
 
+/* Tasks may begin on the stack of whoever creates them. */
+#define TWR_EAGER_TASKS (PY_VERSION_HEX >= 0x030C0000)
+
 /* current_task() is C from 3.12 on; before, it is a dictionary. */
 #if PY_VERSION_HEX < 0x030C0000
 #define TWR_CURRENT_TASKS_DICT 1

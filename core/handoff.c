@@ -98,6 +98,40 @@ about_type(TwrState *state, PyObject *loop, const char *format)
     "start with tworoutine.run(main(), loop_factory=...), or make its task "  \
     "after loop.set_task_factory(tworoutine.task_factory)"
 
+/* ... and one that was made without asking the factory that makes them so. */
+#define WHAT_SERVES_THE_TASK                                                  \
+    "await tworoutine.portal(afn)(...) in this task, which was made past "    \
+    "the loop's task factory, as by asyncio.Task(...)"
+
+/* How a call in a loop that cannot be driven can be made; NULL: error. */
+static const char *
+advice_on_loop(TwrState *state, PyObject *loop, PyObject *subject)
+{
+    PyObject *task = twr_task_current(state, loop);
+    Py_XDECREF(task); /* only whether there is one */
+    if (task == NULL) {
+        return PyErr_Occurred() ? NULL
+                                : "make the call in a task, and "
+                                  "" WHAT_SERVES_IT;
+    }
+    PyObject *adapters = twr_adapters(state);
+    PyObject *has =
+        adapters == NULL
+            ? NULL
+            : PyObject_CallMethod(adapters, "has_factory", "O", loop);
+    Py_XDECREF(has); /* a bool */
+    if (has == NULL) {
+        return NULL;
+    }
+    if (has == Py_True) {
+        return subject != NULL
+                   ? "await its ~ form instead, or " WHAT_SERVES_THE_TASK
+                   : "use await instead, or " WHAT_SERVES_THE_TASK;
+    }
+    return subject != NULL ? "await its ~ form instead, or " WHAT_SERVES_IT
+                           : "use await instead, or " WHAT_SERVES_IT;
+}
+
 /* Somebody else's kind of loop, or one that somebody has changed. */
 static int
 refuse_loop(TwrState *state, PyObject *loop, PyObject *subject)
@@ -121,17 +155,9 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *subject)
                        "%S.%S"),
             "do without nest_asyncio.apply(), which no call needs");
     }
-    PyObject *task = twr_task_current(state, loop);
-    Py_XDECREF(task); /* only whether there is one */
-    if (task == NULL && PyErr_Occurred()) {
+    const char *advice = advice_on_loop(state, loop, subject);
+    if (advice == NULL) {
         return -1;
-    }
-    const char *advice = "use await instead, or " WHAT_SERVES_IT;
-    if (task == NULL) {
-        advice = "make the call in a task, and " WHAT_SERVES_IT;
-    }
-    else if (subject != NULL) {
-        advice = "await its ~ form instead, or " WHAT_SERVES_IT;
     }
     return twr_refuse(
         state, subject,
@@ -151,6 +177,33 @@ check_interrupted(Thread *th, PyObject *subject)
                             : twr_handoff_refuse_between(th->state, subject);
 }
 
+/* The first step of an eager task, made in a portal's step but without a
+ * portal of its own: that stack is not one to be parked. */
+static int
+check_portal(Thread *th, PyObject *subject)
+{
+    int stepped = twr_portal_stepped(th);
+    if (stepped <= 0) {
+        return stepped;
+    }
+    return twr_refuse(
+        th->state, subject,
+        PyUnicode_FromString("this is the first step of an eager task, on the "
+                             "stack of one that is in a portal"),
+        subject != NULL ? "await its ~ form instead, or " WHAT_SERVES_THE_TASK
+                        : "use await instead, or " WHAT_SERVES_THE_TASK);
+}
+
+static int
+check_drivable(Thread *th, PyObject *loop, PyObject *subject)
+{
+    int drivable = twr_loop_drivable(th, loop);
+    if (drivable <= 0) {
+        return drivable < 0 ? -1 : refuse_loop(th->state, loop, subject);
+    }
+    return check_portal(th, subject);
+}
+
 int
 twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
 {
@@ -164,12 +217,8 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
             state, subject,
             PyUnicode_FromString("the loop has been closed meanwhile"));
     }
-    int drivable = twr_loop_drivable(th, loop);
-    if (drivable < 0) {
+    if (check_drivable(th, loop, subject) < 0) {
         return -1;
-    }
-    if (!drivable) {
-        return refuse_loop(state, loop, subject);
     }
     if (twr_loan_settle(th, loop) < 0) {
         return -1;
@@ -638,6 +687,28 @@ subscribe(TwrState *state, PyObject *loop, Call *call, PyObject *yielded)
     return wake_soon(state, loop, call);
 }
 
+/* Park the call, out of its task, until it is woken up.  Switches. */
+static int
+park_outside(Thread *th, PyObject *loop, PyObject *task, Call *call)
+{
+    TwrState *state = th->state;
+    PyObject *held = twr_task_hold(state, task);
+    if (held == NULL) {
+        return -1;
+    }
+    int result = twr_task_leave(state, loop, task);
+    if (result == 0) {
+        result = twr_call_park(th, call);
+        PyObject *pending = twr_error_take();
+        if (twr_task_enter(state, loop, task) < 0) {
+            result = -1;
+        }
+        twr_error_put(pending);
+    }
+    twr_task_release(state, held);
+    return result;
+}
+
 int
 twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
                  PyObject *subject, PyObject **error, Fate *fate)
@@ -655,14 +726,8 @@ twr_handoff_wait(Thread *th, PyObject *loop, PyObject *task, PyObject *yielded,
         subscribe(state, loop, call, yielded) < 0) {
         goto done;
     }
-    if (twr_task_suspend(state, task, call->awaited) == 0 &&
-        twr_task_leave(state, loop, task) == 0) {
-        result = twr_call_park(th, call);
-        PyObject *pending = twr_error_take();
-        if (twr_task_enter(state, loop, task) < 0) {
-            result = -1;
-        }
-        twr_error_put(pending);
+    if (twr_task_suspend(state, task, call->awaited) == 0) {
+        result = park_outside(th, loop, task, call);
     }
     twr_task_resume(state, task, call->awaited);
     fate->interrupted |= call->interrupted;

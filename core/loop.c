@@ -86,6 +86,23 @@ handle_run_codes(TwrState *state)
     return codes;
 }
 
+/* The co_filename of asyncio.tasks. */
+static PyObject *
+file_of_tasks(void)
+{
+    PyObject *tasks = PyImport_ImportModule("asyncio.tasks");
+    PyObject *function =
+        tasks == NULL ? NULL : PyObject_GetAttrString(tasks, "ensure_future");
+    PyObject *code =
+        function == NULL ? NULL : PyObject_GetAttrString(function, "__code__");
+    PyObject *file =
+        code == NULL ? NULL : PyObject_GetAttrString(code, "co_filename");
+    Py_XDECREF(tasks);
+    Py_XDECREF(function);
+    Py_XDECREF(code);
+    return file;
+}
+
 static int
 learn(TwrState *state, TwrLoopFacts *facts)
 {
@@ -99,6 +116,10 @@ learn(TwrState *state, TwrLoopFacts *facts)
     facts->run_once = PyObject_GetAttr(base, state->names._run_once);
     facts->run_forever = PyObject_GetAttr(base, state->names.run_forever);
     facts->handle_run_codes = handle_run_codes(state);
+    facts->tasks_file = file_of_tasks();
+    if (facts->tasks_file == NULL) {
+        goto done;
+    }
     if (facts->run_once == NULL || facts->run_forever == NULL ||
         facts->handle_run_codes == NULL) {
         goto done;
@@ -271,6 +292,68 @@ twr_loop_turner(TwrState *state)
     }
     Py_XDECREF(frame);
     return PyErr_Occurred() ? TURNER_ERROR : turner;
+}
+
+/* The frame straight below the step of task that runs; NULL without error:
+ * there is none.  A coroutine that only begins has nothing below it yet. */
+static PyFrameObject *
+below_step(TwrState *state, PyObject *task)
+{
+    PyObject *frame = NULL;
+    PyObject *coro = PyObject_CallMethodNoArgs(task, state->names.get_coro);
+    if (coro == NULL ||
+        PyObject_GetOptionalAttr(coro, state->names.cr_frame, &frame) < 0) {
+        Py_XDECREF(coro);
+        return NULL;
+    }
+    Py_DECREF(coro);
+    PyFrameObject *below = NULL;
+    if (frame != NULL && PyFrame_Check(frame)) {
+        below = PyFrame_GetBack((PyFrameObject *)frame);
+    }
+    Py_XDECREF(frame);
+    return below != NULL ? below : PyThreadState_GetFrame(PyThreadState_Get());
+}
+
+/* Whether frame is one of the methods of a task that is written in Python. */
+static bool
+is_of_tasks(TwrState *state, PyFrameObject *frame)
+{
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    int same = PyObject_RichCompareBool(code->co_filename,
+                                        state->loop.tasks_file, Py_EQ);
+    Py_DECREF(code);
+    return same > 0;
+}
+
+/* Whether a handle is run by frame: one of asyncio, or a driver. */
+static int
+runs_handle(TwrState *state, PyFrameObject *frame)
+{
+    PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+    int runs = code == PyFunction_GET_CODE(state->driver);
+    if (!runs) {
+        runs = PySequence_Contains(state->loop.handle_run_codes, code);
+    }
+    Py_DECREF(code);
+    return runs;
+}
+
+int
+twr_loop_steps_task(TwrState *state, PyObject *task)
+{
+    PyFrameObject *frame = below_step(state, task);
+    while (frame != NULL && is_of_tasks(state, frame)) {
+        PyFrameObject *below = PyFrame_GetBack(frame);
+        Py_DECREF(frame);
+        frame = below;
+    }
+    if (frame == NULL) {
+        return PyErr_Occurred() ? -1 : 1;
+    }
+    int runs = runs_handle(state, frame);
+    Py_DECREF(frame);
+    return runs;
 }
 
 int

@@ -15,7 +15,9 @@
  * whatever else it has are its own.
  *
  * On asyncio's own loops none of this is needed (handoff.c), and a Portal only
- * passes on what it is asked.
+ * passes on what it is asked: unless it begins in the first step of an eager
+ * task, which runs on the stack of the one that makes the task.  A call that
+ * parked that stack would hold up both.
  *
  * The worker leaves all contexts that it entered before the root goes on, and
  * enters them again.  It holds no reference to the Portal: one that is dropped
@@ -202,6 +204,15 @@ twr_portal_here(Thread *th, PyObject *loop)
 }
 
 int
+twr_portal_stepped(Thread *th)
+{
+    PyObject *me = th->portal == NULL ? NULL : twr_stack_current();
+    int stepped = me != NULL && find_portal(th, me) != NULL;
+    Py_XDECREF(me);
+    return PyErr_Occurred() ? -1 : stepped;
+}
+
+int
 twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
                 PyObject **sent, PyObject **error)
 {
@@ -261,18 +272,21 @@ portal_begin(Thread *th, Portal *self)
      * of a Deferred in plain callbacks, and what it waits for is a Deferred.
      */
     if (!foreign && self->task != NULL) {
-        int drivable = twr_loop_drivable(th, self->loop);
-        if (drivable < 0) {
+        int direct = twr_loop_drivable(th, self->loop);
+        if (direct > 0) {
+            direct = twr_loop_steps_task(state, self->task);
+        }
+        if (direct < 0) {
             return -1;
         }
-        self->direct = drivable;
+        self->direct = direct;
     }
     if (self->direct) {
         Py_CLEAR(self->task); /* which keeps us */
     }
     PyObject *hook = self->hook;
     self->hook = NULL;
-    if (hook != NULL && !self->direct) {
+    if (hook != NULL) {
         self->undo = PyObject_CallNoArgs(hook);
         if (self->undo == NULL) {
             Py_DECREF(hook);
@@ -388,9 +402,13 @@ portal_step(Portal *self, PyObject *value, PyObject **error, PyObject **result)
     }
     PySendResult how = PYGEN_ERROR;
     if (self->direct) {
-        return *error != NULL
-                   ? twr_await_throw(state, self->coro, error, result)
-                   : PyIter_Send(self->coro, value, result);
+        how = *error != NULL
+                  ? twr_await_throw(state, self->coro, error, result)
+                  : PyIter_Send(self->coro, value, result);
+        if (how != PYGEN_NEXT) {
+            portal_end(self);
+        }
+        return how;
     }
     if (self->task == NULL) {
         /* Begun, perhaps, before that loop was started. */

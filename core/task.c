@@ -492,6 +492,44 @@ twr_task_cancel_again(TwrState *state, PyObject *task, PyObject *error)
 }
 
 PyObject *
+twr_task_hold(TwrState *state, PyObject *task)
+{
+    int steps = TWR_EAGER_TASKS ? twr_loop_steps_task(state, task) : 1;
+    if (steps != 0) {
+        return steps < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    PyObject *adapters = twr_adapters(state);
+    PyObject *held = adapters == NULL
+                         ? NULL
+                         : PyObject_CallMethod(adapters, "held_up", "O", task);
+    if (held == NULL || held == Py_None) {
+        return held;
+    }
+    PyObject *waiter = PyTuple_GET_ITEM(held, 0);
+    for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(held); i++) {
+        if (set_waiter(state, PyTuple_GET_ITEM(held, i), waiter) < 0) {
+            twr_task_release(state, held);
+            return NULL;
+        }
+    }
+    return held;
+}
+
+void
+twr_task_release(TwrState *state, PyObject *held)
+{
+    PyObject *pending = twr_error_take();
+    for (Py_ssize_t i = 1; held != Py_None && i < PyTuple_GET_SIZE(held);
+         i++) {
+        if (set_waiter(state, PyTuple_GET_ITEM(held, i), NULL) < 0) {
+            PyErr_WriteUnraisable(PyTuple_GET_ITEM(held, i));
+        }
+    }
+    Py_DECREF(held);
+    twr_error_put(pending);
+}
+
+PyObject *
 twr_task_result(TwrState *state, PyObject *future)
 {
     int cancelled;

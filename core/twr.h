@@ -113,12 +113,14 @@
     X(cancel)                                                                 \
     X(cancelled)                                                              \
     X(close)                                                                  \
+    X(cr_frame)                                                               \
     X(curio)                                                                  \
     X(done)                                                                   \
     X(exception)                                                              \
     X(future_add_to_awaited_by)                                               \
     X(future_discard_from_awaited_by)                                         \
     X(ident)                                                                  \
+    X(get_coro)                                                               \
     X(get_loop)                                                               \
     X(get_map)                                                                \
     X(gevent)                                                                 \
@@ -176,7 +178,8 @@ typedef struct {
     PyObject *run_forever;      /* BaseEventLoop.run_forever, likewise */
     PyObject *run_forever_code; /* ... and its code object */
     PyObject *run_until_complete_code;
-    PyObject *handle_run_codes; /* tuple: code of Handle._run and the like */
+    PyObject *handle_run_codes; /* list: code of Handle._run and the like */
+    PyObject *tasks_file;       /* where tasks written in Python are */
     Py_ssize_t min_timers;      /* when cancelled timers are weeded out */
     double max_cancelled;
     double max_select; /* seconds */
@@ -532,6 +535,9 @@ int twr_call_interrupt(TwrState *state, Call *call, bool at_once);
  * runs, or None.  -1: error. */
 int twr_portal_here(Thread *th, PyObject *loop);
 
+/* 1 if a portal is stepped in this greenlet. */
+int twr_portal_stepped(Thread *th);
+
 /* Wait for what iterator, of a call made there, has yielded: *sent and *error
  * are set to what is to be sent or thrown into it.  Switches. */
 int twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
@@ -676,6 +682,10 @@ int twr_loop_unhook(TwrState *state, PyObject *hooks);
 int twr_loop_enter(TwrState *state, PyObject *loop, PyObject **undo);
 int twr_loop_leave(TwrState *state, PyObject *loop, PyObject *undo);
 
+/* Whether the step of task that runs was begun by a handle of its loop, and
+ * not by whoever made the task, as the first one of an eager task is. */
+int twr_loop_steps_task(TwrState *state, PyObject *task);
+
 /* loop.<flag> as a truth value; -1: error. */
 int twr_loop_flag(PyObject *loop, PyObject *flag);
 
@@ -736,6 +746,12 @@ int twr_task_take_cancel(TwrState *state, PyObject *task, PyObject **error);
 /* error, a CancelledError that was delivered, could not be raised: have task
  * get it anew when it next waits.  1; 0: that cannot be done, -1: error. */
 int twr_task_cancel_again(TwrState *state, PyObject *task, PyObject *error);
+
+/* A call waits in the first step of an eager task, on the stack of those that
+ * it holds up: who cancels one of these cancels the task, too.  What undoes
+ * it, or None if it holds up nobody; release takes it. */
+PyObject *twr_task_hold(TwrState *state, PyObject *task);
+void twr_task_release(TwrState *state, PyObject *held);
 
 /* The result of a future that is done; the exception is raised without a
  * new __context__. */

@@ -8,7 +8,8 @@ what the exception handler hears of and which tasks are left must agree.
     python tests/oracle.py [seeds] [first seed] [variant]
 
 The variants: plain, debug (the loop's debug mode), python (tasks that are not
-written in C), eager (tasks that begin at once; 3.12+).
+written in C), eager (tasks that begin at once; 3.12+), portal (the same, whose
+first steps make calls in portals).
 
 A program is a list of statements per task, made by `Program(seed)`.  Each
 statement is one async function below; `one` performs it, awaited or not.
@@ -25,7 +26,7 @@ import random
 import re
 import sys
 
-from tworoutine import tworoutine
+from tworoutine import task_factory, tworoutine
 
 VAR = contextvars.ContextVar("VAR", default=None)
 
@@ -78,7 +79,7 @@ class PythonTask(Numbered, asyncio.tasks._PyTask):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self, task_type=Task, **options):
+    def __init__(self, task_type=Task, portals=False, **options):
         super().__init__()
         self.now = 0.0
         self._clock_resolution = 1e-9
@@ -89,6 +90,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 coro, loop=loop, **options, **kwargs
             )
         )
+        if portals:
+            self.set_task_factory(
+                type(task_factory)(self.get_task_factory())
+            )
 
     def time(self):
         return self.now
@@ -476,7 +481,8 @@ def execute(program, sync, variant):
     make_loop = functools.partial(
         VirtualLoop,
         PythonTask if variant == "python" else Task,
-        **({"eager_start": True} if variant == "eager" else {}),
+        **({"eager_start": True} if variant in ("eager", "portal") else {}),
+        portals=variant == "portal",
     )
     debug = variant == "debug"
     try:

@@ -635,22 +635,7 @@ def test_aiohttp_timeouts_of_a_call(way):
     run(main)
 
 
-@pytest.mark.parametrize(
-    "gives_back",
-    [
-        True,
-        pytest.param(
-            False,
-            marks=pytest.mark.xfail(
-                sys.version_info >= (3, 12),
-                reason="aiohttp starts its handlers eagerly, and a call in "
-                "the first step of an eager task holds up the creator, which "
-                "is the one that aiohttp cancels",
-                strict=True,
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("gives_back", [True, False])
 def test_aiohttp_cancels_a_handler_that_waits(gives_back):
     """When its client leaves, and when the site is closed."""
 

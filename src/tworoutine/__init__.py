@@ -15,6 +15,7 @@ The rule: ``f(x)`` is ``await (~f)(x)``, also in the middle of a running loop.
 """
 
 import os
+import sys
 
 from tworoutine import _adapters
 from tworoutine._core import (
@@ -38,6 +39,10 @@ __all__ = [
     "tworoutine",
     "why_no_handoff",
 ]
+if sys.version_info >= (3, 12):
+    from tworoutine._hosts import eager_task_factory as eager_task_factory
+
+    __all__ += ["eager_task_factory"]
 __version__ = "0.1.0"
 
 _adapters.register()

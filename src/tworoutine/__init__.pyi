@@ -1,3 +1,4 @@
+import sys
 from asyncio import AbstractEventLoop, Future
 from collections.abc import Callable, Coroutine, Generator
 from typing import (
@@ -44,6 +45,8 @@ class _TaskFactory(Protocol):
     ) -> Future[_R]: ...
 
 task_factory: Final[_TaskFactory]
+if sys.version_info >= (3, 12):
+    eager_task_factory: Final[_TaskFactory]
 
 __all__ = [
     "CannotSuspend",
@@ -54,4 +57,6 @@ __all__ = [
     "tworoutine",
     "why_no_handoff",
 ]
+if sys.version_info >= (3, 12):
+    __all__ += ["eager_task_factory"]
 __version__: str

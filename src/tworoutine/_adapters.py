@@ -33,6 +33,7 @@ from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import end_guests, take_greenlets_for_threads
 from tworoutine._hosts import find_guest as find_guest
 from tworoutine._hosts import foreign_library as foreign_library
+from tworoutine._hosts import has_factory as has_factory
 from tworoutine._prompts import explain as explain
 from tworoutine._prompts import foreground as foreground
 from tworoutine._prompts import prime_prompt as prime_prompt
@@ -307,6 +308,49 @@ def lose(task):
     """Cancel a task whose step never ends: no step of it may follow."""
     is_c = isinstance(task, asyncio.Future)
     (asyncio.Future if is_c else asyncio.futures._PyFuture).cancel(task)
+
+
+# --- eager tasks ------------------------------------------------------------
+
+
+class _Held:
+    """What the tasks seem to wait for that an eager one holds up.
+
+    Their cancel reaches the one, which may then end, and themselves as well.
+    """
+
+    def __init__(self, task):
+        self._task = task
+
+    def cancel(self, msg=None):
+        self._task.cancel(msg=msg)
+        return False
+
+    def __repr__(self):
+        return f"<held up by {self._task!r}>"
+
+
+def held_up(task):
+    """The tasks on whose stack the first step of task stands, or None.
+
+    Before them in the tuple: what they are to wait for.
+    """
+    frame = getattr(task.get_coro(), "cr_frame", None) or sys._getframe()
+    frame = frame.f_back
+    below = set()
+    while frame is not None:
+        below.add(frame)
+        frame = frame.f_back
+    if not any(each.f_code.co_flags & inspect.CO_COROUTINE for each in below):
+        return None
+    held = [
+        each
+        for each in asyncio.all_tasks(task.get_loop())
+        if each is not task
+        and each._fut_waiter is None
+        and getattr(each.get_coro(), "cr_frame", None) in below
+    ]
+    return (_Held(task), *held) if held else None
 
 
 # --- pickling and names -----------------------------------------------------

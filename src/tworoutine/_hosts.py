@@ -17,7 +17,9 @@ def portal(afn, /):
     ``uvloop.run(portal(main)())``.  Tasks that are started inside inherit it:
     with trio and curio those that tasks in a portal start, with uvloop and
     other asyncio loops every task that is made while the portal is open.  On
-    asyncio's own loops nothing is needed, and nothing is done.
+    asyncio's own loops nothing is needed, and nothing is done, unless there is
+    a task factory: it may make its tasks eager, whose calls would hold up who
+    makes them if they were not in a portal.
 
     afn: an async function, or a tworoutine.  The result takes the same
     arguments, and returns a coroutine.  Raises TypeError if afn is not
@@ -81,8 +83,7 @@ def run(main, *, debug=None, loop_factory=None):
         main.close()
         raise
     with runner:
-        if not drivable(loop):
-            loop.set_task_factory(TaskFactory(loop.get_task_factory()))
+        _chain(loop)
         return runner.run(main)
 
 
@@ -108,6 +109,31 @@ class TaskFactory:
 
 
 task_factory = TaskFactory(None)
+if sys.version_info >= (3, 12):
+    eager_task_factory = TaskFactory(asyncio.eager_task_factory)
+
+
+def _chain(loop):
+    """Have loop make its tasks in portals, if it needs that; what undoes it.
+
+    Asyncio's own loops need it for eager tasks, which a factory may make.
+    """
+    before = loop.get_task_factory()
+    if isinstance(before, TaskFactory) or (before is None and drivable(loop)):
+        return None
+    factory = TaskFactory(before)
+    loop.set_task_factory(factory)
+
+    def undo():
+        if not loop.is_closed() and loop.get_task_factory() is factory:
+            loop.set_task_factory(before)
+
+    return undo
+
+
+def has_factory(loop):
+    """Whether the tasks of loop come to have portals, if it makes them."""
+    return isinstance(loop.get_task_factory(), TaskFactory)
 
 
 # --- threads that somebody else runs ----------------------------------------
@@ -194,19 +220,7 @@ def _inherit():
     if library == "curio":
         return _inherit_in_curio()
     loop = asyncio._get_running_loop()
-    if loop is None or drivable(loop):
-        return None
-    before = loop.get_task_factory()
-    if isinstance(before, TaskFactory):
-        return None
-    factory = TaskFactory(before)
-    loop.set_task_factory(factory)
-
-    def undo():
-        if not loop.is_closed() and loop.get_task_factory() is factory:
-            loop.set_task_factory(before)
-
-    return undo
+    return None if loop is None else _chain(loop)
 
 
 @functools.cache

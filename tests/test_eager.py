@@ -1,0 +1,396 @@
+"""Eager tasks: their first step runs on the stack of who makes them.
+
+With tworoutine.eager_task_factory a call in that step holds nobody up, as an
+await does not.  Without it the creator is held up, and its cancel ends that.
+"""
+
+import asyncio
+import contextvars
+import sys
+
+import pytest
+
+import tworoutine as package
+from tworoutine import CannotSuspend, await_, tworoutine
+
+if sys.version_info < (3, 12):
+    pytest.skip("eager tasks: 3.12+", allow_module_level=True)
+
+nap = tworoutine(asyncio.sleep)
+VAR = contextvars.ContextVar("VAR", default=0)
+
+
+async def job(number):
+    nap(0.01)
+    return number
+
+
+# --- in portals -------------------------------------------------------------
+
+
+def by_factory(main):
+    async def with_factory():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(package.eager_task_factory)
+        return await main()
+
+    return asyncio.run(with_factory())
+
+
+def by_portal(main):
+    async def with_factory():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        result = await package.portal(main)()
+        assert loop.get_task_factory() is asyncio.eager_task_factory
+        return result
+
+    return asyncio.run(with_factory())
+
+
+def eager_loop():
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    return loop
+
+
+def by_run(main):
+    return package.run(main(), loop_factory=eager_loop)
+
+
+def below_portals(main):
+    """Each task is made past any factory, and awaits a portal."""
+
+    def factory(loop, coro, **kwargs):
+        async def around():
+            return await package.portal(lambda: coro)()
+
+        return asyncio.Task(around(), loop=loop, eager_start=True)
+
+    async def with_factory():
+        asyncio.get_running_loop().set_task_factory(factory)
+        return await main()
+
+    return asyncio.run(with_factory())
+
+
+EACH_WAY = pytest.mark.parametrize(
+    "run", [by_factory, by_portal, by_run, below_portals]
+)
+
+
+@EACH_WAY
+def test_calls_in_first_steps_overlap(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        jobs = [job(number) for number in range(100)]
+        assert await asyncio.gather(*jobs) == list(range(100))
+        return loop.time() - began
+
+    assert run(main) < 0.8  # one after the other: 1 s
+
+
+@EACH_WAY
+def test_two_that_need_each_other(run):
+    async def main():
+        queue, answers = asyncio.Queue(), asyncio.Queue()
+
+        async def consumer():
+            answers.put_nowait(await_(queue.get()))
+            return "consumed"
+
+        async def producer():
+            queue.put_nowait(5)
+            return await_(answers.get())
+
+        async with asyncio.TaskGroup() as group:
+            one = group.create_task(consumer())
+            other = group.create_task(producer())
+        return one.result(), other.result()
+
+    assert run(main) == ("consumed", 5)
+
+
+@EACH_WAY
+def test_the_order_is_that_of_await(run):
+    async def main():
+        events = []
+
+        async def task(name):
+            events.append(f"{name} begins")
+            nap(0)
+            events.append(f"{name} goes on")
+            nap(0)
+            events.append(f"{name} ends")
+
+        tasks = [asyncio.get_running_loop().create_task(task("a"))]
+        events.append("main")
+        tasks.append(asyncio.get_running_loop().create_task(task("b")))
+        await asyncio.wait(tasks)
+        return events
+
+    begins = ["a begins", "main", "b begins"]
+    goes_on = ["a goes on", "b goes on", "a ends", "b ends"]
+    assert run(main) == [*begins, *goes_on]
+
+
+@EACH_WAY
+def test_cancelling_and_timeouts(run):
+    async def main():
+        async def waits():
+            try:
+                async with asyncio.timeout(0.01):
+                    nap(60)
+            except TimeoutError:
+                nap(60)
+
+        task = asyncio.get_running_loop().create_task(waits())
+        nap(0.02)
+        assert not task.done()
+        task.cancel("enough")
+        with pytest.raises(asyncio.CancelledError, match="enough"):
+            await task
+        return asyncio.current_task().cancelling()
+
+    assert run(main) == 0
+
+
+@EACH_WAY
+def test_the_task_and_its_context(run):
+    async def main():
+        async def task(number):
+            me = asyncio.current_task()
+            VAR.set(number)
+            nap(0.001)
+            assert asyncio.current_task() is me
+            return VAR.get()
+
+        me = asyncio.current_task()
+        tasks = [asyncio.ensure_future(task(n)) for n in range(1, 6)]
+        assert asyncio.current_task() is me
+        assert await asyncio.gather(*tasks) == [1, 2, 3, 4, 5]
+        return VAR.get()
+
+    assert run(main) == 0
+
+
+@EACH_WAY
+def test_plain_tasks_and_callbacks_beside_them(run):
+    """Which are handed off while calls in portals wait, and the reverse."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        loop.call_soon(lambda: done.set_result(nap(0.01, "callback")))
+        plain = asyncio.Task(job(5), loop=loop)
+        jobs = [asyncio.ensure_future(job(number)) for number in range(5)]
+        return [nap(0.005, "main"), await done, await plain, len(jobs)], [
+            await each for each in jobs
+        ]
+
+    assert run(main) == (["main", "callback", 5, 5], [0, 1, 2, 3, 4])
+
+
+def test_a_later_step_of_an_eager_task_is_handed_off():
+    """A portal there is as direct as everywhere on asyncio's own loops."""
+
+    async def main():
+        async def late():
+            await asyncio.sleep(0)
+            return await package.portal(job)(5)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(late()) for _ in range(3)]
+        return [task.result() for task in tasks]
+
+    async def with_factory():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        return await main()
+
+    assert asyncio.run(with_factory()) == [5, 5, 5]
+
+
+def test_an_eager_task_past_the_factory_is_refused_below_a_portal():
+    async def past():
+        with pytest.raises(CannotSuspend, match="first step of an eager task"):
+            nap(0)
+        await asyncio.sleep(0)
+        return nap(0, "later")
+
+    async def main():
+        async def inside():
+            loop = asyncio.get_running_loop()
+            task = asyncio.Task(past(), loop=loop, eager_start=True)
+            return nap(0.001, "inside"), await task
+
+        return await asyncio.ensure_future(inside())
+
+    assert by_factory(main) == ("inside", "later")
+
+
+def test_a_task_made_past_the_factory_is_told_so():
+    import uvloop
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        task = asyncio.Task(job(5), loop=loop)
+        with pytest.raises(CannotSuspend) as refused:
+            await task
+        mended = asyncio.Task(package.portal(job)(6), loop=loop)
+        return str(refused.value), await mended
+
+    refusal, result = package.run(main(), loop_factory=uvloop.new_event_loop)
+    assert result == 6
+    assert refusal.endswith(
+        "await its ~ form instead, or await tworoutine.portal(afn)(...) in "
+        "this task, which was made past the loop's task factory, as by "
+        "asyncio.Task(...)"
+    )
+
+
+# --- without: the creator is held up ----------------------------------------
+
+
+def hold_up(main):
+    async def with_factory():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        return await main()
+
+    return asyncio.run(with_factory())
+
+
+# 3.14 knows the current tasks of both kinds apart: in the first step of one
+# that a task of the other kind makes, asyncio.current_task() is that task.
+BOTH = [asyncio.Task, asyncio.tasks._PyTask]
+KINDS = pytest.mark.parametrize(
+    "kind", BOTH[: 1 if sys.version_info >= (3, 14) else 2]
+)
+
+
+def eager(kind, coro):
+    return kind(coro, loop=asyncio.get_running_loop(), eager_start=True)
+
+
+@KINDS
+def test_a_timeout_of_the_creator_ends_it(kind):
+    """Although the event can only be set by the creator."""
+
+    async def main():
+        event = asyncio.Event()
+        log = []
+
+        async def waits():
+            try:
+                await_(event.wait())
+            finally:
+                log.append("its finally")
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                task = eager(kind, waits())
+                log.append("the creator goes on")
+                await asyncio.sleep(60)
+        assert asyncio.current_task().cancelling() == 0
+        assert task.cancelled()
+        return log
+
+    assert hold_up(main) == ["its finally", "the creator goes on"]
+
+
+@KINDS
+def test_a_failing_sibling_of_the_creator_ends_it(kind):
+    async def main():
+        async def creator():
+            eager(kind, job_that_never_ends())
+
+        async def fails():
+            await asyncio.sleep(0.01)
+            raise ZeroDivisionError
+
+        with pytest.raises(ExceptionGroup) as raised:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fails())
+                group.create_task(creator())
+        assert raised.group_contains(ZeroDivisionError)
+
+    asyncio.run(main())
+
+
+async def job_that_never_ends():
+    nap(3600)
+
+
+def test_a_cancel_reaches_the_uppermost_of_many(asyncio_errors):
+    async def main():
+        tasks = []
+
+        async def nested(depth):
+            if depth == 0:
+                nap(3600)
+            tasks.append(eager(asyncio.Task, nested(depth - 1)))
+            await asyncio.sleep(3600)
+
+        me = asyncio.current_task()
+        asyncio.get_running_loop().call_later(0.01, me.cancel, "stop")
+        with pytest.raises(asyncio.CancelledError, match="stop"):
+            tasks.append(eager(asyncio.Task, nested(3)))
+            assert me._fut_waiter is None
+            await asyncio.sleep(3600)
+        me.uncancel()
+        return [task.cancelled() for task in tasks]
+
+    # Those in the middle still wait, as they would have.
+    assert hold_up(main)[0] is True
+
+
+def test_it_may_refuse_to_end_and_the_creator_is_cancelled_all_the_same():
+    async def main():
+        async def stubborn():
+            try:
+                nap(3600)
+            except asyncio.CancelledError:
+                nap(0.01)
+            return "its own way"
+
+        try:
+            async with asyncio.timeout(0.01):
+                task = eager(asyncio.Task, stubborn())
+                assert task.result() == "its own way"
+                await asyncio.sleep(3600)
+        except TimeoutError:
+            return task.cancelling(), asyncio.current_task().cancelling()
+
+    assert hold_up(main) == (1, 0)
+
+
+def test_nobody_is_held_up_after_its_first_step():
+    async def main():
+        async def later():
+            await asyncio.sleep(0)
+            nap(0.02)
+            return "ended"
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                task = eager(asyncio.Task, later())
+                await asyncio.sleep(3600)
+        return await task
+
+    assert hold_up(main) == "ended"
+
+
+def test_a_creator_that_was_cancelled_before_is_not_cancelled_twice():
+    async def main():
+        me = asyncio.current_task()
+        me.cancel()
+        task = eager(asyncio.Task, job(5))
+        assert task.result() == 5
+        assert me.cancelling() == 1
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        me.uncancel()
+
+    hold_up(main)
