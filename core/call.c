@@ -405,6 +405,38 @@ lose(TwrState *state, Call *call)
     return NULL;
 }
 
+/* A loop that we drive is turned by somebody else above us, as by the nested
+ * run_until_complete of nest_asyncio, who has come upon call: let a driver run
+ * it, and go on in the next turn.  Switches. */
+static int
+make_way(Thread *th, Loan *loan, Call *call)
+{
+    TwrState *state = th->state;
+    Call *turner = twr_call_new(state, call->task, NULL);
+    int result =
+        turner == NULL ? -1 : twr_call_take_over(th, loan->loop, turner);
+    if (result == 0 &&
+        (twr_loop_call_soon(state, loan->loop, (PyObject *)call) < 0 ||
+         twr_loop_call_soon(state, loan->loop, (PyObject *)turner) < 0)) {
+        result = -1;
+    }
+    PyObject *task = result < 0 ? NULL : twr_task_current(state, loan->loop);
+    if (result == 0 && task != NULL) {
+        result = twr_task_leave(state, loan->loop, task);
+    }
+    if (result == 0) {
+        result = PyErr_Occurred() ? -1 : twr_call_park(th, turner);
+        PyObject *pending = twr_error_take();
+        if (task != NULL && twr_task_enter(state, loan->loop, task) < 0) {
+            result = -1;
+        }
+        twr_error_put(pending);
+    }
+    Py_XDECREF(task);
+    Py_XDECREF(turner);
+    return result;
+}
+
 /* The loop that runs by itself calls a parked call back: take it over here,
  * inside this callback, and let the call go on.  Switches. */
 static PyObject *
@@ -438,6 +470,10 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     Py_ssize_t pops =
         th->loan != NULL ? -1 : twr_loop_native_pops(state, loan->loop, false);
+    if (pops == -1 && th->loan == loan &&
+        twr_loop_turner(state) == TURNER_FOREIGN) {
+        return make_way(th, loan, call) < 0 ? NULL : Py_NewRef(Py_None);
+    }
     if (pops == -1) {
         return twr_loop_call_next(loan, op) < 0 ? NULL : Py_NewRef(Py_None);
     }

@@ -152,8 +152,9 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *subject)
             state, subject,
             about_type(state, loop,
                        "nest_asyncio has changed the running loop, of type "
-                       "%S.%S"),
-            "do without nest_asyncio.apply(), which no call needs");
+                       "%S.%S, and its own run_until_complete runs it"),
+            "run main() by a call, await_(main()), or do without "
+            "nest_asyncio.apply(), which no call needs");
     }
     const char *advice = advice_on_loop(state, loop, subject);
     if (advice == NULL) {
@@ -177,6 +178,19 @@ check_interrupted(Thread *th, PyObject *subject)
                             : twr_handoff_refuse_between(th->state, subject);
 }
 
+/* Whether loop, which nest_asyncio has changed, is one that we drive, or that
+ * something drives from which we can take it: a run_forever. */
+static int
+is_driven(Thread *th, PyObject *loop)
+{
+    int patched = twr_loop_patched(th->state, loop);
+    if (patched <= 0 || (th->loan != NULL && th->loan->loop == loop)) {
+        return patched;
+    }
+    Py_ssize_t pops = twr_loop_native_pops(th->state, loop, false);
+    return pops == -2 ? -1 : pops >= 0;
+}
+
 /* The first step of an eager task, made in a portal's step but without a
  * portal of its own: that stack is not one to be parked. */
 static int
@@ -198,6 +212,9 @@ static int
 check_drivable(Thread *th, PyObject *loop, PyObject *subject)
 {
     int drivable = twr_loop_drivable(th, loop);
+    if (drivable == 0) {
+        drivable = is_driven(th, loop);
+    }
     if (drivable <= 0) {
         return drivable < 0 ? -1 : refuse_loop(th->state, loop, subject);
     }

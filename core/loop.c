@@ -204,6 +204,55 @@ twr_loop_drivable(Thread *th, PyObject *loop)
     return good;
 }
 
+/* Keep the code of type.name in *code. */
+static int
+keep_code(PyObject *type, const char *name, PyObject **code)
+{
+    PyObject *found = twr_loop_code_of(type, name);
+    if (found != NULL) {
+        Py_XSETREF(*code, found);
+    }
+    return found == NULL ? -1 : 0;
+}
+
+int
+twr_loop_patched(TwrState *state, PyObject *loop)
+{
+    PyObject *type = (PyObject *)Py_TYPE(loop);
+    PyObject *module = NULL;
+    if (state->loop.why_not != NULL ||
+        !PyObject_HasAttrString(type, "_nest_patched")) {
+        return 0;
+    }
+    PyObject *run_once = PyObject_GetAttr(type, state->names._run_once);
+    int found = run_once == NULL
+                    ? -1
+                    : PyObject_GetOptionalAttr(
+                          run_once, state->names.__module__, &module);
+    Py_XDECREF(run_once);
+    if (found > 0) { /* nest_asyncio, or nest_asyncio2 */
+        found = PyUnicode_Check(module) &&
+                PyUnicode_Tailmatch(module, state->names.nest_asyncio, 0,
+                                    PY_SSIZE_T_MAX, -1) > 0;
+    }
+    Py_XDECREF(module);
+    if (found > 0 &&
+        (keep_code(type, "_run_once", &state->loop.nest_once_code) < 0 ||
+         keep_code(type, "run_forever", &state->loop.nest_forever_code) < 0)) {
+        PyErr_Clear(); /* it is not that of nest_asyncio after all */
+        found = 0;
+    }
+    return found;
+}
+
+/* Whether code is that of a _run_once, asyncio's or nest_asyncio's. */
+static bool
+is_run_once(TwrState *state, PyObject *code)
+{
+    return code == state->loop.run_once_code ||
+           code == state->loop.nest_once_code;
+}
+
 /* Whether run_forever has called a _run_once; frame is that of the latter.
  * -1 on failure. */
 static int
@@ -216,12 +265,14 @@ in_run_forever(TwrState *state, PyFrameObject *frame)
     PyObject *code = (PyObject *)PyFrame_GetCode(caller);
     Py_DECREF(caller);
     Py_DECREF(code); /* only compared */
-    return code == state->loop.run_forever_code;
+    return code == state->loop.run_forever_code ||
+           code == state->loop.nest_forever_code;
 }
 
-/* ntodo - i - 1 of a _run_once frame; -1 if it is not that of loop. */
+/* ntodo - i - 1 of a _run_once frame; -1 if it is not that of loop.  nest: it
+ * is nest_asyncio's, which does not mind if there are fewer. */
 static Py_ssize_t
-pops_left(PyFrameObject *frame, PyObject *loop)
+pops_left(PyFrameObject *frame, PyObject *loop, bool nest)
 {
     Py_ssize_t left = -2;
     PyObject *ntodo = NULL, *i = NULL;
@@ -229,8 +280,8 @@ pops_left(PyFrameObject *frame, PyObject *loop)
     if (self == NULL) {
         goto done;
     }
-    if (self != loop) {
-        left = -1;
+    if (self != loop || nest) {
+        left = self != loop ? -1 : 0;
         goto done;
     }
     ntodo = twr_frame_local(frame, "ntodo");
@@ -257,9 +308,9 @@ twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct)
     PyFrameObject *frame = twr_thread_frame();
     while (frame != NULL) {
         PyObject *code = (PyObject *)PyFrame_GetCode(frame);
-        bool turn = code == state->loop.run_once_code;
+        bool turn = is_run_once(state, code);
         if (turn && in_handle > 0 && in_run_forever(state, frame) > 0) {
-            left = pops_left(frame, loop);
+            left = pops_left(frame, loop, code == state->loop.nest_once_code);
         }
         in_handle = PySequence_Contains(state->loop.handle_run_codes, code);
         Py_DECREF(code);
@@ -281,7 +332,7 @@ twr_loop_turner(TwrState *state)
     PyFrameObject *frame = twr_thread_frame();
     while (frame != NULL && turner == TURNER_NONE) {
         PyObject *code = (PyObject *)PyFrame_GetCode(frame);
-        if (code == state->loop.run_once_code) {
+        if (is_run_once(state, code)) {
             turner = in_run_forever(state, frame) ? TURNER_RUN_FOREVER
                                                   : TURNER_FOREIGN;
         }
@@ -326,15 +377,12 @@ is_of_tasks(TwrState *state, PyFrameObject *frame)
     return same > 0;
 }
 
-/* Whether a handle is run by frame: one of asyncio, or a driver. */
+/* Whether a handle is run by frame. */
 static int
 runs_handle(TwrState *state, PyFrameObject *frame)
 {
     PyObject *code = (PyObject *)PyFrame_GetCode(frame);
-    int runs = code == PyFunction_GET_CODE(state->driver);
-    if (!runs) {
-        runs = PySequence_Contains(state->loop.handle_run_codes, code);
-    }
+    int runs = PySequence_Contains(state->loop.handle_run_codes, code);
     Py_DECREF(code);
     return runs;
 }

@@ -266,6 +266,9 @@ twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable, PyObject *subject)
     PyObject *result = NULL, *coro = NULL;
     int driven =
         twr_run_check(th, subject) < 0 ? -1 : twr_loop_drivable(th, loop);
+    if (driven == 0) {
+        driven = twr_loop_patched(th->state, loop);
+    }
     if (driven < 0) {
         twr_close_awaitable(th->state, awaitable);
         return NULL;

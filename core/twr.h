@@ -126,6 +126,7 @@
     X(gevent)                                                                 \
     X(is_closed)                                                              \
     X(is_running)                                                             \
+    X(nest_asyncio)                                                           \
     X(loop)                                                                   \
     X(logger)                                                                 \
     X(pop)                                                                    \
@@ -178,9 +179,11 @@ typedef struct {
     PyObject *run_forever;      /* BaseEventLoop.run_forever, likewise */
     PyObject *run_forever_code; /* ... and its code object */
     PyObject *run_until_complete_code;
-    PyObject *handle_run_codes; /* list: code of Handle._run and the like */
-    PyObject *tasks_file;       /* where tasks written in Python are */
-    Py_ssize_t min_timers;      /* when cancelled timers are weeded out */
+    PyObject *handle_run_codes;  /* list: code of Handle._run and the like */
+    PyObject *nest_once_code;    /* of nest_asyncio's _run_once; or NULL */
+    PyObject *nest_forever_code; /* and run_forever */
+    PyObject *tasks_file;        /* where tasks written in Python are */
+    Py_ssize_t min_timers;       /* when cancelled timers are weeded out */
     double max_cancelled;
     double max_select; /* seconds */
 } TwrLoopFacts;
@@ -637,6 +640,10 @@ PyObject *twr_loop_code_of(PyObject *type, const char *name);
 
 /* Whether type(loop) is one whose turns we can drive. */
 int twr_loop_drivable(Thread *th, PyObject *loop);
+
+/* Whether nest_asyncio has changed type(loop).  Where nothing of its own runs
+ * the loop, we can drive it all the same. */
+int twr_loop_patched(TwrState *state, PyObject *loop);
 
 /* Have loop, or None, be the one that runs in this thread. */
 int twr_loop_set_running(TwrState *state, PyObject *loop);

@@ -311,8 +311,9 @@ import asyncio, nest_asyncio, tworoutine
 async def double(x):
     return 2 * x
 
+nest_asyncio.apply()
+
 async def main():
-    nest_asyncio.apply()
     try:
         double(1)
     except Exception as exc:
@@ -322,7 +323,7 @@ asyncio.run(main())
 """
 
 
-@sentence("`double(1)` after `nest_asyncio.apply()`")
+@sentence("`double(1)` in an `asyncio.run` after `nest_asyncio.apply()`")
 def in_a_patched_loop(program):
     # It cannot be undone, and asyncio deprecates what it does.
     pytest.importorskip("nest_asyncio", reason="needs nest_asyncio")

@@ -588,3 +588,24 @@ def test_the_cells_in_docs_hosts(kernel):
         ended = kernel.end(kernel.send(cell))
         assert ended.error is None, ended.error[2]
         assert ended.text.splitlines() == PRINTS.findall(cell)
+
+
+def test_after_a_library_has_called_nest_asyncio(kernels, tmp_path):
+    pytest.importorskip("nest_asyncio", reason="needs nest_asyncio")
+    kernel = kernels(tmp_path)
+    kernel.run("import nest_asyncio; nest_asyncio.apply()")
+    assert kernel.run("double(21)") == "42"
+    assert kernel.run("sorted([3, 1, 2], key=double)") == "[1, 2, 3]"
+    kernel.run("tasks = start(beat, wait)")
+    assert kernel.run("still(tasks)") == "'all go on'"
+    # What it is there for, and a call inside of it.
+    assert kernel.run("asyncio.run((~double)(22))") == "44"
+    kernel.run("async def inside():\n    return double(23)")
+    assert kernel.run("asyncio.run(inside())") == "46"
+    assert kernel.run("await (~double)(24)") == "48"
+    request = kernel.send("blocks()")
+    kernel.until(request, "blocked")
+    kernel.interrupt()
+    cell = kernel.fail(request)
+    assert cell.error[0] == "KeyboardInterrupt"
+    assert kernel.run("still(tasks)") == "'all go on'"
