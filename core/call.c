@@ -243,8 +243,10 @@ twr_call_ended_child(TwrState *state, PyObject *task)
             ? PyObject_CallMethodNoArgs(task, state->names.exception)
             : NULL;
     PyErr_Clear(); /* if it was cancelled */
-    if (exc == NULL || exc == Py_None ||
-        PyErr_GivenExceptionMatches(exc, PyExc_Exception)) {
+    bool ends = exc != NULL &&
+                (PyErr_GivenExceptionMatches(exc, PyExc_SystemExit) ||
+                 PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt));
+    if (!ends) {
         Py_XDECREF(exc);
         return 0;
     }

@@ -49,7 +49,8 @@ twr_floor_init(TwrState *state)
 }
 
 /* The globals for a frame that looks like one with these: what a module tells
- * of itself.  Not the module's own, which all who stand on it would keep. */
+ * of itself.  Not the module's own, which all who stand on it would keep.  The
+ * builtins are for what runs straight above it, such as a finalizer. */
 static PyObject *
 about_module(PyObject *globals)
 {
@@ -57,7 +58,8 @@ about_module(PyObject *globals)
         "__name__", "__file__",   "__package__",
         "__spec__", "__loader__", "__warningregistry__",
     };
-    PyObject *about = PyDict_New();
+    PyObject *about =
+        Py_BuildValue("{sO}", "__builtins__", PyEval_GetBuiltins());
     for (size_t i = 0; about != NULL && i < sizeof(names) / sizeof(names[0]);
          i++) {
         PyObject *value = PyDict_GetItemString(globals, names[i]);

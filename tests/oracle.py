@@ -91,9 +91,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             )
         )
         if portals:
-            self.set_task_factory(
-                type(task_factory)(self.get_task_factory())
-            )
+            self.set_task_factory(type(task_factory)(self.get_task_factory()))
 
     def time(self):
         return self.now

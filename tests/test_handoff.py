@@ -628,6 +628,8 @@ def test_a_loop_whose_callbacks_are_wrapped(wrap, debug):
         return await (~wait)(name, event)
 
     assert run(called) == run(awaited)
+
+
 # --- who awaits whom ---------------------------------------------------------
 
 needs_graph = pytest.mark.skipif(

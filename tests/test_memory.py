@@ -48,10 +48,14 @@ KNOWN = {
     r"with an exception set'\)",
 }
 # Before 3.14, nothing says whose crash it is.  Each that was looked at was
-# greenlet's (expose_frames, green_new) or that of Python's collector, in what
-# functools.partial and Context.run had left half done: asyncio.sleep alone
-# crashes in that way.
-CRASHES = 0 if sys.version_info >= (3, 14) else 3
+# greenlet's (green_new; and expose_frames, from 3.12 on one for each frame
+# below a driver, of which there are as many as below the loop) or that of
+# Python's collector, in what functools.partial and Context.run had left half
+# done: asyncio.sleep alone crashes in that way.
+CRASHES = 0 if sys.version_info >= (3, 14) else 12
+# A callback that makes a call is woken by one handle more than a task, and to
+# run a handle takes up to three allocations.
+MORE_WAITS = {"callback": 3}
 
 
 def sweep(name):
@@ -84,4 +88,6 @@ def test_no_memory(name):
     assert len(crashes) <= CRASHES
     assert "MemoryError" in call
     waits = len(call.get("waits for ever", ()))
-    assert waits <= len(twin.get("waits for ever", ()))
+    assert waits <= len(twin.get("waits for ever", ())) + MORE_WAITS.get(
+        name, 0
+    )
