@@ -21,6 +21,7 @@ call_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(call->thrown);
     Py_VISIT(call->handle);
     Py_VISIT(call->contexts);
+    Py_VISIT(call->below);
     return 0;
 }
 
@@ -38,6 +39,7 @@ call_clear(PyObject *op)
     Py_CLEAR(call->thrown);
     Py_CLEAR(call->handle);
     Py_CLEAR(call->contexts);
+    Py_CLEAR(call->below);
     return 0;
 }
 
@@ -158,22 +160,19 @@ int
 twr_call_take_over(Thread *th, PyObject *loop, Call *call)
 {
     if (th->loan == NULL) {
-        PyObject *me = twr_stack_current();
-        if (me == NULL) {
-            return -1;
-        }
-        Py_ssize_t pops = twr_loop_native_pops(th->state, loop, false);
-        if (pops >= 0) {
+        PyObject *root;
+        Py_ssize_t pops = twr_loop_native_root(th->state, loop, &root);
+        if (root != NULL) {
             twr_floor_of_owner(th);
         }
-        Loan *loan = pops < 0 ? NULL : twr_loan_of(th, loop);
+        Loan *loan = root == NULL ? NULL : twr_loan_of(th, loop);
         /* Other code may have made a call meanwhile. */
         if (loan != NULL && th->loan != loan) {
-            twr_loan_begin(th, loan, me, OWNER_PINNED, pops);
-            twr_stack_set_active(th, me);
+            twr_loan_begin(th, loan, root, OWNER_PINNED, pops);
+            twr_stack_set_active(th, root);
         }
         Py_XDECREF(loan);
-        Py_DECREF(me);
+        Py_XDECREF(root);
         Turner turner = pops == -1 ? twr_loop_turner(th->state) : TURNER_NONE;
         if (pops == -1 && turner != TURNER_ERROR) {
             return turner == TURNER_FOREIGN
@@ -290,6 +289,9 @@ twr_call_park(Thread *th, Call *call)
     if (result == 0) {
         result = twr_context_leave(th->state, &call->contexts);
     }
+    if (result == 0 && call->greenlet != call->root) {
+        result = twr_context_leave_below(th->state, call->root, &call->below);
+    }
     /* At last, for any call made meanwhile has unpinned it. */
     if (result == 0 && loan->owner == call->root) {
         result = twr_loan_pin(loan, call);
@@ -305,13 +307,15 @@ twr_call_park(Thread *th, Call *call)
         call_unlink(loan, call);
     }
     PyObject *pending = twr_error_take();
-    if (twr_context_enter(call->contexts) < 0 ||
+    if (twr_context_enter_below(call->below) < 0 ||
+        twr_context_enter(call->contexts) < 0 ||
         (loan->parked == NULL && !th->in_run && twr_sigint_restore(th) < 0) ||
         (loan->owner == call->root && loan->place == OWNER_PINNED &&
          twr_loan_unpin(loan) < 0)) {
         result = -1;
     }
     Py_CLEAR(call->contexts);
+    Py_CLEAR(call->below);
     twr_error_put(pending);
     return result;
 }

@@ -180,3 +180,97 @@ twr_context_leave(TwrState *state, PyObject **left)
     }
     return PyErr_Occurred() ? undo_leave(left, NULL) : 0;
 }
+
+/* Do something to the context of a greenlet that does not run as if it did:
+ * leave what is entered there (*left is set), or enter (left is NULL) what was
+ * left. */
+static int
+in_greenlet(TwrState *state, PyObject *greenlet, PyObject **left,
+            PyObject *entered)
+{
+    PyObject *own = PyObject_GetAttrString(greenlet, "gr_context");
+    if (own == NULL) {
+        return -1;
+    }
+    if (own == Py_None) {
+        Py_CLEAR(own);
+    }
+    PyObject *saved = twr_context_save();
+    twr_context_restore(own);
+    int result = left != NULL ? twr_context_leave(state, left)
+                              : twr_context_enter(entered);
+    own = twr_context_save();
+    twr_context_restore(saved);
+    PyObject *pending = twr_error_take();
+    if (PyObject_SetAttrString(greenlet, "gr_context",
+                               own == NULL ? Py_None : own) < 0) {
+        result = -1;
+    }
+    Py_XDECREF(own);
+    twr_error_put(pending);
+    return result;
+}
+
+int
+twr_context_enter_below(PyObject *left)
+{
+    int result = 0;
+    for (Py_ssize_t i = left == NULL ? 0 : PyList_GET_SIZE(left); i > 0; i--) {
+        PyObject *pair = PyList_GET_ITEM(left, i - 1);
+        if (in_greenlet(NULL, PyTuple_GET_ITEM(pair, 0), NULL,
+                        PyTuple_GET_ITEM(pair, 1)) < 0) {
+            result = -1;
+        }
+    }
+    return result;
+}
+
+/* Leave what is entered in greenlet, and add that to left. */
+static int
+add_left_of(TwrState *state, PyObject *greenlet, PyObject *left)
+{
+    PyObject *contexts;
+    if (in_greenlet(state, greenlet, &contexts, NULL) < 0) {
+        return -1;
+    }
+    if (contexts == NULL) {
+        return 0;
+    }
+    PyObject *pair = PyTuple_Pack(2, greenlet, contexts);
+    int added = pair == NULL ? -1 : PyList_Append(left, pair);
+    Py_XDECREF(pair);
+    if (added < 0) {
+        PyObject *pending = twr_error_take();
+        in_greenlet(state, greenlet, NULL, contexts);
+        twr_error_put(pending);
+    }
+    Py_DECREF(contexts);
+    return added;
+}
+
+int
+twr_context_leave_below(TwrState *state, PyObject *root, PyObject **left)
+{
+    int result = 0;
+    PyObject *list = PyList_New(0);
+    PyObject *greenlet = list == NULL ? NULL : twr_stack_current();
+    while (greenlet != NULL && greenlet != root && result == 0) {
+        Py_SETREF(greenlet, PyObject_GetAttrString(greenlet, "parent"));
+        if (greenlet == Py_None) {
+            break;
+        }
+        result = greenlet == NULL ? -1 : add_left_of(state, greenlet, list);
+    }
+    if (list == NULL || greenlet == NULL) {
+        result = -1;
+    }
+    Py_XDECREF(greenlet);
+    if (result < 0) {
+        PyObject *pending = twr_error_take();
+        twr_context_enter_below(list);
+        twr_error_put(pending);
+        Py_CLEAR(list);
+    }
+    *left = list;
+    return result;
+}

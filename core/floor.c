@@ -116,40 +116,33 @@ looks_like(PyObject *function, PyObject *code, int line)
            has->co_filename == co->co_filename && has->co_firstlineno == line;
 }
 
-/* The frame of the turn of the loop below this; NULL without error: none. */
-static PyFrameObject *
-find_turn(TwrState *state)
+/* Go on to the frame of the turn of the loop below this, if there is one. */
+static void
+walk_to_turn(TwrState *state, Walk *walk)
 {
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
-    while (frame != NULL) {
-        PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+    while (walk->frame != NULL) {
+        PyObject *code = (PyObject *)PyFrame_GetCode(walk->frame);
         Py_DECREF(code); /* only compared */
         if (code == state->loop.run_once_code) {
             break;
         }
-        PyFrameObject *caller = PyFrame_GetBack(frame);
-        Py_DECREF(frame);
-        frame = caller;
+        twr_walk_on(walk);
     }
-    return frame;
 }
 
-/* The frames from frame (stolen) on, innermost first, but for those in the
- * middle if they are many. */
+/* The frames from here on, innermost first, but for those in the middle if
+ * they are many; NULL: error. */
 static PyObject *
-frames_below(PyFrameObject *frame)
+frames_below(Walk *walk)
 {
     PyObject *frames = PyList_New(0);
-    while (frame != NULL) {
-        int added =
-            frames == NULL ? -1 : PyList_Append(frames, (PyObject *)frame);
-        PyFrameObject *caller = added < 0 ? NULL : PyFrame_GetBack(frame);
-        Py_DECREF(frame);
-        frame = caller;
+    while (frames != NULL && walk->frame != NULL) {
+        int added = PyList_Append(frames, (PyObject *)walk->frame);
+        twr_walk_on(walk);
         if (added == 0 && PyList_GET_SIZE(frames) > INNER + OUTER) {
             added = PyList_SetSlice(frames, INNER, INNER + 1, NULL);
         }
-        if (added < 0) {
+        if (added < 0 || PyErr_Occurred()) {
             Py_CLEAR(frames);
         }
     }
@@ -211,12 +204,15 @@ void
 twr_floor_of_owner(Thread *th)
 {
     int collects = PyGC_Disable(); /* finalizers may make calls */
-    PyFrameObject *turn = find_turn(th->state);
-    PyObject *frames = turn == NULL ? NULL : frames_below(turn);
+    Walk walk;
+    twr_walk_begin(&walk);
+    walk_to_turn(th->state, &walk);
+    PyObject *frames = walk.frame == NULL ? NULL : frames_below(&walk);
     if (frames != NULL) {
         lay(th, imitate_all(th->state, frames, th->floor));
     }
     Py_XDECREF(frames);
+    twr_walk_end(&walk);
     PyErr_Clear();
     if (collects) {
         PyGC_Enable();

@@ -1,5 +1,8 @@
 /* frames.c - what the Python frames below a call tell.
  *
+ * They go on in other greenlets: below the frames of one that a step has
+ * switched to are those of its parent, which waits for it.
+ *
  * A signal handler may come in the middle of asyncio's own code, and make a
  * call there.  Two such places have to be known, since they look like others:
  * a loop that is about to run, or has just run, and does not count as running;
@@ -15,13 +18,59 @@ code_of(PyFrameObject *frame)
     return code;
 }
 
-/* Go on to the caller's frame.  Steals frame; NULL: it was the last. */
+/* The innermost frame of a greenlet that does not run; NULL without error: it
+ * has none. */
 static PyFrameObject *
-step_back(PyFrameObject *frame)
+frame_of(PyObject *greenlet)
 {
-    PyFrameObject *caller = PyFrame_GetBack(frame);
+    PyObject *frame = PyObject_GetAttrString(greenlet, "gr_frame");
+    if (frame != NULL && !PyFrame_Check(frame)) {
+        Py_CLEAR(frame);
+    }
+    return (PyFrameObject *)frame;
+}
+
+/* If there are no more frames in this greenlet, go on to the next that has. */
+static void
+go_below(Walk *walk)
+{
+    while (walk->frame == NULL && !PyErr_Occurred()) {
+        PyObject *last = walk->greenlet != NULL ? Py_NewRef(walk->greenlet)
+                                                : twr_stack_current();
+        PyObject *parent =
+            last == NULL ? NULL : PyObject_GetAttrString(last, "parent");
+        Py_XDECREF(last);
+        if (parent == NULL || parent == Py_None) {
+            Py_XDECREF(parent);
+            break;
+        }
+        Py_XSETREF(walk->greenlet, parent);
+        walk->frame = frame_of(parent);
+    }
+}
+
+void
+twr_walk_begin(Walk *walk)
+{
+    walk->greenlet = NULL;
+    walk->frame = twr_thread_frame();
+    go_below(walk);
+}
+
+void
+twr_walk_on(Walk *walk)
+{
+    PyFrameObject *frame = walk->frame;
+    walk->frame = PyFrame_GetBack(frame);
     Py_DECREF(frame);
-    return caller;
+    go_below(walk);
+}
+
+void
+twr_walk_end(Walk *walk)
+{
+    Py_CLEAR(walk->frame);
+    Py_CLEAR(walk->greenlet);
 }
 
 /* Whether frame is one of run_until_complete or run_forever of loop. */
@@ -42,13 +91,14 @@ int
 twr_frames_run(TwrState *state, PyObject *loop)
 {
     int found = 0;
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
-    while (frame != NULL && found == 0) {
-        found = is_run_of(state, frame, loop);
-        frame = step_back(frame);
+    Walk walk;
+    twr_walk_begin(&walk);
+    while (walk.frame != NULL && found == 0) {
+        found = is_run_of(state, walk.frame, loop);
+        twr_walk_on(&walk);
     }
-    Py_XDECREF(frame);
-    return found;
+    twr_walk_end(&walk);
+    return PyErr_Occurred() ? -1 : found;
 }
 
 /* Whether frame is one that runs a handle, and so whatever was queued. */

@@ -52,10 +52,12 @@ twr_handoff_refuse(TwrState *state, PyObject *subject, PyObject *reason)
 int
 twr_handoff_refuse_greenlet(TwrState *state, PyObject *subject)
 {
-    return twr_handoff_refuse(
+    return twr_refuse(
         state, subject,
         PyUnicode_FromString("this greenlet is not one in which the running "
-                             "loop runs its callbacks"));
+                             "loop runs its callbacks"),
+        "make the call in a thread of its own, as by "
+        "concurrent.futures.ThreadPoolExecutor, or in a task of that loop");
 }
 
 int
@@ -221,6 +223,33 @@ check_drivable(Thread *th, PyObject *loop, PyObject *subject)
     return check_portal(th, subject);
 }
 
+/* Whether this is a greenlet that the running step has switched to, and that
+ * may be parked while the step waits for it. */
+static int
+is_in_greenlet_of_step(Thread *th, PyObject *loop)
+{
+    Loan *loan = th->loan;
+    if (loan != NULL) {
+        int above =
+            th->active == NULL ? 0 : twr_stack_is_above(th, th->active);
+        return above <= 0 ? above
+                          : twr_stack_may_leave(th->state, loan->owner);
+    }
+    PyObject *root;
+    Py_ssize_t pops = twr_loop_native_root(th->state, loop, &root);
+    PyObject *me = root == NULL ? NULL : twr_stack_current();
+    int may = pops == -2 || (root != NULL && me == NULL) ? -1 : 0;
+    if (me != NULL) {
+        may = twr_stack_is_above(th, root);
+    }
+    if (may > 0 && me != root) {
+        may = twr_stack_may_leave(th->state, root);
+    }
+    Py_XDECREF(me);
+    Py_XDECREF(root);
+    return may;
+}
+
 int
 twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
 {
@@ -241,9 +270,8 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
         return -1;
     }
     int home = twr_stack_in_step(th);
-    if (home == 0 && th->loan == NULL) {
-        Py_ssize_t pops = twr_loop_native_pops(state, loop, false);
-        home = pops == -2 ? -1 : pops >= 0;
+    if (home == 0) {
+        home = is_in_greenlet_of_step(th, loop);
     }
     if (home <= 0) {
         return home < 0 ? -1 : twr_handoff_refuse_greenlet(state, subject);

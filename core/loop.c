@@ -300,48 +300,65 @@ done:
     return left;
 }
 
-Py_ssize_t
-twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct)
+/* twr_loop_native_pops, and where; root may be NULL. */
+static Py_ssize_t
+native(TwrState *state, PyObject *loop, bool direct, PyObject **root)
 {
     Py_ssize_t left = -1;
     int in_handle = direct;
-    PyFrameObject *frame = twr_thread_frame();
-    while (frame != NULL) {
-        PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+    Walk walk;
+    twr_walk_begin(&walk);
+    while (walk.frame != NULL) {
+        PyObject *code = (PyObject *)PyFrame_GetCode(walk.frame);
         bool turn = is_run_once(state, code);
-        if (turn && in_handle > 0 && in_run_forever(state, frame) > 0) {
-            left = pops_left(frame, loop, code == state->loop.nest_once_code);
+        if (turn && in_handle > 0 && in_run_forever(state, walk.frame) > 0) {
+            left = pops_left(walk.frame, loop,
+                             code == state->loop.nest_once_code);
         }
         in_handle = PySequence_Contains(state->loop.handle_run_codes, code);
         Py_DECREF(code);
         if (turn || PyErr_Occurred()) {
             break;
         }
-        PyFrameObject *caller = PyFrame_GetBack(frame);
-        Py_DECREF(frame);
-        frame = caller;
+        twr_walk_on(&walk);
     }
-    Py_XDECREF(frame);
+    if (left >= 0 && root != NULL) {
+        *root = walk.greenlet != NULL ? Py_NewRef(walk.greenlet)
+                                      : twr_stack_current();
+    }
+    twr_walk_end(&walk);
     return PyErr_Occurred() ? -2 : left;
+}
+
+Py_ssize_t
+twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct)
+{
+    return native(state, loop, direct, NULL);
+}
+
+Py_ssize_t
+twr_loop_native_root(TwrState *state, PyObject *loop, PyObject **root)
+{
+    *root = NULL;
+    return native(state, loop, false, root);
 }
 
 Turner
 twr_loop_turner(TwrState *state)
 {
     Turner turner = TURNER_NONE;
-    PyFrameObject *frame = twr_thread_frame();
-    while (frame != NULL && turner == TURNER_NONE) {
-        PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+    Walk walk;
+    twr_walk_begin(&walk);
+    while (walk.frame != NULL && turner == TURNER_NONE) {
+        PyObject *code = (PyObject *)PyFrame_GetCode(walk.frame);
         if (is_run_once(state, code)) {
-            turner = in_run_forever(state, frame) ? TURNER_RUN_FOREVER
-                                                  : TURNER_FOREIGN;
+            turner = in_run_forever(state, walk.frame) ? TURNER_RUN_FOREVER
+                                                       : TURNER_FOREIGN;
         }
         Py_DECREF(code);
-        PyFrameObject *caller = PyFrame_GetBack(frame);
-        Py_DECREF(frame);
-        frame = caller;
+        twr_walk_on(&walk);
     }
-    Py_XDECREF(frame);
+    twr_walk_end(&walk);
     return PyErr_Occurred() ? TURNER_ERROR : turner;
 }
 

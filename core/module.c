@@ -314,11 +314,14 @@ add_constants(PyObject *module, TwrState *state)
     state->end_orphans = PyCFunction_New(&twr_orphans_def, module);
     state->greenback = PyUnicode_InternFromString("greenback._impl");
     state->asyncio_dot = PyUnicode_InternFromString("asyncio.");
-    if (state->asyncio_dot == NULL || state->neutral == NULL ||
-        state->kw_context == NULL || state->kw_msg == NULL ||
-        state->kw_task == NULL || state->kw_hooks == NULL ||
-        state->interrupted == NULL || state->end_orphans == NULL ||
-        state->greenback == NULL || state->CannotSuspend == NULL) {
+    state->sqlalchemy_asyncio =
+        PyUnicode_InternFromString("sqlalchemy.ext.asyncio");
+    if (state->asyncio_dot == NULL || state->sqlalchemy_asyncio == NULL ||
+        state->neutral == NULL || state->kw_context == NULL ||
+        state->kw_msg == NULL || state->kw_task == NULL ||
+        state->kw_hooks == NULL || state->interrupted == NULL ||
+        state->end_orphans == NULL || state->greenback == NULL ||
+        state->CannotSuspend == NULL) {
         return -1;
     }
     if (PyModule_AddObjectRef(module, "end_orphans", state->end_orphans) < 0) {

@@ -403,6 +403,52 @@ twr_stack_work(Thread *th, PyObject *worker)
 }
 
 int
+twr_stack_is_above(Thread *th, PyObject *root)
+{
+    PyGreenlet *greenlet = PyGreenlet_GetCurrent();
+    if (greenlet == NULL) {
+        return -1;
+    }
+    PyObject *const hub = th->hub;
+    while (greenlet != NULL && (PyObject *)greenlet != root &&
+           (PyObject *)greenlet != hub) {
+        Py_SETREF(greenlet, PyGreenlet_GetParent(greenlet));
+    }
+    int above = (PyObject *)greenlet == root;
+    Py_XDECREF(greenlet);
+    return above;
+}
+
+/* Whether the code that runs cleans up in a greenlet that is being killed, by
+ * whoever drops it perhaps, and so in the middle of anything. */
+static bool
+is_killed(void)
+{
+    PyObject *exc = PyErr_GetHandledException();
+    bool killed =
+        exc != NULL && PyErr_GivenExceptionMatches(exc, PyExc_GreenletExit);
+    Py_XDECREF(exc);
+    return killed;
+}
+
+int
+twr_stack_may_leave(TwrState *state, PyObject *owner)
+{
+    if (is_killed()) {
+        return 0;
+    }
+    PyObject *sqlalchemy = PyDict_GetItemWithError(PyImport_GetModuleDict(),
+                                                   state->sqlalchemy_asyncio);
+    if (sqlalchemy != NULL || PyErr_Occurred()) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyGreenlet *parent =
+        owner == NULL ? NULL : PyGreenlet_GetParent((PyGreenlet *)owner);
+    Py_XDECREF(parent);
+    return parent == NULL;
+}
+
+int
 twr_stack_in_sqlalchemy(TwrState *state)
 {
     PyObject *provider, *me = running();

@@ -226,6 +226,7 @@ typedef struct {
     bool has_own_loops;    /* calls have been made where no loop ran */
     PyObject *asyncio_dot; /* "asyncio.": how the names of its modules begin */
     PyObject *greenback;   /* the name of its module */
+    PyObject *sqlalchemy_asyncio; /* likewise */
     PyObject *gb_portals;  /* its portals, a dict by task; NULL: not known */
     Py_ssize_t n_modules;  /* how many there were when it was looked for */
     PyObject *interrupted; /* sigint.c's signal handler, a function */
@@ -303,6 +304,7 @@ struct Call {
     PyObject *thrown;   /* to raise when the task, cancelled for it, is done */
     PyObject *handle;   /* for a host: a handle of its task, to run */
     PyObject *contexts; /* the contexts left, innermost first; or NULL */
+    PyObject *below;    /* those left in greenlets that wait for it; or NULL */
     Call *newer, *older; /* neighbours in loan->parked; borrowed */
     bool hosts;          /* it hosts its own task (run.c, callbacks) */
     bool woken;          /* its turn came before it was parked */
@@ -613,6 +615,17 @@ PyObject *twr_stack_sqlalchemy(PyObject *awaitable);
 PyObject *twr_stack_worker(Thread *th);
 int twr_stack_work(Thread *th, PyObject *worker);
 
+/* 1 if the running greenlet is one that root, or another one below, has
+ * switched to: root is among its parents.  Not so a driver that only begins,
+ * in the frames of which a finalizer may run. */
+int twr_stack_is_above(Thread *th, PyObject *root);
+
+/* 1 if such a greenlet may be parked while those below wait for it, and is not
+ * being killed.  Nobody else must switch to these meanwhile: as SQLAlchemy
+ * does, and who runs the loop in a greenlet of its own (owner), as Playwright
+ * does. */
+int twr_stack_may_leave(TwrState *state, PyObject *owner);
+
 /* Make greenlet the one in which the loop's steps run. */
 void twr_stack_set_active(Thread *th, PyObject *greenlet);
 
@@ -652,6 +665,10 @@ int twr_loop_set_running(TwrState *state, PyObject *loop);
  * exception: there is none that run_forever has called, -2: error.  direct: it
  * has called us itself, and not through a handle of its own. */
 Py_ssize_t twr_loop_native_pops(TwrState *state, PyObject *loop, bool direct);
+
+/* The same, and the greenlet in which that is. */
+Py_ssize_t twr_loop_native_root(TwrState *state, PyObject *loop,
+                                PyObject **root);
 
 /* Who has called the _run_once below us, in a handle of which we are or not;
  * none: there is no _run_once. */
@@ -697,6 +714,16 @@ int twr_loop_steps_task(TwrState *state, PyObject *task);
 int twr_loop_flag(PyObject *loop, PyObject *flag);
 
 /* --- frames.c */
+
+/* The frames below a call, innermost first, on to those of the greenlets that
+ * wait for this one; frame is NULL at the end, and on failure. */
+typedef struct {
+    PyFrameObject *frame;
+    PyObject *greenlet; /* whose it is; NULL: the running one's */
+} Walk;
+void twr_walk_begin(Walk *walk);
+void twr_walk_on(Walk *walk);
+void twr_walk_end(Walk *walk);
 
 /* 1 if this is below the run_until_complete or run_forever of loop. */
 int twr_frames_run(TwrState *state, PyObject *loop);
@@ -780,6 +807,10 @@ void twr_context_restore(PyObject *saved);
  * twr_context_enter needs (NULL: nothing). */
 int twr_context_leave(TwrState *state, PyObject **left);
 int twr_context_enter(PyObject *left);
+
+/* The same for the greenlets that wait for the running one, down to root. */
+int twr_context_leave_below(TwrState *state, PyObject *root, PyObject **left);
+int twr_context_enter_below(PyObject *left);
 
 /* --- greenback.c */
 

@@ -363,9 +363,14 @@ def in_curio(example):
     return curio.run(main)
 
 
-@sentence("`double(1)` in a greenlet that a step of the loop switched to")
+@sentence(
+    "`double(1)` in a greenlet that a step of the loop switched to, where "
+    "SQLAlchemy's asyncio is loaded"
+)
 def in_a_greenlet(example):
     import greenlet
+
+    pytest.importorskip("sqlalchemy.ext.asyncio")
 
     return in_loop(greenlet.greenlet(lambda: example.double(1)).switch)
 

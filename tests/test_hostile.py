@@ -274,12 +274,9 @@ loop.close()
     "a call in a raw greenlet of the step": """
 @tworoutine
 async def switches():
-    try:
-        greenlet.greenlet(lambda: nap(0.1)).switch()
-    except CannotSuspend:
-        return "refused"
+    return greenlet.greenlet(nap).switch()
 
-assert switches() == "refused"
+assert switches() == 5
 assert nap() == 5
 """,
     "an exception thrown into a parked call": """
@@ -504,10 +501,8 @@ assert not logged
 leave.set()
 for thread in threads:
     thread.join()
-assert not logged
-assert tasks.pop().done()  # and is dropped
 assert logged.pop()["message"] == "Task was destroyed but it is pending!"
-assert not logged
+assert tasks.pop().done() and not logged
 loop.close()
 """,
     "a signal handler that raises as a driver retires": """

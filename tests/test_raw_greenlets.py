@@ -1,0 +1,293 @@
+"""Calls in greenlets that a step of the running loop has switched to.
+
+In programs of their own: where SQLAlchemy's asyncio is loaded, which switches
+to greenlets by itself, such calls are refused.
+"""
+
+import pytest
+
+PRELUDE = """
+import asyncio, contextvars, random, sys
+from greenlet import GreenletExit, getcurrent, greenlet
+from tworoutine import CannotSuspend, tworoutine
+
+@tworoutine
+async def nap(seconds=0):
+    await asyncio.sleep(seconds)
+    return asyncio.current_task().get_name()
+
+def inside(function):
+    '''function(), in a greenlet of its own.'''
+    return greenlet(function).switch()
+"""
+
+
+def test_in_tasks_and_callbacks(program):
+    program(
+        PRELUDE
+        + """
+async def task():
+    name = asyncio.current_task().get_name()
+    assert inside(nap) == name
+    assert inside(lambda: [nap(), nap(0.001)]) == [name] * 2
+    assert inside(lambda: inside(lambda: inside(nap))) == name
+    assert nap() == name
+    await asyncio.sleep(0)
+
+async def main():
+    # The first call of the loop, and later ones.
+    await task()
+    await asyncio.gather(*[task() for _ in range(20)])
+    done = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(
+        lambda: done.set_result(inside(nap)))
+    assert (await done).startswith("Task-")
+
+async def first_in_a_callback():
+    done = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(
+        lambda: done.set_result(inside(lambda: nap(0.001))))
+    return await done
+
+for _ in range(3):
+    asyncio.run(main())
+    assert asyncio.run(first_in_a_callback()).startswith("Task-")
+assert inside(nap).startswith("Task-")  # no loop runs
+
+@tworoutine
+async def without_a_loop():
+    return inside(nap)
+
+assert without_a_loop().startswith("Task-")
+"""
+    )
+
+
+def test_others_go_on_in_the_same_context(program):
+    program(
+        PRELUDE
+        + """
+var = contextvars.ContextVar("var", default="main")
+beats = []
+
+async def beat():
+    while True:
+        beats.append(var.get())
+        await asyncio.sleep(0)
+
+async def main():
+    # As in a notebook: all tasks share one context.
+    context = contextvars.copy_context()
+    loop = asyncio.get_running_loop()
+    other = loop.create_task(beat(), context=context)
+    async def calls():
+        var.set("calls")
+        inside(lambda: nap(0.01))
+        assert var.get() == "calls"
+        entered = contextvars.copy_context()
+        entered.run(lambda: inside(lambda: nap(0.01)))
+        return "done"
+    assert await loop.create_task(calls(), context=context) == "done"
+    assert len(beats) > 10 and beats[-1] == "calls", beats
+    other.cancel()
+
+asyncio.run(main())
+"""
+    )
+
+
+def test_cancel_and_timeout(program):
+    program(
+        PRELUDE
+        + """
+log = []
+
+async def waits():
+    try:
+        inside(lambda: inside(lambda: nap(60)))
+    finally:
+        log.append("finally")
+
+async def main():
+    for first in True, False:
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            pass
+        try:
+            async with asyncio.timeout(0.01):
+                inside(lambda: nap(60))
+        except TimeoutError:
+            log.append("timeout")
+    assert log == ["finally", "timeout"] * 2, log
+
+asyncio.run(main())
+"""
+    )
+
+
+def test_greenlets_that_come_and_go_between_steps(program):
+    """One may be begun in a step, parked by hand, and resumed in another."""
+    program(
+        PRELUDE
+        + """
+async def main():
+    def generator():
+        for i in range(5):
+            nap()
+            getcurrent().parent.switch(i)
+        return "end"
+
+    async def consume():
+        got = []
+        it = greenlet(generator)
+        while not it.dead:
+            got.append(it.switch())
+            it.parent = getcurrent()  # the step that resumes it
+            await asyncio.sleep(0)
+            it.parent = getcurrent()
+        return got
+
+    results = await asyncio.gather(*[consume() for _ in range(20)])
+    assert results == [[0, 1, 2, 3, 4, "end"]] * 20, results
+
+asyncio.run(main())
+"""
+    )
+
+
+def test_at_random(program):
+    """They begin, are resumed by other tasks, are killed and dropped.
+
+    Whoever resumes one becomes its parent, to which it switches back: that in
+    which it began may have come to be somebody else's stack.
+    """
+    program(
+        PRELUDE
+        + """
+class Raw:
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.greenlets = []
+        self.open = self.worked = self.refused = 0
+
+    async def _nap(self, seconds):
+        self.open += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self.open -= 1
+
+    def attempt(self):
+        try:
+            tworoutine(self._nap)(self.random.choice([0, 0, 0.001]))
+            self.worked += 1
+        except CannotSuspend as exc:
+            assert "greenlet" in str(exc)
+            self.refused += 1
+
+    def take(self):
+        place = self.random.randrange(len(self.greenlets))
+        return self.greenlets.pop(place)
+
+    def keep(self, raw):
+        if not raw.dead:
+            self.greenlets.append(raw)
+
+    def start(self):
+        raw = greenlet(self.body)
+        raw.switch()
+        self.keep(raw)
+
+    def resume(self):
+        raw = self.take()
+        raw.parent = getcurrent()
+        if self.random.random() < 0.2:
+            raw.throw(GreenletExit)
+        else:
+            raw.switch()
+        self.keep(raw)
+
+    def body(self):
+        try:
+            for _ in range(self.random.randrange(1, 6)):
+                chance = self.random.random()
+                if chance < 0.4:
+                    self.attempt()
+                elif chance < 0.6:
+                    getcurrent().parent.switch()
+                elif chance < 0.7:
+                    self.start()
+                elif chance < 0.8 and self.greenlets:
+                    self.take()  # and drop it: it ends by GreenletExit
+        except GreenletExit:
+            self.attempt()
+            raise
+
+    async def task(self, number):
+        for _ in range(self.random.randrange(2, 10)):
+            chance = self.random.random()
+            if chance < 0.25:
+                self.attempt()
+            elif chance < 0.5:
+                await asyncio.sleep(self.random.choice([0, 0, 0.001]))
+            elif chance < 0.7:
+                self.start()
+            elif self.greenlets:
+                self.resume()
+        return number
+
+    async def main(self):
+        if self.random.random() < 0.5:
+            self.attempt()
+        for _ in range(self.random.randrange(5)):
+            asyncio.get_running_loop().call_soon(self.attempt)
+        count = self.random.randrange(2, 20)
+        tasks = [asyncio.create_task(self.task(n)) for n in range(count)]
+        assert await asyncio.gather(*tasks) == list(range(count))
+        nap()
+
+worked = refused = 0
+for seed in range(int(sys.argv[1])):
+    raw = Raw(seed)
+    asyncio.run(asyncio.wait_for(raw.main(), 20))
+    raw.greenlets.clear()
+    assert raw.open == 0, seed
+    nap()
+    worked += raw.worked
+    refused += raw.refused
+assert worked > 10 * refused, (worked, refused)
+print(worked, refused)
+""",
+        "100",
+        flags=(),
+    )
+
+
+@pytest.mark.parametrize("library", ["sqlalchemy.ext.asyncio"])
+def test_refused_where_others_switch_by_themselves(program, library):
+    pytest.importorskip(library)
+    program(
+        PRELUDE
+        + """
+import importlib
+importlib.import_module(sys.argv[1])
+
+async def main():
+    try:
+        inside(nap)
+    except CannotSuspend as exc:
+        assert "greenlet" in str(exc) and "nap" in str(exc)
+        assert "ThreadPoolExecutor" in str(exc)
+    else:
+        raise AssertionError
+    assert nap() == asyncio.current_task().get_name()
+
+asyncio.run(main())
+""",
+        library,
+    )
