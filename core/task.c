@@ -37,7 +37,7 @@ find_pointer(PyObject *op, PyObject *pointer)
 static const char probe_source[] =
     "from _asyncio import Future, Task, _get_running_loop\n"
     "from _asyncio import _set_running_loop\n"
-    "try: from _asyncio import _swap_current_task as swap\n"
+    "try: from _asyncio import _swap_current_task as swap, current_task\n"
     "except ImportError: swap = None\n"
     "class Loop:\n"
     "    def __init__(self): self.queue = []\n"
@@ -57,8 +57,10 @@ static const char probe_source[] =
     "    callback, args = loop.queue.pop()\n"
     "    running = _get_running_loop()\n"
     /* 3.14 knows one current task a thread, which may be importing us, and
-     * wants the task's own loop to be the running one. */
-    "    apart = running is not None and swap is not None\n"
+     * wants the task's own loop to be the running one.  3.12 swaps nothing
+     * where there is none. */
+    "    apart = (swap is not None and running is not None\n"
+    "             and current_task(running) is not None)\n"
     "    current = swap(running, None) if apart else None\n"
     "    try:\n"
     "        _set_running_loop(loop)\n"

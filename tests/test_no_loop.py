@@ -706,6 +706,8 @@ BACKGROUND = """
 import asyncio, atexit
 from tworoutine import tworoutine
 
+tasks = []  # only this keeps them
+
 async def background():
     try:
         await asyncio.Event().wait()
@@ -714,8 +716,7 @@ async def background():
 
 @tworoutine
 async def begin():
-    global task
-    task = asyncio.create_task(background())
+    tasks.append(asyncio.create_task(background()))
     await asyncio.sleep(0)
 """
 
