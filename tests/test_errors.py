@@ -281,6 +281,42 @@ def in_uvloop(example):
     return in_loop(lambda: example.double(1), uvloop())
 
 
+@sentence(
+    "`double(1)` in a task of uvloop that was made past its task factory"
+)
+def past_the_factory(example):
+    async def call():
+        return raised(lambda: example.double(1))
+
+    async def main():
+        return await asyncio.Task(call(), loop=asyncio.get_running_loop())
+
+    return package.run(main(), loop_factory=uvloop())
+
+
+@sentence(
+    "`double(1)` in the first step of an eager task, made past the factory "
+    "below a portal"
+)
+def eager_past_the_factory(example):
+    if sys.version_info < (3, 12):
+        pytest.skip("eager tasks: 3.12+")
+
+    async def call():
+        return raised(lambda: example.double(1))
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        return await asyncio.Task(call(), loop=loop, eager_start=True)
+
+    async def with_factory():
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(package.eager_task_factory)
+        return await loop.create_task(main())
+
+    return asyncio.run(with_factory())
+
+
 @sentence("`await_((~double)(1))` in a task of uvloop")
 def await_in_uvloop(example):
     return in_loop(lambda: await_((~example.double)(1)), uvloop())

@@ -18,6 +18,8 @@ import celery
 import celery.utils.dispatch
 import click.testing
 import django.dispatch
+import fastapi
+import httpx
 import hypothesis
 import hypothesis.stateful
 import invoke
@@ -460,6 +462,46 @@ def test_a_task_of_invoke():
     program = invoke.Program(namespace=invoke.Collection(sum_up))
     program.run(["inv", "sum-up", "3", "-y", "4"], exit=False)
     assert results == [7]
+
+
+# --- FastAPI ----------------------------------------------------------------
+
+
+@tworoutine
+async def connection():
+    await asyncio.sleep(0)
+    yield "open"
+    CLOSED.append(True)
+
+
+CLOSED = []
+
+
+def test_fastapi_is_given_the_asynchronous_form():
+    application = fastapi.FastAPI()
+    application.get("/add")(~add)
+
+    @application.get("/depends")
+    async def depends(
+        number: int = fastapi.Depends(~add),
+        state: str = fastapi.Depends(~connection),
+    ):
+        return number, state, await (~add)(number), add(number)
+
+    async def main():
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://tests"
+        ) as client:
+            answer = await client.get("/add?x=1&y=2")
+            assert answer.json() == 3
+            assert (await client.get("/add?x=one")).status_code == 422
+            answer = await client.get("/depends?x=1")
+            assert answer.json() == [2, "open", 3, 3]
+
+    CLOSED.clear()
+    asyncio.run(main())
+    assert CLOSED == [True]
 
 
 # --- unittest ---------------------------------------------------------------

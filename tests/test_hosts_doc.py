@@ -14,12 +14,14 @@ import pytest
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "hosts.md"
 NEEDS = {
+    "aiohttp": ["aiohttp", "uvloop"],
     "anyio": ["anyio", "trio"],
     "asyncio": [],
     "curio": ["curio"],
     "gevent": ["gevent"],
     "No loop": [],
     "Qt": ["PySide6", "qasync"],
+    "Textual": ["textual"],
     "Tornado": ["tornado"],
     "trio": ["trio"],
     "Twisted": ["twisted"],

@@ -9,6 +9,7 @@ import functools
 import gc
 import io
 import linecache
+import json
 import logging
 import pathlib
 import pstats
@@ -621,6 +622,81 @@ def test_the_first_call_of_a_loop_is_cancelled_when_the_loop_stops(
             assert line.strip() == "nap(10)"
         loop.run_until_complete(end(task))
     assert ended == ["cancelled"]
+
+
+COVERED = """
+import asyncio
+import sys
+from tworoutine import tworoutine
+
+ran = set()
+
+def note():  # a second opinion
+    ran.add(sys._getframe(1).f_lineno)
+
+@tworoutine
+async def fetch(x):
+    await asyncio.sleep(0.001 * (x % 7)); note()
+    return x + 1
+
+def middle(x):
+    a = fetch(x); note()
+    b = sorted([3, 1, 2], key=fetch); note()
+    if x > 5:
+        c = fetch(a); note()
+    else:
+        c = fetch(a); note()
+    return c + len(b)
+
+def never():
+    a = 1; note()
+    b = 2; note()
+    return a + b
+
+async def task(i):
+    await asyncio.sleep(0); note()
+    return middle(i)
+
+async def main():
+    await asyncio.gather(*[task(i) for i in range(20)]); note()
+
+asyncio.run(main())
+fetch(1); note()
+print(*sorted(ran))
+"""
+
+
+def test_coverage_counts_the_lines_that_ran(tmp_path):
+    (tmp_path / "program.py").write_text(COVERED)
+    recipe = "[run]\nconcurrency = greenlet\n"
+    if sys.version_info >= (3, 14):
+        recipe = "[run]\n"
+    (tmp_path / ".coveragerc").write_text(recipe)
+
+    def coverage(*args):
+        command = [sys.executable, "-m", "coverage", *args]
+        return subprocess.run(
+            command,
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+
+    ran = coverage("run", "program.py").split()
+    coverage("json", "-o", "found.json")
+    found = json.loads((tmp_path / "found.json").read_text())
+    found = found["files"]["program.py"]
+    noted = [
+        number
+        for number, line in enumerate(COVERED.splitlines(), 1)
+        if line.endswith("; note()")
+    ]
+    assert len(noted) == 10
+    counted = [n for n in noted if n in found["executed_lines"]]
+    assert counted == [int(n) for n in ran]
+    assert len(set(noted) & set(found["missing_lines"])) == 2
 
 
 @pytest.mark.skipif(
