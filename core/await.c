@@ -165,6 +165,7 @@ typedef struct {
     Thread *th;
     PyObject *loop; /* that runs, or None; NULL if nothing is known */
     PyObject *who;  /* the guest, the task; or NULL */
+    bool hidden;    /* the loop was, and has to be again */
 } Place;
 
 /* The same where neither a portal nor trio or curio is. */
@@ -204,6 +205,19 @@ find_place_outside(TwrState *state, PyObject *subject, Place *place)
                : twr_handoff_check_host(place->th, place->loop, subject);
 }
 
+/* Have a running loop seen that we hide from who makes the call. */
+static int
+find_hidden(Place *place)
+{
+    Thread *th = place->th;
+    if (place->loop != Py_None || th->hidden == NULL) {
+        return 0;
+    }
+    Py_XSETREF(place->loop, Py_NewRef(th->hidden));
+    place->hidden = true;
+    return twr_run_show(th);
+}
+
 /* Where a call made here waits; CannotSuspend if it cannot.  The place has to
  * be dropped in any case. */
 static int
@@ -214,7 +228,7 @@ find_place(TwrState *state, PyObject *subject, Place *place)
     if (place->th != NULL && twr_orphans_refuse(place->th, subject) == 0) {
         place->loop = PyObject_CallNoArgs(state->get_running_loop);
     }
-    if (place->loop == NULL) {
+    if (place->loop == NULL || find_hidden(place) < 0) {
         return -1;
     }
     int portal = twr_portal_here(place->th, place->loop);
@@ -234,6 +248,13 @@ find_place(TwrState *state, PyObject *subject, Place *place)
 static void
 drop_place(Place *place)
 {
+    if (place->hidden) {
+        PyObject *pending = twr_error_take();
+        if (twr_run_hide(place->th, place->loop) < 0) {
+            PyErr_WriteUnraisable(place->loop);
+        }
+        twr_error_put(pending);
+    }
     Py_XDECREF(place->loop);
     Py_XDECREF(place->who);
 }

@@ -197,9 +197,28 @@ core_thread_loop(PyObject *module, PyObject *unused)
     return th == NULL ? NULL : twr_run_loop(th, NULL);
 }
 
+static PyObject *
+core_hide(PyObject *module, PyObject *loop)
+{
+    Thread *th = twr_thread(twr_state(module));
+    return th == NULL || twr_run_hide(th, loop) < 0 ? NULL
+                                                    : Py_NewRef(Py_None);
+}
+
+static PyObject *
+core_show(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    Thread *th = twr_thread(twr_state(module));
+    return th == NULL || twr_run_show(th) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 static PyMethodDef core_methods[] = {
     {"await_", (PyCFunction)(void (*)(void))core_await,
      METH_FASTCALL | METH_KEYWORDS, await_doc},
+    {"hide", core_hide, METH_O,
+     "Have it look as if the running loop, given, did not run."},
+    {"show", core_show, METH_NOARGS, "Undo that."},
     {"in_portal", core_in_portal, METH_NOARGS,
      "Whether a synchronous call made here would wait in a portal."},
     {"drivable", core_drivable, METH_O,

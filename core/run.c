@@ -255,6 +255,26 @@ check_hidden(Thread *th, PyObject *subject)
 }
 
 int
+twr_run_hide(Thread *th, PyObject *loop)
+{
+    if (twr_loop_set_running(th->state, Py_None) < 0) {
+        return -1;
+    }
+    Py_XSETREF(th->hidden, Py_NewRef(loop));
+    return 0;
+}
+
+int
+twr_run_show(Thread *th)
+{
+    PyObject *loop = th->hidden;
+    th->hidden = NULL;
+    int shown = loop == NULL ? 0 : twr_loop_set_running(th->state, loop);
+    Py_XDECREF(loop);
+    return shown;
+}
+
+int
 twr_run_check(Thread *th, PyObject *subject)
 {
     return twr_loan_settle(th, NULL) < 0 ? -1 : check_hidden(th, subject);
@@ -286,6 +306,45 @@ twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable, PyObject *subject)
     return result;
 }
 
+/* Where asgiref has been imported: have what its sync_to_async is given run in
+ * this thread while loop runs.  A function that undoes it, or None. */
+static PyObject *
+for_asgiref(TwrState *state, PyObject *loop)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    if (PyDict_GetItemWithError(modules, state->names.asgiref) == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    PyObject *adapters = twr_adapters(state);
+    return adapters == NULL
+               ? NULL
+               : PyObject_CallMethod(adapters, "for_asgiref", "O", loop);
+}
+
+/* twr_run_in, with that.  Switches. */
+static PyObject *
+run_beside_asgiref(Thread *th, PyObject *loop, PyObject *awaitable,
+                   PyObject *subject)
+{
+    PyObject *undo = for_asgiref(th->state, loop);
+    if (undo == NULL) {
+        twr_close_awaitable(th->state, awaitable);
+        return NULL;
+    }
+    PyObject *result = twr_run_in(th, loop, awaitable, subject);
+    if (undo != Py_None) {
+        PyObject *pending = twr_error_take();
+        PyObject *none = PyObject_CallNoArgs(undo);
+        if (none == NULL) {
+            PyErr_WriteUnraisable(undo);
+        }
+        Py_XDECREF(none);
+        twr_error_put(pending);
+    }
+    Py_DECREF(undo);
+    return result;
+}
+
 PyObject *
 twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
 {
@@ -295,7 +354,7 @@ twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
         return NULL;
     }
     bool own = loop == th->own_loop;
-    PyObject *result = twr_run_in(th, loop, awaitable, subject);
+    PyObject *result = run_beside_asgiref(th, loop, awaitable, subject);
     if (th->forked && own) {
         twr_thread_discard(th, loop);
     }

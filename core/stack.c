@@ -579,6 +579,7 @@ thread_traverse(PyObject *op, visitproc visit, void *arg)
     Thread *th = (Thread *)op;
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(th->own_loop);
+    Py_VISIT(th->hidden);
     Py_VISIT(th->loan);
     Py_VISIT(th->loans);
     return 0;
@@ -613,6 +614,7 @@ wind_up(Thread *th)
         adapter(th, "close_loop", loop);
         if (th->own_loop == loop) {
             Py_CLEAR(th->own_loop);
+            Py_CLEAR(th->hidden);
         }
         Py_DECREF(loop);
     }
@@ -644,6 +646,7 @@ thread_clear(PyObject *op)
 {
     Thread *th = (Thread *)op;
     Py_CLEAR(th->own_loop);
+    Py_CLEAR(th->hidden);
     for (Py_ssize_t i = 0; th->loans && i < PyList_GET_SIZE(th->loans); i++) {
         /* Calls that are still parked keep it. */
         ((Loan *)PyList_GET_ITEM(th->loans, i))->thread = NULL;

@@ -103,6 +103,7 @@
     X(_timer_cancelled_count)                                                 \
     X(_when)                                                                  \
     X(aclose)                                                                 \
+    X(asgiref)                                                                \
     X(add_done_callback)                                                      \
     X(append)                                                                 \
     X(appendleft)                                                             \
@@ -370,6 +371,7 @@ struct Thread {
     Loan *loan;         /* the loop being driven; NULL: by itself or none */
     PyObject *loans;    /* list of the loans with calls parked */
     PyObject *own_loop; /* the loop kept for calls where none runs */
+    PyObject *hidden;   /* a running loop that we hide from the code above */
     PyTypeObject *good_type;   /* the last loop type found drivable */
     unsigned int good_version; /* ... and its version tag then */
     PyObject *sigint_task;     /* whose call is being interrupted; or NULL */
@@ -475,6 +477,11 @@ PyObject *twr_run_in(Thread *th, PyObject *loop, PyObject *awaitable,
 
 /* The loop that twr_run would run. */
 PyObject *twr_run_loop(Thread *th, PyObject *subject);
+
+/* Have it look as if no loop ran, to synchronous code that a callback of loop,
+ * which does, runs; and as it is.  Calls made by that code find the loop. */
+int twr_run_hide(Thread *th, PyObject *loop);
+int twr_run_show(Thread *th);
 
 /* --- handoff.c */
 

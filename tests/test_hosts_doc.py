@@ -18,6 +18,7 @@ NEEDS = {
     "anyio": ["anyio", "trio"],
     "asyncio": [],
     "curio": ["curio"],
+    "Django": ["django"],
     "gevent": ["gevent"],
     "No loop": [],
     "Qt": ["PySide6", "qasync"],

@@ -32,6 +32,7 @@ from tworoutine._core import (
 from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import end_guests, take_greenlets_for_threads
 from tworoutine._hosts import find_guest as find_guest
+from tworoutine._hosts import for_asgiref as for_asgiref
 from tworoutine._hosts import foreign_library as foreign_library
 from tworoutine._hosts import has_factory as has_factory
 from tworoutine._prompts import explain as explain

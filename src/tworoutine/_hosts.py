@@ -195,6 +195,18 @@ def adapt(coro, loop):
     return twisted._adapt(coro, loop)
 
 
+def for_asgiref(loop):
+    """Where asgiref is: see _asgiref; what undoes it, or None.
+
+    loop: that a call is about to run in this thread.
+    """
+    if "asgiref.sync" not in sys.modules:
+        return None
+    from tworoutine import _asgiref
+
+    return _asgiref.begin(loop)
+
+
 # --- what a portal does when it begins --------------------------------------
 
 
