@@ -1,32 +1,49 @@
 """asgiref, and so Django: one thread, connection and transaction.
 
-``async_to_sync`` keeps its thread for what ``sync_to_async`` is given below it:
-the ORM's ``a...`` methods use the connection of who called.  So does a call:
-its loop runs in the caller's thread, and what ``sync_to_async`` is given runs
-there by a callback of that loop, to which it looks as if no loop ran.
+``async_to_sync`` keeps its thread for what ``sync_to_async`` is given below
+it: the ORM's ``a...`` methods use the connection of who called.  So does a
+call: its loop runs in the thread of the caller, and what ``sync_to_async`` is
+given runs there in a callback of that loop, to which it looks as if no loop
+ran.
 """
 
 import contextlib
 import contextvars
 import functools
 import os
+import re
 import threading
 from concurrent.futures import Executor, Future
 
+import asgiref
 from asgiref.sync import AsyncToSync, SyncToAsync
 
 from tworoutine._core import hide, show
 
 
+# Earlier ones look elsewhere for the thread in which something is to run.
+KNOWN = [int(n) for n in re.findall(r"\d+", asgiref.__version__)] >= [3, 9, 2]
+
+
 def begin(loop):
     """Have sync_to_async use this thread, in which a call runs loop.
 
-    In the caller's context, as async_to_sync does.  Returns what undoes it.
+    In the caller's context, as async_to_sync does.  Returns what undoes
+    it, or None.
     """
+    if not KNOWN:
+        return None
     executors = AsyncToSync.executors
     before = getattr(executors, "current", None)
     executors.current = InLoop(loop, before)
-    return functools.partial(setattr, executors, "current", before)
+
+    def undo():
+        if before is not None:
+            executors.current = before
+        else:  # old releases only look whether there is one
+            del executors.current
+
+    return undo
 
 
 class InLoop(Executor):
