@@ -20,7 +20,6 @@ from asgiref.sync import AsyncToSync, SyncToAsync
 
 from tworoutine._core import hide, show
 
-
 # Earlier ones look elsewhere for the thread in which something is to run.
 KNOWN = [int(n) for n in re.findall(r"\d+", asgiref.__version__)] >= [3, 9, 2]
 
