@@ -19,9 +19,11 @@ VARIANTS = {
         "plain": 60,
         "python": 15,
         "debug": 10,
-        "eager": 15,
+        "eager": 10,
+        "portal": 5,
     }.items()
 }
+EAGER = "eager", "portal"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def runs():
             text=True,
         )
         for variant, count in VARIANTS.items()
-        if variant != "eager" or sys.version_info >= (3, 12)
+        if variant not in EAGER or sys.version_info >= (3, 12)
     }
     yield runs
     for run in runs.values():
