@@ -7,7 +7,8 @@
  *     why_no_handoff  None, or why no running loop can be shared here
  *     Portal          the coroutine that portal() and run() make
  *     Awaiting        one that awaits some other object
- *     in_portal, drivable, stepper, thread_loop, prime, run_in, end_thread,
+ *     in_portal, drivable, stepper, thread_loop, prime, refit,
+ *     run_in, end_thread,
  *     unregistered, after_fork, adapters      for tworoutine/_*.py */
 #include "twr.h"
 
@@ -96,6 +97,21 @@ core_prime(PyObject *module, PyObject *loop)
     if (drivable < 0 || (drivable && twr_loop_prime(state, loop) < 0)) {
         return NULL;
     }
+    Py_RETURN_NONE;
+}
+
+/* refit(f, g): f has the function of g from now on, or, if g is f, the one
+ * that it has has become another. */
+static PyObject *
+core_refit(PyObject *module, PyObject *args)
+{
+    PyTypeObject *type = twr_state(module)->tworoutine_type;
+    Tworoutine *f, *g;
+    if (!PyArg_ParseTuple(args, "O!O!", type, &f, type, &g)) {
+        return NULL;
+    }
+    f->makes = MAKES_UNKNOWN;
+    Py_SETREF(f->fn, Py_NewRef(g->fn));
     Py_RETURN_NONE;
 }
 
@@ -229,6 +245,8 @@ static PyMethodDef core_methods[] = {
      "The loop that a synchronous call would run where none is running."},
     {"prime", core_prime, METH_O,
      "Have the next run of a loop begin with our marker."},
+    {"refit", core_refit, METH_VARARGS,
+     "Give a tworoutine the function of another one."},
     {"run_in", core_run_in, METH_VARARGS,
      "Run a loop until a coroutine is done."},
     {"adapters", core_adapters, METH_O,

@@ -1,5 +1,7 @@
 """At IPython's prompt, in a pseudo-terminal."""
 
+import os
+
 import pytest
 
 pytest.importorskip("IPython", reason="IPython is not installed")
@@ -212,3 +214,71 @@ def test_where_ipython_is_not_imported_it_is_not_asked_for(program):
         "tworoutine(asyncio.sleep)(0)\n"
         "assert 'IPython' not in sys.modules\n"
     )
+
+
+EDITED = """
+import contextlib
+from tworoutine import tworoutine
+
+@tworoutine
+async def two(add=0):
+    return VERSION + add
+
+@tworoutine
+async def several():
+    yield VERSION
+
+@tworoutine
+@contextlib.asynccontextmanager
+async def opened():
+    yield VERSION
+
+two_partly = tworoutine(lambda: (~two)())
+
+class Board:
+    @tworoutine
+    async def read(self):
+        return VERSION
+
+    @classmethod
+    @tworoutine
+    async def upper(cls):
+        return VERSION
+
+    @tworoutine
+    @classmethod
+    async def lower(cls):
+        return VERSION
+
+    @property
+    @tworoutine
+    async def gain(self):
+        return VERSION
+"""
+
+
+def test_autoreload(ipython, lab):
+    path = lab / "edited.py"
+
+    def edit(version):
+        path.write_text(EDITED.replace("VERSION", str(version)))
+        os.utime(path, (version * 10**6, version * 10**6))
+
+    edit(1)
+    ipython.line("%load_ext autoreload", r"In \[3\]:")
+    ipython.line("%autoreload 2", r"In \[4\]:")
+    ipython.line("import edited; from edited import *", r"In \[5\]:")
+    ipython.line(
+        "board = Board(); read = board.read; aio = ~two; cm = opened",
+        r"In \[6\]:",
+    )
+    for count, version in [(6, 1), (8, 2), (10, 3)]:
+        edit(version)
+        ipython.line("0", rf"In \[{count + 1}\]:")  # reloads
+        ipython.line(
+            "with cm() as it: got = [two(0), edited.two(add=0), *several(), "
+            "it, read(), board.read(), Board.upper(), board.lower(), "
+            "board.gain, two_partly(), await aio()]; print('got', *got)",
+            "got" + f" {version}" * 11 + r"\s",
+        )
+        ipython.until(rf"In \[{count + 2}\]:")

@@ -47,6 +47,7 @@ __version__ = "0.1.0"
 
 _adapters.register()
 _adapters.prime_prompt()
+_adapters.teach_autoreload()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

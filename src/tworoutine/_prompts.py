@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 
-from tworoutine._core import prime
+from tworoutine._core import prime, refit, tworoutine
 
 # --- IPython's loop ---------------------------------------------------------
 
@@ -65,12 +65,58 @@ def prime_prompt():
         prime(loop)
 
 
+def teach_autoreload():
+    """Have ``%autoreload`` of IPython update tworoutines in place.
+
+    So that those imported by name, and bound ones, do what the new text says.
+    """
+    shells = sys.modules.get("IPython.core.interactiveshell")
+    shell = getattr(shells, "InteractiveShell", None)
+    if shell is None or not shell.initialized():
+        return
+    try:
+        from IPython.extensions.autoreload import UPDATE_RULES, update_function
+    except ImportError:
+        return
+
+    def update(old, new):
+        old, new = _below(old), _below(new)
+        before, after = _function(~old), _function(~new)
+        if before is not None and after is not None:
+            update_function(before, after)
+            refit(old, old)
+        else:
+            refit(old, new)
+
+    if not any(rule[0] is _are_tworoutines for rule in UPDATE_RULES):
+        UPDATE_RULES.insert(0, (_are_tworoutines, update))
+
+
+def _below(op):
+    """The tworoutine below a method; other objects as they are."""
+    return op.__func__ if inspect.ismethod(op) else op
+
+
+def _are_tworoutines(old, new):
+    return isinstance(_below(old), tworoutine) and isinstance(
+        _below(new), tworoutine
+    )
+
+
+def _function(fn):
+    """The function of fn if another code is all that it needs, or None."""
+    fn = getattr(fn, "__func__", fn)
+    plain = inspect.isfunction(fn) and not fn.__code__.co_freevars
+    return fn if plain else None
+
+
 def load_ipython_extension(shell):
     """``%load_ext tworoutine``: needed only if the import came before IPython.
 
     Calls use the loop of IPython's prompt whether it is loaded or not.
     """
     prime_prompt()
+    teach_autoreload()
 
 
 def warn_cancelled(name, task, greenlet):
