@@ -81,10 +81,10 @@ set_loop(TwrState *state, bool *vacant)
     return loop;
 }
 
-/* The loop of the IPython prompt at which the call was made; NULL without
- * error: it was made elsewhere. */
+/* What that adapter knows of the IPython prompt at which the call was made;
+ * NULL without error: nothing, or it was made elsewhere. */
 static PyObject *
-prompt_loop(Thread *th)
+of_prompt(Thread *th, const char *adapter)
 {
     TwrState *state = th->state;
     PyObject *modules = PyImport_GetModuleDict();
@@ -93,10 +93,21 @@ prompt_loop(Thread *th)
         return NULL;
     }
     PyObject *adapters = twr_adapters(state);
-    PyObject *loop = adapters == NULL
-                         ? NULL
-                         : PyObject_CallMethod(adapters, "prompt_loop", NULL);
-    if (loop != NULL && (loop == Py_None || usable(state, loop) <= 0)) {
+    PyObject *known =
+        adapters == NULL ? NULL : PyObject_CallMethod(adapters, adapter, NULL);
+    if (known == Py_None) {
+        Py_CLEAR(known);
+    }
+    return known;
+}
+
+/* The loop of that prompt, likewise. */
+static PyObject *
+prompt_loop(Thread *th)
+{
+    TwrState *state = th->state;
+    PyObject *loop = of_prompt(th, "prompt_loop");
+    if (loop != NULL && usable(state, loop) <= 0) {
         Py_CLEAR(loop);
     }
     return loop;
@@ -345,10 +356,37 @@ run_beside_asgiref(Thread *th, PyObject *loop, PyObject *awaitable,
     return result;
 }
 
+/* Let runner, which runs what is awaited at IPython's prompt, run awaitable,
+ * in a loop that it alone knows.  Switches. */
+static PyObject *
+run_by(Thread *th, PyObject *runner, PyObject *awaitable, PyObject *subject)
+{
+    PyObject *coro = NULL, *result = NULL;
+    bool native = PyCoro_CheckExact(awaitable);
+    if (twr_run_check(th, subject) < 0 ||
+        (native && twr_check_fresh(awaitable, subject) < 0)) {
+        twr_close_awaitable(th->state, awaitable);
+        return NULL;
+    }
+    coro =
+        native ? Py_NewRef(awaitable) : twr_awaiting_new(th->state, awaitable);
+    if (coro != NULL) {
+        result = PyObject_CallOneArg(runner, coro);
+    }
+    Py_XDECREF(coro);
+    return result;
+}
+
 PyObject *
 twr_run(Thread *th, PyObject *awaitable, PyObject *subject)
 {
-    PyObject *loop = twr_run_loop(th, subject);
+    PyObject *runner = of_prompt(th, "prompt_runner");
+    if (runner != NULL) {
+        PyObject *got = run_by(th, runner, awaitable, subject);
+        Py_DECREF(runner);
+        return got;
+    }
+    PyObject *loop = PyErr_Occurred() ? NULL : twr_run_loop(th, subject);
     if (loop == NULL) {
         twr_close_awaitable(th->state, awaitable);
         return NULL;

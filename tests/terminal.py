@@ -121,7 +121,7 @@ class Terminal:
 # What prompts and notebooks are given to play with: a module, `lab`.
 LAB = '''
 import asyncio, atexit, os
-from tworoutine import tworoutine
+from tworoutine import await_, tworoutine
 
 @tworoutine
 async def double(number, *, delay=0.001):

@@ -97,6 +97,29 @@ def test_magics(ipython):
     ipython.line("%autoawait", "set to use `asyncio`")
 
 
+def test_lines_that_a_runner_of_somebody_s_runs(ipython):
+    """In a loop of a library's, which has a thread of its own."""
+    ipython.line(
+        "import threading; other = asyncio.new_event_loop(); "
+        "threading.Thread(target=other.run_forever, daemon=True).start()",
+        r"In \[3\]:",
+    )
+    ipython.line(
+        "get_ipython().loop_runner = lambda coro: "
+        "asyncio.run_coroutine_threadsafe(coro, other).result()",
+        r"In \[4\]:",
+    )
+    ipython.line("link = await (~open_link)()", r"In \[5\]:")
+    ipython.line("ask(link, 'one')", "'answer: ONE'")
+    ipython.line("same(loop(), other)", "'the same loop'")
+    ipython.line("await (~ask)(link, 'two')", "'answer: TWO'")
+    ipython.line("await_(asyncio.sleep(0, 'slept'))", "'slept'")
+    ipython.line("tworoutine(lambda: asyncio.sleep(0, 'made'))()", "'made'")
+    ipython.line("fails(2)", "ValueError: failed with 42")
+    ipython.line("%autoawait asyncio", r"In \[12\]:")
+    ipython.line("loop() is other", "False")
+
+
 def test_lines_that_trio_runs(ipython):
     pytest.importorskip("trio", reason="trio is not installed")
     ipython.line("import trio", r"In \[3\]:")

@@ -39,6 +39,7 @@ from tworoutine._prompts import explain as explain
 from tworoutine._prompts import foreground as foreground
 from tworoutine._prompts import prime_prompt as prime_prompt
 from tworoutine._prompts import prompt_loop as prompt_loop
+from tworoutine._prompts import prompt_runner as prompt_runner
 from tworoutine._prompts import teach_autoreload as teach_autoreload
 from tworoutine._prompts import warn_cancelled as warn_cancelled
 

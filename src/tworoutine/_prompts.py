@@ -33,19 +33,39 @@ def prompt_loop():
     and in ``IPython.embed()``, where the program that embeds the prompt has
     used a loop before.
     """
-    shells = sys.modules.get("IPython.core.interactiveshell")
     helpers = sys.modules.get("IPython.core.async_helpers")
-    embeds = sys.modules.get("IPython.terminal.embed")
-    embedded = getattr(embeds, "InteractiveShellEmbed", ())
     try:
-        if not shells.InteractiveShell.initialized() or _in_child():
-            return None
-        shell = shells.InteractiveShell.instance()
-        if hasattr(shell, "kernel") or isinstance(shell, embedded):
-            return None
-        return helpers.get_asyncio_loop()
+        return None if _shell() is None else helpers.get_asyncio_loop()
     except AttributeError:
         return None  # half imported, or of another time
+
+
+def prompt_runner():
+    """What IPython's prompt runs coroutines by, if somebody has set that.
+
+    As libraries do that have a loop of their own, in another thread perhaps.
+    """
+    helpers = sys.modules.get("IPython.core.async_helpers")
+    try:
+        runner = None if _shell() is None else _shell().loop_runner
+        if runner is None or runner.__module__ == helpers.__name__:
+            return None
+        return runner
+    except AttributeError:
+        return None
+
+
+def _shell():
+    """IPython's shell, if calls use what its prompt awaits by."""
+    shells = sys.modules.get("IPython.core.interactiveshell")
+    embeds = sys.modules.get("IPython.terminal.embed")
+    embedded = getattr(embeds, "InteractiveShellEmbed", ())
+    if not shells.InteractiveShell.initialized() or _in_child():
+        return None
+    shell = shells.InteractiveShell.instance()
+    if hasattr(shell, "kernel") or isinstance(shell, embedded):
+        return None
+    return shell
 
 
 def _in_child():
