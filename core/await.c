@@ -158,6 +158,7 @@ typedef struct {
         IN_GREENBACK,
         IN_GUEST,
         IN_RUN,
+        IN_INPUT_HOOK,
         IN_SQLALCHEMY,
         IN_TASK,
         IN_HOST
@@ -167,6 +168,26 @@ typedef struct {
     PyObject *who;  /* the guest, the task; or NULL */
     bool hidden;    /* the loop was, and has to be again */
 } Place;
+
+/* Whether the call is made by a GUI whose events IPython's prompt handles
+ * while it waits for input, in a loop that runs for that alone. */
+static int
+in_input_hook(Thread *th, PyObject *loop)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    if (!th->is_main || th->loan != NULL ||
+        PyDict_GetItemWithError(modules, th->state->names.prompt_toolkit) ==
+            NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *adapters = twr_adapters(th->state);
+    PyObject *known =
+        adapters == NULL
+            ? NULL
+            : PyObject_CallMethod(adapters, "in_input_hook", "O", loop);
+    Py_XDECREF(known); /* only compared */
+    return known == NULL ? -1 : known == Py_True;
+}
 
 /* The same where neither a portal nor trio or curio is. */
 static int
@@ -182,6 +203,11 @@ find_place_outside(TwrState *state, PyObject *subject, Place *place)
     if (place->loop == Py_None) {
         place->kind = IN_RUN;
         return twr_run_check(place->th, subject);
+    }
+    int hook = in_input_hook(place->th, place->loop);
+    if (hook != 0) {
+        place->kind = IN_INPUT_HOOK;
+        return hook < 0 ? -1 : twr_run_check(place->th, subject);
     }
     int sqlalchemy = twr_stack_in_sqlalchemy(state);
     if (sqlalchemy != 0) {
@@ -310,6 +336,25 @@ await_in_host(Thread *th, PyObject *loop, PyObject *awaitable,
     return result;
 }
 
+/* Wait as if the loop that runs did not: it is in the middle of a poll.
+ * Switches. */
+static PyObject *
+await_in_input_hook(Thread *th, PyObject *loop, PyObject *awaitable,
+                    PyObject *subject)
+{
+    if (twr_loop_set_running(th->state, Py_None) < 0) {
+        twr_close_awaitable(th->state, awaitable);
+        return NULL;
+    }
+    PyObject *result = twr_run(th, awaitable, subject);
+    PyObject *pending = twr_error_take();
+    if (twr_loop_set_running(th->state, loop) < 0) {
+        Py_CLEAR(result);
+    }
+    twr_error_put(pending);
+    return result;
+}
+
 /* Switches. */
 static PyObject *
 await_at(const Place *place, PyObject *awaitable, PyObject *subject)
@@ -323,6 +368,8 @@ await_at(const Place *place, PyObject *awaitable, PyObject *subject)
         return twr_guest_wait(th, place->who, awaitable, subject);
     case IN_RUN:
         return twr_run(th, awaitable, subject);
+    case IN_INPUT_HOOK:
+        return await_in_input_hook(th, place->loop, awaitable, subject);
     case IN_SQLALCHEMY:
         return twr_stack_sqlalchemy(awaitable);
     case IN_TASK:
@@ -354,7 +401,7 @@ runtime_error(PyObject *error)
 static void
 explain(const Place *place, PyObject *subject)
 {
-    bool ours = place->kind == IN_RUN ||
+    bool ours = place->kind == IN_RUN || place->kind == IN_INPUT_HOOK ||
                 ((place->kind == IN_TASK || place->kind == IN_HOST) &&
                  place->th->state->has_own_loops);
     if (!ours) {
@@ -365,9 +412,10 @@ explain(const Place *place, PyObject *subject)
     PyObject *name = error == NULL ? NULL : twr_subject_name(subject);
     PyObject *adapters = name == NULL ? NULL : twr_adapters(place->th->state);
     if (adapters != NULL) {
-        PyObject *none =
-            PyObject_CallMethod(adapters, "explain", "OOO", error, name,
-                                place->kind == IN_RUN ? Py_False : Py_True);
+        PyObject *none = PyObject_CallMethod(
+            adapters, "explain", "OOO", error, name,
+            place->kind == IN_TASK || place->kind == IN_HOST ? Py_True
+                                                             : Py_False);
         Py_XDECREF(none);
     }
     PyErr_Clear();

@@ -128,6 +128,7 @@
     X(is_closed)                                                              \
     X(is_running)                                                             \
     X(nest_asyncio)                                                           \
+    X(prompt_toolkit)                                                         \
     X(loop)                                                                   \
     X(logger)                                                                 \
     X(pop)                                                                    \

@@ -305,3 +305,67 @@ def test_autoreload(ipython, lab):
             "got" + f" {version}" * 11 + r"\s",
         )
         ipython.until(rf"In \[{count + 2}\]:")
+
+
+GUI = """
+import asyncio, time
+from IPython.terminal.pt_inputhooks import register
+from tworoutine import tworoutine
+
+clicks, seen = [], []
+
+def hook(context):
+    # as those of real GUIs, this one handles its events until a key is pressed
+    while not context.input_is_ready():
+        while clicks:
+            callback = clicks.pop(0)
+            try:
+                seen.append(callback())
+            except BaseException as exc:
+                seen.append(exc)
+            print("handled", len(seen))
+        time.sleep(0.005)
+
+register("toy", hook)
+
+async def sets(event):
+    event.set()
+
+@tworoutine
+async def lets_others_run():
+    event = asyncio.Event()
+    task = asyncio.create_task(sets(event))
+    await event.wait()
+    return asyncio.current_task() is not None
+
+@tworoutine
+async def key(n):
+    await asyncio.sleep(0)
+    return -n
+"""
+
+
+def test_callbacks_of_a_gui(ipython, lab):
+    (lab / "gui.py").write_text(GUI)
+    ipython.line("from gui import *", r"In \[3\]:")
+    ipython.line("%gui toy", r"In \[4\]:")
+    ipython.line("link = open_link(); tasks = start(beat)", r"In \[5\]:")
+    for count, click in enumerate(
+        [
+            "lambda: ask(link, 'click')",
+            "lambda: same(loop(), home)",
+            "lets_others_run",
+            "lambda: sorted([3, 1, 2], key=key)",
+            "lambda: still(tasks)",
+            "lambda: fails(2)",
+            "lambda: asyncio._get_running_loop() is not None",
+        ],
+        1,
+    ):
+        ipython.line(
+            f"home = loop(); clicks.append({click})", rf"handled {count}\b"
+        )
+    ipython.line("", r"In \[12\]:")
+    ipython.line("print('seen', *seen, 'end')", "seen answer: CLICK the same ")
+    ipython.until(r"loop True \[3, 2, 1\] all go on failed with 42 True end\s")
+    ipython.line("ask(link, 'prompt')", "'answer: PROMPT'")

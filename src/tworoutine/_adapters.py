@@ -37,6 +37,7 @@ from tworoutine._hosts import foreign_library as foreign_library
 from tworoutine._hosts import has_factory as has_factory
 from tworoutine._prompts import explain as explain
 from tworoutine._prompts import foreground as foreground
+from tworoutine._prompts import in_input_hook as in_input_hook
 from tworoutine._prompts import prime_prompt as prime_prompt
 from tworoutine._prompts import prompt_loop as prompt_loop
 from tworoutine._prompts import prompt_runner as prompt_runner

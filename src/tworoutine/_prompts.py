@@ -161,6 +161,26 @@ def warn_cancelled(name, task, greenlet):
     )
 
 
+# --- callbacks of a GUI -----------------------------------------------------
+
+
+def in_input_hook(loop):
+    """Whether loop runs IPython's prompt, which lets a GUI handle its events.
+
+    prompt_toolkit does that instead of polling: between two callbacks.
+    """
+    hooks = sys.modules.get("prompt_toolkit.eventloop.inputhook")
+    kind = getattr(hooks, "InputHookSelector", ())
+    if not isinstance(getattr(loop, "_selector", None), kind):
+        return False
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code not in _STEPS:
+        if frame.f_code is kind.select.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
 # --- objects of other loops --------------------------------------------------
 
 _OTHER_LOOP = (
