@@ -153,6 +153,56 @@ twr_context_enter(PyObject *left)
     return 0;
 }
 
+/* What was left, as a new list, innermost first. */
+static PyObject *
+as_list(PyObject *left)
+{
+    if (left != NULL && PyList_CheckExact(left)) {
+        return PyList_GetSlice(left, 0, PyList_GET_SIZE(left));
+    }
+    PyObject *list = PyList_New(left == NULL ? 0 : 1);
+    if (list != NULL && left != NULL) {
+        PyList_SET_ITEM(list, 0, Py_NewRef(left));
+    }
+    return list;
+}
+
+/* Whether the last items of list are those of last. */
+static bool
+ends_with(PyObject *list, PyObject *last)
+{
+    Py_ssize_t more = PyList_GET_SIZE(list) - PyList_GET_SIZE(last);
+    bool same = more >= 0;
+    for (Py_ssize_t i = 0; same && i < PyList_GET_SIZE(last); i++) {
+        same = PyList_GET_ITEM(list, more + i) == PyList_GET_ITEM(last, i);
+    }
+    return same;
+}
+
+int
+twr_context_rebase(PyObject **left, PyObject *before, PyObject *now)
+{
+    if (before == now || now == NULL) {
+        return 0;
+    }
+    PyObject *list = as_list(*left);
+    PyObject *old = as_list(before);
+    PyObject *lowest = as_list(now);
+    int result = list == NULL || old == NULL || lowest == NULL ? -1 : 0;
+    if (result == 0 && ends_with(list, old)) {
+        Py_ssize_t size = PyList_GET_SIZE(list);
+        result =
+            PyList_SetSlice(list, size - PyList_GET_SIZE(old), size, lowest);
+        if (result == 0) {
+            Py_XSETREF(*left, Py_NewRef(list));
+        }
+    }
+    Py_XDECREF(list);
+    Py_XDECREF(old);
+    Py_XDECREF(lowest);
+    return result;
+}
+
 /* Out of memory: enter again what was left, context last.  Steals it. */
 static int
 undo_leave(PyObject **left, PyObject *context)

@@ -20,8 +20,10 @@
  * parked that stack would hold up both.
  *
  * The worker leaves all contexts that it entered before the root goes on, and
- * enters them again.  It holds no reference to the Portal: one that is dropped
- * while a call is parked in it ends that call with GeneratorExit. */
+ * enters them again; but the lowest are those of the root in this very step,
+ * which trio may change from one to the next.  It holds no reference to the
+ * Portal: one that is dropped while a call is parked in it ends that call with
+ * GeneratorExit. */
 #include "twr.h"
 
 struct Portal {
@@ -34,7 +36,8 @@ struct Portal {
     PyObject *loop;        /* asyncio's running loop in this step; or None */
     PyObject *task;        /* the current task of that loop, or NULL */
     PyObject *inner;       /* what the parked call iterates over, or NULL */
-    PyObject *contexts;    /* for the worker to enter; or NULL */
+    PyObject *contexts;    /* of the root, for the worker to enter; or NULL */
+    PyObject *lowest;      /* what it has so entered; or NULL */
     PyObject *value;       /* sent in; yielded or returned */
     PyObject *error;       /* thrown in; raised */
     PySendResult result;   /* how the step ended */
@@ -63,6 +66,7 @@ portal_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->task);
     Py_VISIT(self->inner);
     Py_VISIT(self->contexts);
+    Py_VISIT(self->lowest);
     Py_VISIT(self->value);
     Py_VISIT(self->error);
     return 0;
@@ -79,6 +83,7 @@ portal_clear(PyObject *op)
     Py_CLEAR(self->loop);
     Py_CLEAR(self->task);
     Py_CLEAR(self->contexts);
+    Py_CLEAR(self->lowest);
     Py_CLEAR(self->value);
     Py_CLEAR(self->error);
     if (self->inner == NULL) {
@@ -116,6 +121,7 @@ twr_portal_run(Thread *th, PyObject *worker)
     Portal *self = find_portal(th, worker);
     PyObject *contexts = self->contexts;
     self->contexts = NULL;
+    Py_XSETREF(self->lowest, Py_XNewRef(contexts));
     /* Should this stack be left for ever, the coroutine on it must live. */
     PyObject *coro = Py_NewRef(self->coro);
     PyObject *value = self->value, *error = self->error;
@@ -236,8 +242,14 @@ twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
     portal_unpark(self);
     Py_CLEAR(self->inner);
     PyObject *pending = twr_error_take();
-    if (twr_context_enter(contexts) < 0) {
+    PyObject *now = self->contexts;
+    self->contexts = NULL;
+    if (twr_context_rebase(&contexts, self->lowest, now) < 0 ||
+        twr_context_enter(contexts) < 0) {
         result = -1;
+    }
+    if (now != NULL) {
+        Py_XSETREF(self->lowest, now);
     }
     Py_XDECREF(contexts);
     twr_error_put(pending);
@@ -355,13 +367,11 @@ portal_switch(Thread *th, Portal *self, PyObject *worker)
     if (twr_context_leave(th->state, &left) < 0) {
         return -1;
     }
-    if (self->inner == NULL) {
-        /* The thread's own context, which nobody entered, if none was left. */
-        self->contexts =
-            left != NULL ? Py_NewRef(left) : twr_context_current();
-        if (self->contexts == NULL) {
-            return -1; /* out of memory, and none was left */
-        }
+    /* The thread's own context, which nobody entered, if none was left. */
+    Py_XSETREF(self->contexts,
+               left != NULL ? Py_NewRef(left) : twr_context_current());
+    if (self->contexts == NULL) {
+        return -1; /* out of memory, and none was left */
     }
     portal_link(th, self, worker);
     self->depth_left = twr_python_depth_left();

@@ -820,6 +820,10 @@ int twr_context_enter(PyObject *left);
 int twr_context_leave_below(TwrState *state, PyObject *root, PyObject **left);
 int twr_context_enter_below(PyObject *left);
 
+/* In *left, have the outermost ones, if they are those of before, be those of
+ * now, all three as twr_context_leave gives them. */
+int twr_context_rebase(PyObject **left, PyObject *before, PyObject *now);
+
 /* --- greenback.c */
 
 /* Look whether greenback has been imported. */

@@ -7,6 +7,7 @@ equal.
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import sys
 import threading
@@ -17,9 +18,10 @@ import anyio.from_thread
 import anyio.to_thread
 import httpx
 import pytest
+import trio
 from aiohttp import web
 
-from tworoutine import await_, tworoutine
+from tworoutine import await_, portal, tworoutine
 
 
 @tworoutine
@@ -475,6 +477,83 @@ def test_an_anyio_portal():
             assert future.result(10) is None
         assert futures[0].cancelled()
         assert nap() == 0.001  # here, in a loop of our own
+
+
+# --- trio's threads ----------------------------------------------------------
+
+VAR = contextvars.ContextVar("VAR")
+
+
+def from_trio_thread(back):
+    trio.from_thread.run(back)
+
+
+def from_anyio_thread(back):
+    anyio.from_thread.run(back)
+
+
+async def there_and_back(run_sync, run):
+    """What is seen of VAR in a thread's task, and here afterwards."""
+    seen = []
+
+    async def back():
+        await trio.lowlevel.checkpoint()
+        seen.append(VAR.get())
+        VAR.set("back")
+
+    def thread():
+        VAR.set("thread")
+        run(back)
+
+    token = VAR.set("here")
+    await run_sync(thread)
+    seen.append(VAR.get())
+    VAR.reset(token)
+    return *seen, VAR.get()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(
+    "run_sync, run",
+    [
+        (trio.to_thread.run_sync, from_trio_thread),
+        (anyio.to_thread.run_sync, from_anyio_thread),
+    ],
+    ids=["trio", "anyio"],
+)
+def test_trio_may_change_the_context_between_two_steps(run_sync, run, times):
+    """As it does for what a thread has it run in the task that waits."""
+
+    async def main(wait):
+        VAR.set("before")
+        return [await wait(run_sync, run) for _ in range(times)]
+
+    async def call(*args):
+        return tworoutine(there_and_back)(*args)
+
+    async def call_below_a_call(*args):
+        return await_(call(*args))
+
+    expected = [("thread", "here", "before")] * times
+    assert trio.run(main, there_and_back) == expected
+    for way in (call, call_below_a_call, there_and_back):
+        assert trio.run(portal(main), way) == expected
+
+
+def test_a_context_entered_by_hand_stays_above_the_one_of_the_step():
+    async def wait():
+        VAR.set("inside")
+        await trio.to_thread.run_sync(trio.from_thread.run, trio.sleep, 0)
+        return VAR.get()
+
+    async def main():
+        VAR.set("outside")
+        inner = contextvars.copy_context()
+        assert inner.run(await_, wait()) == "inside"
+        assert (inner[VAR], VAR.get()) == ("inside", "outside")
+        return True
+
+    assert trio.run(portal(main))
 
 
 # --- aiohttp ----------------------------------------------------------------
