@@ -56,6 +56,47 @@ def test_a_task_that_makes_the_first_call_outlives_its_line(ipython):
     ipython.line("still(tasks)", "'all go on'")
 
 
+def test_tasks_go_on_while_one_types(ipython, lab):
+    (lab / "background.py").write_text(
+        """
+import asyncio
+from lab import double
+
+async def speak():
+    for n in range(3):
+        await asyncio.sleep(0.02)
+        print("said", double(n))
+"""
+    )
+    ipython.line("from background import *", r"In \[3\]:")
+    ipython.line("%load_ext tworoutine", r"In \[4\]:")
+    # Nothing is typed from here on until all has been said.
+    ipython.line("tasks = start(speak)", r"said 0\s")
+    ipython.until(r"said 2\s")
+    ipython.until(r"said 4\s")
+    ipython.line("double(21)", r"Out\[5\]: 42\s")
+    ipython.line("await (~double)(22)", r"Out\[6\]: 44\s")
+    ipython.line("tasks = start(beat); still(tasks)", "'all go on'")
+    ipython.line("still(tasks)", "'all go on'")
+    ipython.line("%unload_ext tworoutine", r"In \[10\]:")
+    ipython.line("n = len(beats)", r"In \[11\]:")
+    ipython.line("len(beats) - n", r"Out\[11\]: 0\s")
+    ipython.line("still(tasks)", "'all go on'")
+
+
+def test_ctrl_c_where_tasks_go_on_while_one_types(ipython):
+    ipython.line("%load_ext tworoutine", r"In \[3\]:")
+    ipython.line("tasks = start(beat, wait)", r"In \[4\]:")
+    ipython.line("blocks()", "blocked")
+    ipython.interrupt()
+    ipython.until("cleaned up")
+    ipython.until("KeyboardInterrupt")
+    ipython.until(r"In \[5\]:")
+    ipython.type("rubbish")
+    ipython.interrupt()  # at the prompt: another line
+    ipython.line("still(tasks)", "'all go on'")
+
+
 def test_help_source_and_completion(ipython):
     ipython.line("double?", r"Signature: +double\(number, \*, delay=0.001\)")
     ipython.until("Twice the number.")

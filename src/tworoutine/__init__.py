@@ -29,6 +29,9 @@ from tworoutine._hosts import portal, run, task_factory
 from tworoutine._prompts import (
     load_ipython_extension as load_ipython_extension,
 )
+from tworoutine._prompts import (
+    unload_ipython_extension as unload_ipython_extension,
+)
 
 __all__ = [
     "CannotSuspend",

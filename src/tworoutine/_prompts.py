@@ -131,12 +131,33 @@ def _function(fn):
 
 
 def load_ipython_extension(shell):
-    """``%load_ext tworoutine``: needed only if the import came before IPython.
+    """``%load_ext tworoutine``: background tasks go on while one types.
 
-    Calls use the loop of IPython's prompt whether it is loaded or not.
+    As by ``%gui asyncio``; not where another GUI is set, or the prompt is a
+    simple one.  Calls work whether it is loaded or not.
     """
     prime_prompt()
     teach_autoreload()
+    if _may_run_while_typing(shell):
+        shell.enable_gui("asyncio")
+
+
+def unload_ipython_extension(shell):
+    """``%unload_ext tworoutine``: they stop between two lines again."""
+    if getattr(shell, "active_eventloop", None) == "asyncio":
+        shell.enable_gui(None)
+
+
+def _may_run_while_typing(shell):
+    """Whether shell is IPython's own in a terminal, with no GUI yet."""
+    terminals = sys.modules.get("IPython.terminal.interactiveshell")
+    kind = getattr(terminals, "TerminalInteractiveShell", ())
+    return (
+        isinstance(shell, kind)
+        and not shell.simple_prompt
+        and shell.active_eventloop is None
+        and prompt_loop() is not None
+    )
 
 
 def warn_cancelled(name, task, greenlet):
