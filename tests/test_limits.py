@@ -719,3 +719,61 @@ def test_an_eager_task_holds_up_the_one_that_creates_it():
 
     asyncio.run(main())
     assert events == ["others", "eager", "creator"]
+
+
+@pytest.mark.parametrize("takes_it_away", [False, True])
+def test_the_late_answer_to_a_question_that_was_cut_short(takes_it_away):
+    asked, cuts = asyncio.Event(), []
+
+    async def device(reader, writer):
+        while question := await reader.readline():
+            asked.set()
+            await asyncio.sleep(0.02)
+            writer.write(b"answer to " + question)
+        writer.close()
+        await writer.wait_closed()
+        asked.set()
+
+    async def interrupt():
+        await asked.wait()
+        signal.raise_signal(signal.SIGINT)
+
+    @tworoutine
+    async def session():
+        server = await asyncio.start_server(device, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        return *await asyncio.open_connection(*address), server
+
+    reader, writer, server = session()
+    lock = asyncio.Lock()
+
+    @tworoutine
+    async def ask(question, interrupted=False):
+        if interrupted:
+            cuts.append(asyncio.ensure_future(interrupt()))
+        async with lock:
+            writer.write(question)
+            if not takes_it_away:
+                return await reader.readline()
+            answer = asyncio.ensure_future(reader.readline())
+            try:
+                return await asyncio.shield(answer)
+            except asyncio.CancelledError:
+                await asyncio.wait([answer], timeout=1)
+                answer.cancel()
+                raise
+
+    @tworoutine
+    async def close():
+        asked.clear()
+        writer.close()
+        await writer.wait_closed()
+        await asked.wait()
+        server.close()
+        await server.wait_closed()
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(b"one\n", interrupted=True)
+    late = b"answer to two\n" if takes_it_away else b"answer to one\n"
+    assert ask(b"two\n") == late
+    close()
