@@ -282,7 +282,10 @@ twr_handoff_check(Thread *th, PyObject *loop, PyObject *subject)
     if (th->loan->loop != loop) {
         return twr_handoff_refuse(
             state, subject,
-            PyUnicode_FromString("another loop runs inside the running one"));
+            PyUnicode_FromString(th->loan->place == OWNER_ENDS_CALLS
+                                     ? "the loop has been closed meanwhile"
+                                     : "another loop runs inside the running "
+                                       "one"));
     }
     /* A run of ours whose task is not yet made, or is being dropped, has no
      * call to end when the loop stops or fails. */

@@ -262,7 +262,10 @@ check_hidden(Thread *th, PyObject *subject)
     }
     return twr_handoff_refuse(
         th->state, subject,
-        PyUnicode_FromString("the loop that runs in this thread is hidden"));
+        PyUnicode_FromString(th->loan->place == OWNER_ENDS_CALLS
+                                 ? "the loop has been closed meanwhile"
+                                 : "the loop that runs in this thread is "
+                                   "hidden"));
 }
 
 int

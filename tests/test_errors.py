@@ -524,6 +524,32 @@ def in_a_hidden_loop(example):
 
 
 @sentence(
+    "`double(1)` in the `finally` of a call that waited when its loop was "
+    "closed"
+)
+def in_a_closed_loop(example):
+    errors = []
+
+    async def waits():
+        try:
+            example.wait(asyncio.Event().wait())
+        finally:
+            errors.append(raised(lambda: example.double(1)))
+
+    async def main(loop):
+        example.double(1)
+        loop.task = asyncio.ensure_future(waits())
+        await asyncio.sleep(0)
+
+    loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+    loop.run_until_complete(main(loop))
+    loop.close()
+    example.double(1)  # in another one
+    return errors[0]
+
+
+@sentence(
     "`double(1)` in a loop that somebody runs inside another one, while "
     "another call waits in that"
 )

@@ -578,6 +578,26 @@ def test_a_timeout_over_two_items_cuts_only_inside_a_loop():
         all_steps()
 
 
+def test_the_first_call_is_cancelled_once_and_may_clean_up():
+    log = []
+
+    async def background():
+        try:
+            nap(60)
+        finally:
+            for turn in range(3):
+                nap(0)
+                log.append(turn)
+
+    async def main():
+        task = asyncio.ensure_future(background())
+        await asyncio.sleep(0)
+        return task
+
+    assert asyncio.run(main()).cancelled()
+    assert log == [0, 1, 2]
+
+
 @pytest.mark.parametrize("main_calls_first", [False, True])
 def test_the_first_call_of_a_loop_is_cancelled_when_the_loop_stops(
     main_calls_first,
