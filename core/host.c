@@ -289,6 +289,28 @@ host_abandon(TwrState *state, PyObject *loop, Call *call)
     return goes_on;
 }
 
+/* The call has been ended together with its loop (orphan.c): what it called
+ * ends before it, and not when the task is collected. */
+static void
+host_close(TwrState *state, Call *call)
+{
+    if (call->loan == NULL || call->loan->place != OWNER_ENDS_CALLS) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    if (!twr_call_future_done(state, call->task)) {
+        PyObject *coro = PyObject_CallMethod(call->task, "get_coro", NULL);
+        if (coro == NULL) {
+            PyErr_WriteUnraisable(call->task);
+        }
+        else {
+            twr_close_iterator(state, coro);
+            Py_DECREF(coro);
+        }
+    }
+    twr_error_put(pending);
+}
+
 /* The first step is run at once, wherever the loop stands; most calls at a
  * prompt need no more. */
 static PyObject *
@@ -312,7 +334,11 @@ host_run(Thread *th, PyObject *loop, Loan *loan, Call *call)
     if (!wait && loan != NULL && !th->forked) {
         wait = twr_turn_any(loan);
     }
-    if (wait < 0 || (wait && host_wait(th, loop, call, loan != NULL) < 0)) {
+    if (wait > 0 && host_wait(th, loop, call, loan != NULL) < 0) {
+        host_close(state, call);
+        wait = -1;
+    }
+    if (wait < 0) {
         return NULL;
     }
     return host_result(th, call);

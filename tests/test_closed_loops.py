@@ -409,6 +409,50 @@ print(os.waitstatus_to_exitcode(status))
 def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread(
     asyncio_errors,
 ):
+@pytest.mark.parametrize("made_in", ["callback", "task"])
+def test_what_a_call_waits_for_ends_before_its_caller(made_in, asyncio_errors):
+    log = []
+
+    @tworoutine
+    async def inner():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("inner")
+
+    def outer():
+        try:
+            inner()
+        finally:
+            log.append("outer")
+
+    async def task():
+        outer()
+
+    async def main():
+        nap()
+        loop = asyncio.get_running_loop()
+        if made_in == "task":
+            loop.task = loop.create_task(task())
+        else:
+            loop.call_soon(outer)
+        await asyncio.sleep(0.001)
+
+    def target():
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        loop.run_until_complete(main())
+        loop.close()
+
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert log == ["inner", "outer"]
+    asyncio_errors.clear()  # Task was destroyed but it is pending!
+
+
+def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread():
     log = []
 
     def handler(loop, context):
