@@ -598,6 +598,121 @@ def test_the_first_call_is_cancelled_once_and_may_clean_up():
     assert log == [0, 1, 2]
 
 
+def wait_below_tcl(*seconds):
+    """Tasks, each of which waits below Tcl; in which order they end."""
+    tkinter = pytest.importorskip("tkinter", reason="this Python lacks it")
+    tcl = tkinter.Tcl()
+    ended = []
+
+    def command(text):
+        nap(float(text))
+        ended.append(float(text))
+
+    async def evaluate(value):
+        tcl.eval(f"wait {value}; set x {value}")
+
+    async def main():
+        nap()
+        tasks = []
+        for value in seconds:
+            tasks.append(asyncio.ensure_future(evaluate(value)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+
+    tcl.createcommand("wait", command)
+    asyncio.run(main())
+    assert tcl.eval("expr 1+1") == "2"
+    return ended
+
+
+def test_commands_of_tcl_that_end_in_its_order():
+    assert wait_below_tcl(0.04, 0.02, 0) == [0, 0.02, 0.04]
+
+
+def test_a_command_of_tcl_begins_a_task():
+    tkinter = pytest.importorskip("tkinter", reason="this Python lacks it")
+    tcl = tkinter.Tcl()
+    tasks = []
+
+    def command(text):
+        loop = asyncio.get_running_loop()
+        tasks.append(loop.create_task((~nap)(float(text))))
+
+    async def main():
+        nap()
+        tcl.eval("begin 0; begin 0.02")
+        tcl.eval("begin 0.01")
+        await asyncio.gather(*tasks)
+
+    tcl.createcommand("begin", command)
+    asyncio.run(main())
+    assert len(tasks) == 3
+
+
+def test_a_serializer_of_pydantic_makes_another_error_of_a_cancel():
+    pydantic = pytest.importorskip("pydantic")
+
+    class Model(pydantic.BaseModel):
+        x: int
+
+        @pydantic.field_serializer("x")
+        def serialize(self, x):
+            nap(60)
+            return x
+
+        @pydantic.field_validator("x")
+        def validate(cls, x):
+            if x == 2:
+                nap(60)
+            return x
+
+    async def cancelled(fn):
+        async def work():
+            return fn()
+
+        task = asyncio.ensure_future(work())
+        await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])
+        return task
+
+    async def main():
+        model = Model(x=1)
+        nap()
+        task = await cancelled(model.model_dump_json)
+        assert "PydanticSerializationError" in repr(task.exception())
+        assert task.cancelling() == 1
+        task = await cancelled(lambda: Model(x=2))
+        assert task.cancelled()
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="call graphs: Python 3.14+"
+)
+def test_the_call_graph_ends_at_the_outermost_coroutine():
+    def names(task):
+        graph = asyncio.capture_call_graph(task)
+        return [entry.frame.f_code.co_name for entry in graph.call_stack]
+
+    async def background():
+        inner()
+
+    def inner():
+        nap(60)
+
+    async def main():
+        nap()
+        task = asyncio.ensure_future(background())
+        await asyncio.sleep(0.001)
+        found = names(task)
+        task.cancel()
+        return found
+
+    assert asyncio.run(main()) == ["background"]
+
+
 @pytest.mark.parametrize("main_calls_first", [False, True])
 def test_the_first_call_of_a_loop_is_cancelled_when_the_loop_stops(
     main_calls_first,
