@@ -311,7 +311,7 @@ twr_loan_begin(Thread *th, Loan *loan, PyObject *owner, OwnerPlace place,
     loan->place = place;
     loan->owner_pops = pops;
     loan->batch = pops;
-    loan->stop_later = loan->stop_told = false;
+    loan->stop_later = false;
     Py_XSETREF(th->loan, (Loan *)Py_NewRef((PyObject *)loan));
 }
 

@@ -406,9 +406,6 @@ print(os.waitstatus_to_exitcode(status))
     )
 
 
-def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread(
-    asyncio_errors,
-):
 @pytest.mark.parametrize("made_in", ["callback", "task"])
 def test_what_a_call_waits_for_ends_before_its_caller(made_in, asyncio_errors):
     log = []
@@ -452,7 +449,9 @@ def test_what_a_call_waits_for_ends_before_its_caller(made_in, asyncio_errors):
     asyncio_errors.clear()  # Task was destroyed but it is pending!
 
 
-def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread():
+def test_a_loop_that_its_exception_handler_runs_at_the_end_of_a_thread(
+    asyncio_errors,
+):
     log = []
 
     def handler(loop, context):
