@@ -265,6 +265,20 @@ hand_on(Thread *th, PyObject *op)
     Py_DECREF(exc);
 }
 
+/* Whether an item of agen is still asked for: before 3.13, one that was waited
+ * for in a loop that has been closed is, for ever.  Then nothing can end it.
+ */
+static bool
+is_asked(PyObject *agen)
+{
+    PyObject *running = PyObject_GetAttrString(agen, "ag_running");
+    if (running == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(running);
+    return running == Py_True;
+}
+
 /* Dropped in the middle: run its finally. */
 static void
 generator_finalize(PyObject *op)
@@ -272,7 +286,8 @@ generator_finalize(PyObject *op)
     Wrapper *self = (Wrapper *)op;
     PyObject *pending = twr_error_take();
     if (self->inner != NULL && PyAsyncGen_CheckExact(self->inner) &&
-        !twr_is_finalizing() && may_wait(twr_state_of(op), self)) {
+        !twr_is_finalizing() && !is_asked(self->inner) &&
+        may_wait(twr_state_of(op), self)) {
         Thread *th = twr_thread(twr_state_of(op)); /* is there: may_wait */
         th->signal_raised = false;
         PyObject *none = generator_close(op, NULL);

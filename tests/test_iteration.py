@@ -696,3 +696,45 @@ def test_other_tasks_run_while_a_manager_enters():
             return value
 
     assert asyncio.run(main()) == "connected"
+
+
+@pytest.mark.parametrize("made_in", ["callback", "task"])
+def test_a_generator_that_waited_in_a_closed_loop(made_in, asyncio_errors):
+    """Until 3.12 it is asked for an item for ever; nobody hears of that."""
+    generators, tasks = [], []
+
+    @tworoutine
+    async def endless():
+        while True:
+            await asyncio.sleep(60)
+            yield
+
+    def callback():
+        generators.append(endless())
+        next(generators[0])
+
+    async def task():
+        callback()
+
+    async def main():
+        nap()
+        if made_in == "task":
+            tasks.append(asyncio.ensure_future(task()))
+        else:
+            asyncio.get_running_loop().call_soon(callback)
+        await asyncio.sleep(0.001)
+
+    @tworoutine
+    async def nap():
+        await asyncio.sleep(0)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    nap()
+    nap()
+    tasks.clear()
+    generators.clear()
+    gc.collect()
+    assert not [e for e in asyncio_errors if "already running" in e]
+    asyncio_errors.clear()  # Task was destroyed but it is pending!
