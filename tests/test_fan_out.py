@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import inspect
 import itertools
 import signal
@@ -677,3 +678,45 @@ def test_closing_the_async_form_of_as_completed_cancels_the_rest():
 
     assert asyncio.run(main()) == 0
     assert sorted(work.ended) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("made_in", ["callback", "task"])
+@pytest.mark.parametrize("method", ["map", "as_completed"])
+def test_a_loop_that_is_closed_while_they_run(
+    method, made_in, asyncio_errors, monkeypatch
+):
+    """What they had under way is destroyed with it, and no more is said."""
+    unraisable, tasks = [], []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    @tworoutine
+    async def nap(seconds):
+        await asyncio.sleep(seconds)
+
+    def callback():
+        list(getattr(nap, method)([60, 60]))
+
+    async def task():
+        callback()
+
+    async def main():
+        nap(0)
+        if made_in == "task":
+            tasks.append(asyncio.ensure_future(task()))
+        else:
+            asyncio.get_running_loop().call_soon(callback)
+        await asyncio.sleep(0.001)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    nap(0)
+    nap(0)
+    tasks.clear()
+    gc.collect()
+    assert unraisable == []
+    told = [error.split("\n")[0] for error in asyncio_errors]
+    asyncio_errors.clear()
+    destroyed = "Task was destroyed but it is pending!"
+    assert destroyed in told
+    assert all(line == destroyed or "callback" in line for line in told)

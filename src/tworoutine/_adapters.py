@@ -649,6 +649,8 @@ class Ended:
         scopes in every turn of the loop.
         """
         rest = list(self._running)
+        if any(task.get_loop().is_closed() for task in rest):
+            return  # nothing ends there any more
         for task in rest:
             task.cancel()
         again = None
