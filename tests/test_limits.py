@@ -8,8 +8,8 @@ import ctypes
 import functools
 import gc
 import io
-import linecache
 import json
+import linecache
 import logging
 import pathlib
 import pstats
