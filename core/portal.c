@@ -32,6 +32,7 @@ struct Portal {
     PyObject *hook;        /* called when it begins; NULL if no more */
     PyObject *undo;        /* what the hook returned, called when it ends */
     PyObject *worker;      /* the greenlet of the step; NULL: none under way */
+    PyObject *waits;       /* the greenlet of the parked call, if another */
     PyObject *root;        /* who asked for the step */
     PyObject *loop;        /* asyncio's running loop in this step; or None */
     PyObject *task;        /* the current task of that loop, or NULL */
@@ -61,6 +62,7 @@ portal_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->hook);
     Py_VISIT(self->undo);
     Py_VISIT(self->worker);
+    Py_VISIT(self->waits);
     Py_VISIT(self->root);
     Py_VISIT(self->loop);
     Py_VISIT(self->task);
@@ -88,6 +90,7 @@ portal_clear(PyObject *op)
     Py_CLEAR(self->error);
     if (self->inner == NULL) {
         Py_CLEAR(self->worker);
+        Py_CLEAR(self->waits);
     }
     /* Else a call is parked that cannot be ended, since its thread has ended
      * or it will not go: its stack is left alone for ever. */
@@ -183,19 +186,32 @@ portal_unpark(Portal *self)
     self->thread = NULL;
 }
 
+/* The portal in a step of which this is, here on its worker or on another
+ * greenlet that the step has switched to; NULL without error: in none. */
+static Portal *
+portal_of_step(Thread *th)
+{
+    PyObject *me = th->portal == NULL ? NULL : twr_stack_current();
+    Portal *self = me == NULL ? NULL : find_portal(th, me);
+    Py_XDECREF(me);
+    if (me == NULL || self != NULL || th->active == NULL) {
+        return self;
+    }
+    int above = twr_stack_is_above(th, th->active);
+    if (above > 0) {
+        above = twr_stack_may_leave(th->state, NULL);
+    }
+    return above > 0 ? find_portal(th, th->active) : NULL;
+}
+
 int
 twr_portal_here(Thread *th, PyObject *loop)
 {
-    if (th->portal == NULL) {
-        return 0;
+    Portal *self = portal_of_step(th);
+    if (self == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *me = twr_stack_current();
-    if (me == NULL) {
-        return -1;
-    }
-    Portal *self = find_portal(th, me);
-    Py_DECREF(me);
-    bool here = self != NULL && self->loop == loop;
+    bool here = self->loop == loop;
     if (!here || loop == Py_None) {
         return here;
     }
@@ -218,20 +234,98 @@ twr_portal_stepped(Thread *th)
     return PyErr_Occurred() ? -1 : stepped;
 }
 
+/* In below, of greenlets that wait for the one of the call, the worker being
+ * the last: have its outermost context be that of the step that goes on. */
+static int
+rebase_below(Portal *self, PyObject *below, PyObject *now)
+{
+    Py_ssize_t last = PyList_GET_SIZE(below) - 1;
+    PyObject *pair = last < 0 ? NULL : PyList_GET_ITEM(below, last);
+    if (pair == NULL || PyTuple_GET_ITEM(pair, 0) != self->worker) {
+        return 0;
+    }
+    PyObject *left = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
+    int result = twr_context_rebase(&left, self->lowest, now);
+    PyObject *rebased =
+        result < 0 ? NULL : PyTuple_Pack(2, self->worker, left);
+    Py_XDECREF(left);
+    return rebased == NULL ? -1 : PyList_SetItem(below, last, rebased);
+}
+
+/* What a call leaves in its greenlet, and in those below down to the worker,
+ * while it waits. */
+typedef struct {
+    PyObject *contexts;
+    PyObject *below; /* NULL: its greenlet is the worker */
+} Left;
+
+static int
+leave_step(Thread *th, Portal *self, Left *left)
+{
+    *left = (Left){NULL, NULL};
+    PyObject *me = twr_stack_current();
+    int result =
+        me == NULL ? -1 : twr_context_leave(th->state, &left->contexts);
+    if (result == 0 && me != self->worker) {
+        result =
+            twr_context_leave_below(th->state, self->worker, &left->below);
+        if (result == 0) {
+            Py_XSETREF(self->waits, Py_NewRef(me));
+        }
+        else {
+            PyObject *pending = twr_error_take();
+            twr_context_enter(left->contexts);
+            Py_CLEAR(left->contexts);
+            twr_error_put(pending);
+        }
+    }
+    Py_XDECREF(me);
+    return result;
+}
+
+/* Enter all that again, in the step that goes on. */
+static int
+enter_step(Portal *self, Left *left)
+{
+    PyObject *pending = twr_error_take();
+    PyObject *now = self->contexts;
+    self->contexts = NULL;
+    Py_CLEAR(self->waits);
+    int result = 0;
+    if (left->below != NULL) {
+        result = rebase_below(self, left->below, now);
+        result = twr_context_enter_below(left->below) < 0 ? -1 : result;
+    }
+    else {
+        result = twr_context_rebase(&left->contexts, self->lowest, now);
+    }
+    if (result == 0) {
+        result = twr_context_enter(left->contexts);
+    }
+    if (now != NULL) {
+        Py_XSETREF(self->lowest, now);
+    }
+    Py_CLEAR(left->contexts);
+    Py_CLEAR(left->below);
+    twr_error_put(pending);
+    return result;
+}
+
 int
 twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
                 PyObject **sent, PyObject **error)
 {
-    PyObject *contexts, *me = twr_stack_current();
-    Portal *self = me == NULL ? NULL : find_portal(th, me);
-    Py_XDECREF(me);
+    Left left;
+    Portal *self = portal_of_step(th);
     if (self == NULL) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "the step of the portal in which this call was made "
-                        "has ended without it");
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_RuntimeError,
+                            "the step of the portal in which this call was "
+                            "made has ended without it");
+        }
         return -1;
     }
-    if (twr_context_leave(th->state, &contexts) < 0) {
+    if (leave_step(th, self, &left) < 0) {
         return -1;
     }
     self->inner = Py_NewRef(iterator);
@@ -241,18 +335,9 @@ twr_portal_wait(Thread *th, PyObject *iterator, PyObject *yielded,
     int result = twr_stack_switch(th, self->root);
     portal_unpark(self);
     Py_CLEAR(self->inner);
-    PyObject *pending = twr_error_take();
-    PyObject *now = self->contexts;
-    self->contexts = NULL;
-    if (twr_context_rebase(&contexts, self->lowest, now) < 0 ||
-        twr_context_enter(contexts) < 0) {
+    if (enter_step(self, &left) < 0) {
         result = -1;
     }
-    if (now != NULL) {
-        Py_XSETREF(self->lowest, now);
-    }
-    Py_XDECREF(contexts);
-    twr_error_put(pending);
     if (result == 0) {
         *sent = self->value;
         *error = self->error;
@@ -375,7 +460,9 @@ portal_switch(Thread *th, Portal *self, PyObject *worker)
     }
     portal_link(th, self, worker);
     self->depth_left = twr_python_depth_left();
-    int result = twr_stack_work(th, worker);
+    PyObject *to = Py_NewRef(self->waits != NULL ? self->waits : worker);
+    int result = twr_stack_work(th, to);
+    Py_DECREF(to);
     portal_unlink(th, self);
     PyObject *pending = twr_error_take();
     if (twr_context_enter(left) < 0) {
@@ -650,7 +737,7 @@ PyObject *
 twr_portal_stepper(Thread *th, PyObject *worker)
 {
     Portal *self = th->portal == NULL ? th->parked : NULL;
-    while (self != NULL && self->worker != worker) {
+    while (self != NULL && self->worker != worker && self->waits != worker) {
         self = self->older;
     }
     return self == NULL ? NULL : Py_XNewRef(self->root);

@@ -438,7 +438,9 @@ print(portal.send(None))
     ]
 
 
-def test_a_raw_greenlet_in_the_step_is_refused():
+def test_a_raw_greenlet_in_the_step_is_refused_beside_sqlalchemy():
+    pytest.importorskip("sqlalchemy.ext.asyncio")
+
     async def main():
         with pytest.raises(CannotSuspend):
             greenlet.greenlet(trap).switch()

@@ -291,3 +291,68 @@ asyncio.run(main())
 """,
         library,
     )
+
+
+@pytest.mark.parametrize("library", ["uvloop", "trio"])
+def test_in_a_portal(program, library):
+    pytest.importorskip(library)
+    program(
+        PRELUDE
+        + """
+import tworoutine as two
+var = contextvars.ContextVar("var", default=0)
+beats = []
+
+if sys.argv[1] == "trio":
+    import trio
+    sleep = trio.sleep
+else:
+    import uvloop
+    sleep = asyncio.sleep
+
+@tworoutine
+async def wait(seconds=0.001):
+    await sleep(seconds)
+    return var.get()
+
+async def task(number):
+    var.set(number)
+    def set_and_wait():
+        return contextvars.copy_context().run(wait)
+    assert inside(lambda: [wait(), wait(0)]) == [0, 0]
+    assert inside(lambda: inside(set_and_wait)) == 0
+    context = contextvars.copy_context()
+    assert inside(lambda: context.run(wait)) == number
+    assert wait() == number
+    beats.append(number)
+
+async def main():
+    await task(1)
+    if sys.argv[1] == "trio":
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(task, number)
+        with trio.move_on_after(0.01) as scope:
+            inside(lambda: wait(60))
+        assert scope.cancelled_caught
+    else:
+        await asyncio.gather(*[task(number) for number in range(20)])
+        try:
+            async with asyncio.timeout(0.01):
+                inside(lambda: wait(60))
+        except TimeoutError:
+            pass
+        else:
+            raise AssertionError
+    inside(wait)
+    assert sorted(beats) == sorted([1, *range(20)])
+
+for _ in range(3):
+    beats.clear()
+    if sys.argv[1] == "trio":
+        trio.run(two.portal(main))
+    else:
+        two.run(main(), loop_factory=uvloop.new_event_loop)
+""",
+        library,
+    )
