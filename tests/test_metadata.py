@@ -210,6 +210,12 @@ def test_dir_lists_what_can_be_asked_for(f):
         assert name.startswith("_") or name in listed
 
 
+def test_dir_lists_nothing_of_the_type_alone():
+    assert tworoutine.__annotations__ == {}  # which it keeps from now on
+    f = tworoutine(functools.partial(plain))
+    assert "__annotations__" not in dir(f)
+
+
 def test_dir_lists_what_was_assigned_later():
     f = tworoutine(plain)
     f.note = 1

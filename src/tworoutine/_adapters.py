@@ -391,8 +391,10 @@ _SPECIAL_NAMES = (
 def names(f, fn):
     """What dir(f) lists: what the attributes of f lead to."""
     passed_on = [name for name in dir(fn) if not name.startswith("_")]
+    # The type has some of its own: __annotations__, once somebody has asked.
+    own = set(object.__dir__(f)).difference(_SPECIAL_NAMES)
     special = [name for name in _SPECIAL_NAMES if hasattr(f, name)]
-    return sorted({*object.__dir__(f), *passed_on, *special})
+    return sorted({*own, *passed_on, *special})
 
 
 def reduce(f):
