@@ -214,14 +214,15 @@ may_wait(TwrState *state, Wrapper *self)
 }
 
 /* Have the current task get a cancel again when it next waits; 0: it cannot.
- */
+ * Where there is none, as in a callback, what was cancelled is the task of the
+ * closing alone, of which asyncio would tell nobody. */
 static int
 cancel_again(TwrState *state, PyObject *exc)
 {
     PyObject *loop = PyObject_CallNoArgs(state->get_running_loop);
     PyObject *task =
         loop == NULL || loop == Py_None ? NULL : twr_task_current(state, loop);
-    int done = task == NULL ? 0 : twr_task_cancel_again(state, task, exc);
+    int done = task == NULL ? 1 : twr_task_cancel_again(state, task, exc);
     Py_XDECREF(task);
     Py_XDECREF(loop);
     return PyErr_Occurred() ? -1 : done;

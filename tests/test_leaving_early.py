@@ -200,6 +200,23 @@ except wanted:
     )
 
 
+def test_a_cancel_in_a_callback_is_nobodys():
+    """That of all tasks, as the loop ends: no task of anybody's is left."""
+    seen = []
+
+    async def main():
+        peer = Peer()
+        asyncio.get_running_loop().call_soon(leave_early, peer)
+        await peer.leaving.wait()
+
+    hook, sys.unraisablehook = sys.unraisablehook, seen.append
+    try:
+        asyncio.run(main())
+    finally:
+        sys.unraisablehook = hook
+    assert seen == []
+
+
 def test_a_cleanup_that_fails_is_reported():
     seen = []
 

@@ -268,13 +268,12 @@ def measure():
 
 # By how much each may grow, whatever the length of the run.
 SLACK = {
-    "blocks": 4000,
+    "blocks": 3000,
     "greenlets": 8,
     "threads": 0,
     "descriptors": 0,
     "resident": 3_000_000,
 }
-PER_THREAD = 8  # blocks that asyncio and threading keep of a thread that ended
 
 
 def _note(args):
@@ -298,7 +297,6 @@ def soak(seconds, seed=0):
     finally:
         sys.unraisablehook = hook
     slack = dict(SLACK)
-    slack["blocks"] += PER_THREAD * counts["threads"]
     grown = {
         name: (before[name], after[name])
         for name in slack

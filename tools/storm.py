@@ -341,31 +341,7 @@ def first_call(program, called, awaited):
     return None
 
 
-def exit_in_first_call(program, called, awaited):
-    if (
-        not program.warm
-        and program.ending in EXITS
-        and called[0] == awaited[0]
-        and "SystemExit: 4" in called[2]
-        and "Task exception was never" in called[2]
-    ):
-        return "SystemExit is raised in the first call of the loop"
-    return None
-
-
-def late_noise(program, called, awaited):
-    noise = "--- Log", "Exception ignored", "ImportError: sys.meta_path is"
-    if (
-        program.run == "by hand"
-        and called[:2] == awaited[:2]
-        and "ImportError: sys.meta_path is None" in called[3]
-        and without(called[2], *noise) == without(awaited[2], *noise)
-    ):
-        return "what is told at the end of the interpreter is too late for it"
-    return None
-
-
-EXPLAINED = [closed_loop, first_call, exit_in_first_call, late_noise]
+EXPLAINED = [closed_loop, first_call]
 
 
 def explanation(program, called, awaited):

@@ -652,7 +652,9 @@ class Ended:
         """
         rest = list(self._running)
         if any(task.get_loop().is_closed() for task in rest):
-            return  # nothing ends there any more
+            for task in rest:  # nothing begins or ends there any more
+                _close_new(task.get_coro())
+            return
         for task in rest:
             task.cancel()
         again = None
@@ -672,6 +674,14 @@ class Ended:
                 del again
 
 
+def _close_new(coro):
+    if (
+        asyncio.iscoroutine(coro)
+        and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
+    ):
+        coro.close()
+
+
 def _checked_items(method, items):
     try:
         return iter(items)
@@ -683,8 +693,7 @@ def _checked_items(method, items):
         advice = "; collect its items first: [item async for item in ...]"
     elif asyncio.iscoroutine(items):
         advice = "; await it first"
-        if inspect.getcoroutinestate(items) == inspect.CORO_CREATED:
-            items.close()
+        _close_new(items)
     raise TypeError(f"{method} takes an iterable, not {items!r}{advice}")
 
 
