@@ -567,10 +567,18 @@ enter_by_hand(TwrState *state, PyObject *loop)
     }
     Py_DECREF(id);
     PyObject *hooks = twr_loop_hook(state, loop);
-    if (hooks != NULL && twr_loop_set_running(state, loop) < 0) {
-        Py_CLEAR(hooks);
+    if (hooks != NULL && twr_loop_set_running(state, loop) == 0) {
+        return hooks;
     }
-    return hooks;
+    /* It does not run after all, and can be run another time. */
+    PyObject *pending = twr_error_take();
+    if ((hooks != NULL && twr_loop_unhook(state, hooks) < 0) ||
+        PyObject_SetAttr(loop, state->names._thread_id, Py_None) < 0) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(hooks);
+    twr_error_put(pending);
+    return NULL;
 }
 
 static int

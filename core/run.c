@@ -113,8 +113,7 @@ prompt_loop(Thread *th)
     return loop;
 }
 
-/* The loop kept for this thread, made if there is none yet, or it has been
- * closed. */
+/* The loop kept for this thread, made if there is none that can be used. */
 static PyObject *
 own_loop(Thread *th, PyObject *subject)
 {
@@ -123,15 +122,15 @@ own_loop(Thread *th, PyObject *subject)
     if (good > 0) {
         return loop;
     }
-    int closed = 1;
+    int begun = 0;
     if (good == 0 && loop != NULL) {
-        closed = asked(loop, th->state->names.is_closed);
+        begun = twr_frames_run(th->state, loop);
     }
     Py_CLEAR(loop);
-    if (closed == 0) {
+    if (begun > 0) {
         twr_handoff_refuse_between(th->state, subject);
     }
-    else if (good == 0 && closed > 0) {
+    else if (good == 0 && begun == 0) {
         loop = PyObject_CallNoArgs(th->state->new_event_loop);
     }
     if (loop != NULL) {

@@ -1,5 +1,6 @@
 """A short run of tools/soak.py: random sessions, and nothing grows."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 PATH = pathlib.Path(__file__).parent.parent / "tools" / "soak.py"
 if not PATH.exists():
     pytest.skip("a source tree alone has tools", allow_module_level=True)
+if os.environ.get("TWR_SANITIZE"):
+    pytest.skip("sanitizers keep what is freed", allow_module_level=True)
 if not pathlib.Path("/proc/self/statm").exists():
     pytest.skip("it measures by /proc", allow_module_level=True)
 

@@ -5,7 +5,8 @@
 Every call that begins ends: begun == ended.  Nothing grows: memory, blocks of
 Python's allocator, file descriptors, threads, greenlets.  At the end it prints
 how many there were of each, what nobody could catch ("unraisable"), by kind,
-and fails if something has grown.
+and fails if something has grown.  A few coroutines "never awaited" are those of
+tasks that had not begun when their loop was closed, as gather leaves them.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
     python tools/storm.py [programs] [first seed]
 
-Each program is run twice: with calls, and with every call awaited.  Exit
+where tworoutine is installed.  Each program is run twice: with calls, and with every call awaited.  Exit
 status, what it prints, and what Python and asyncio complain of must agree; a
 program that hangs when it awaits may do what it likes.  Differences that are
 explained stand in EXPLAINED; any other is printed, with its source, and makes
@@ -16,6 +16,8 @@ import re
 import subprocess
 import sys
 import tempfile
+
+import tworoutine  # noqa: F401  the programs would all fail alike without it
 
 TIMEOUT = 20  # seconds; a program needs half of one
 
