@@ -22,8 +22,10 @@ import tworoutine  # noqa: F401  the programs would all fail alike without it
 TIMEOUT = 20  # seconds; a program needs half of one
 
 HEAD = """\
-import asyncio, atexit, os, signal, sys, threading
+import asyncio, atexit, gc, os, signal, sys, threading
 from tworoutine import tworoutine
+
+gc.disable()  # tasks that wait may be garbage: when they go is not the question
 
 PARENT = os.getpid()
 LOOPS = []
