@@ -69,8 +69,12 @@ twr_thread_frame(void)
     PyFrameObject *frame = PyThreadState_GetFrame(tstate);
 #if PY_VERSION_HEX < 0x030D0000
     bool any = tstate->cframe->current_frame != NULL;
-#else
+#elif PY_VERSION_HEX < 0x030F0000
     bool any = tstate->current_frame != NULL;
+#else
+    /* The outermost one is nobody's. */
+    bool any = tstate->current_frame != NULL &&
+               tstate->current_frame != tstate->base_frame;
 #endif
     if (frame == NULL && any) {
         PyErr_NoMemory();
