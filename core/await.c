@@ -151,6 +151,18 @@ check_alive(TwrState *state, PyObject *subject)
                      "do it before, as in a function registered with atexit");
 }
 
+/* What runs as our greenlets end, a weakref's callback perhaps. */
+static int
+check_pool(Thread *th, PyObject *subject)
+{
+    return !th->closing && th->retiring == NULL
+               ? 0
+               : twr_refuse(th->state, subject,
+                            PyUnicode_FromString("greenlets of this thread "
+                                                 "are being ended"),
+                            "make the call later");
+}
+
 /* Where a call waits. */
 typedef struct {
     enum {
@@ -251,7 +263,8 @@ find_place(TwrState *state, PyObject *subject, Place *place)
 {
     *place = (Place){.kind = IN_PORTAL};
     place->th = check_alive(state, subject) < 0 ? NULL : twr_thread(state);
-    if (place->th != NULL && twr_orphans_refuse(place->th, subject) == 0) {
+    if (place->th != NULL && check_pool(place->th, subject) == 0 &&
+        twr_orphans_refuse(place->th, subject) == 0) {
         place->loop = PyObject_CallNoArgs(state->get_running_loop);
     }
     if (place->loop == NULL || find_hidden(place) < 0) {

@@ -153,7 +153,8 @@ check(const Awaiting *self, bool ended)
         PyErr_SetString(PyExc_ValueError, "coroutine already executing");
         return -1;
     }
-    if (self->over && ended) {
+    /* The latter: the collector has cleared it. */
+    if (ended && (self->over || (self->begun && self->iterator == NULL))) {
         PyErr_SetString(PyExc_RuntimeError,
                         "cannot reuse already awaited coroutine");
         return -1;

@@ -265,6 +265,19 @@ twr_call_check_fork(Thread *th, PyObject *subject)
                       "let the child call anew");
 }
 
+/* Leave the contexts of the greenlets that wait for that of call.  One without
+ * a frame, which runs a C function, does not tell its own. */
+static int
+leave_below(Thread *th, Call *call)
+{
+    int result = twr_context_leave_below(th->state, call->root, &call->below);
+    if (result < 0 && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear();
+        twr_handoff_refuse_greenlet(th->state, call->subject);
+    }
+    return result;
+}
+
 /* Park the calling greenlet until call is resumed.  Switches. */
 int
 twr_call_park(Thread *th, Call *call)
@@ -290,7 +303,7 @@ twr_call_park(Thread *th, Call *call)
         result = twr_context_leave(th->state, &call->contexts);
     }
     if (result == 0 && call->greenlet != call->root) {
-        result = twr_context_leave_below(th->state, call->root, &call->below);
+        result = leave_below(th, call);
     }
     /* At last, for any call made meanwhile has unpinned it. */
     if (result == 0 && loan->owner == call->root) {
@@ -492,6 +505,14 @@ call_callback(PyObject *op, PyObject *args, PyObject *kwargs)
     if (twr_context_leave(th->state, &contexts) < 0) {
         Py_DECREF(me);
         return NULL;
+    }
+    if (!call->parked || th->loan != NULL) {
+        /* What has run meanwhile, a finalizer perhaps, made calls. */
+        int entered = twr_context_enter(contexts);
+        int next = call->parked ? twr_loop_call_next(loan, op) : 0;
+        Py_XDECREF(contexts);
+        Py_DECREF(me);
+        return entered < 0 || next < 0 ? NULL : Py_NewRef(Py_None);
     }
     Py_INCREF(loan);
     twr_loan_begin(th, loan, me, OWNER_IDLE, pops);

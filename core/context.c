@@ -231,6 +231,24 @@ twr_context_leave(TwrState *state, PyObject **left)
     return PyErr_Occurred() ? undo_leave(left, NULL) : 0;
 }
 
+/* own could not be given to a greenlet: enter what was left above it again, as
+ * the greenlet has it.  Keeps the pending exception. */
+static void
+undo_in_greenlet(PyObject *own, PyObject **left)
+{
+    PyObject *pending = twr_error_take();
+    if (left != NULL) {
+        PyObject *saved = twr_context_save();
+        twr_context_restore(Py_XNewRef(own));
+        if (twr_context_enter(*left) < 0) {
+            PyErr_WriteUnraisable(*left);
+        }
+        twr_context_restore(saved);
+        Py_CLEAR(*left);
+    }
+    twr_error_put(pending);
+}
+
 /* Do something to the context of a greenlet that does not run as if it did:
  * leave what is entered there (*left is set), or enter (left is NULL) what was
  * left. */
@@ -255,6 +273,7 @@ in_greenlet(TwrState *state, PyObject *greenlet, PyObject **left,
     if (PyObject_SetAttrString(greenlet, "gr_context",
                                own == NULL ? Py_None : own) < 0) {
         result = -1;
+        undo_in_greenlet(own, left);
     }
     Py_XDECREF(own);
     twr_error_put(pending);

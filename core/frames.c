@@ -135,8 +135,10 @@ has_in(PyFrameObject *frame, PyObject *names, int index, bool rest,
     if (value == NULL) {
         PyErr_Clear(); /* it has been deleted */
     }
-    else if (rest) {
-        found = PySequence_Contains(value, (PyObject *)other);
+    else if (rest && PyTuple_Check(value)) { /* it may have been rebound */
+        for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(value) && !found; i++) {
+            found = PyTuple_GET_ITEM(value, i) == (PyObject *)other;
+        }
     }
     Py_XDECREF(value);
     return found;

@@ -228,9 +228,7 @@ twr_portal_here(Thread *th, PyObject *loop)
 int
 twr_portal_stepped(Thread *th)
 {
-    PyObject *me = th->portal == NULL ? NULL : twr_stack_current();
-    int stepped = me != NULL && find_portal(th, me) != NULL;
-    Py_XDECREF(me);
+    bool stepped = portal_of_step(th) != NULL;
     return PyErr_Occurred() ? -1 : stepped;
 }
 

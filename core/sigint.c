@@ -181,8 +181,10 @@ void
 twr_sigint_raise_soon(PyObject *exc)
 {
     if (Py_AddPendingCall(raise_it, exc) < 0) {
+        PyObject *pending = twr_error_take();
         PyErr_SetRaisedException(exc);
         PyErr_WriteUnraisable(NULL);
+        twr_error_put(pending);
     }
 }
 

@@ -108,7 +108,7 @@ root_greenlet(void)
  * to the one that steps its portal, or to the active one, or to the thread's
  * first.  Steals got.  Returns as a switch does.  Switches. */
 static PyObject *
-forward(Thread *th, PyObject *me, PyObject *got)
+forward(Thread *th, PyObject *me, PyObject *got, bool *nowhere)
 {
     PyGreenlet *to = (PyGreenlet *)twr_portal_stepper(th, me);
     if (to == NULL || !PyGreenlet_ACTIVE(to)) {
@@ -116,6 +116,15 @@ forward(Thread *th, PyObject *me, PyObject *got)
     }
     if (to == NULL) {
         to = root_greenlet();
+    }
+    /* What is switched to once it has ended goes to its parent: to us? */
+    while (to != NULL && !PyGreenlet_ACTIVE(to)) {
+        Py_SETREF(to, PyGreenlet_GetParent(to));
+    }
+    *nowhere = (PyObject *)to == me;
+    if (*nowhere) {
+        Py_DECREF(to);
+        return got;
     }
     PyObject *exc = got == NULL ? twr_error_take() : NULL;
     PyObject *args = got == NULL ? NULL : PyTuple_Pack(1, got);
@@ -165,8 +174,9 @@ switch_to(Thread *th, PyObject *target)
     Py_XSETREF(th->target, Py_NewRef(target));
     PyObject *context = twr_context_save();
     PyObject *got = bare_switch((PyGreenlet *)target, NULL);
+    bool nowhere = false;
     while (th->target != me) {
-        if (th->target != NULL || th->active == me) {
+        if (th->target != NULL || th->active == me || nowhere) {
             /* Nobody has taken it up: the switch itself has failed. */
             if (got != NULL) {
                 PyErr_SetString(PyExc_RuntimeError,
@@ -175,7 +185,7 @@ switch_to(Thread *th, PyObject *target)
             }
             break;
         }
-        got = forward(th, me, got);
+        got = forward(th, me, got, &nowhere);
     }
     Py_CLEAR(th->target);
     twr_context_restore(context);
@@ -192,7 +202,8 @@ driver_life(Thread *th, PyObject *floor)
 {
     PyObject *me = running();
     Py_CLEAR(th->target);
-    while (!th->closing) {
+    Py_CLEAR(th->requester);
+    while (!th->closing && th->retiring != me) {
         twr_stack_set_active(th, me);
         PyObject *next = twr_drive(th);
         if (next == NULL) {
@@ -278,8 +289,14 @@ refuse_driver(Thread *th)
         PyException_SetTraceback(exc, (PyObject *)rest);
     }
     Py_XDECREF(first);
+    if (th->requester == NULL) {
+        PyErr_SetRaisedException(exc); /* one that lived has failed */
+        return -1;
+    }
     Py_XSETREF(th->no_driver, exc);
-    return switch_to(th, Py_NewRef(th->requester));
+    PyObject *requester = th->requester;
+    th->requester = NULL;
+    return switch_to(th, requester);
 }
 
 /* The hub's life: start a driver or a worker, or see off a driver that
@@ -309,7 +326,11 @@ hub_main(PyObject *module, PyObject *args)
     (void)module;
     (void)args;
     TWR_NO_UNWINDING(inside);
-    PyObject *result = hub_life(this_thread);
+    Thread *th = this_thread;
+    PyObject *result = hub_life(th);
+    if (result == NULL && !th->closing) {
+        Py_CLEAR(th->hub); /* it has failed: the next is another one */
+    }
     inside = false;
     return result;
 }
@@ -530,9 +551,9 @@ take_idle(Thread *th)
         if (th->idle_floor[th->n_idle] == th->floor) {
             return driver;
         }
-        th->closing = true;
+        th->retiring = driver; /* until then, no call is made: await.c */
         end_greenlet(th, driver);
-        th->closing = false;
+        th->retiring = NULL;
     }
     return NULL;
 }
@@ -547,7 +568,7 @@ twr_stack_park(Thread *th)
     if (ensure_hub(th) < 0) {
         return -1;
     }
-    th->requester = running();
+    Py_XSETREF(th->requester, Py_XNewRef(running()));
     int back = switch_to(th, Py_NewRef(th->hub));
     if (back == 0 && th->no_driver != NULL) {
         return twr_raise(&th->no_driver);
@@ -658,6 +679,7 @@ thread_clear(PyObject *op)
     Py_CLEAR(th->good_type);
     Py_CLEAR(th->sigint_task);
     Py_CLEAR(th->no_driver);
+    Py_CLEAR(th->requester);
     Py_CLEAR(th->floor);
     Py_CLEAR(th->run_floor);
     return 0;

@@ -343,7 +343,9 @@ tworoutine_vectorcall(PyObject *op, PyObject *const *args, size_t nargsf,
             return needs < 0 ? NULL : call_in_loop(op, args, nargsf, kwnames);
         }
     }
-    PyObject *made = PyObject_Vectorcall(self->fn, args, nargsf, kwnames);
+    PyObject *fn = Py_NewRef(self->fn); /* it may be given another one */
+    PyObject *made = PyObject_Vectorcall(fn, args, nargsf, kwnames);
+    Py_DECREF(fn);
     if (made == NULL) {
         name_plainly(op);
         return NULL;

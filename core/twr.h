@@ -366,6 +366,7 @@ struct Thread {
     int n_workers;
     Portal *portal;     /* being stepped, latest first: their steps own them */
     Portal *parked;     /* with a call parked, latest first; borrowed */
+    PyObject *retiring; /* the idle driver that is to end; borrowed, or NULL */
     bool closing;       /* drivers and hub are to end */
     bool ending;        /* its loop is being closed, its calls are ended */
     bool forked;        /* made before a fork: of no use in this process */

@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import sys
 
+import greenlet
 import pytest
 
 import tworoutine as package
@@ -394,3 +395,37 @@ def test_a_creator_that_was_cancelled_before_is_not_cancelled_twice():
         me.uncancel()
 
     hold_up(main)
+
+
+def test_past_the_factory_in_a_greenlet_of_a_portals_step():
+    """As in the step itself: that stack is not one to be parked."""
+
+    @tworoutine
+    async def nap():
+        await asyncio.sleep(0.001)
+        return 5
+
+    async def inner():
+        with pytest.raises(CannotSuspend, match="eager task"):
+            nap()
+        return "refused"
+
+    async def parent():
+        loop = asyncio.get_running_loop()
+
+        def begin():
+            return asyncio.Task(inner(), loop=loop, eager_start=True)
+
+        task = greenlet.greenlet(begin).switch()
+        return await task, nap()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        tasks = [
+            asyncio.Task(package.portal(parent)(), loop=loop, eager_start=True)
+            for _ in range(3)
+        ]
+        assert await asyncio.gather(*tasks) == [("refused", 5)] * 3
+        assert nap() == 5
+
+    asyncio.run(main())

@@ -601,6 +601,36 @@ def await_at_the_end(program):
     )
 
 
+@sentence(
+    "`double(1)` as the greenlets of this thread are ended, in a trace "
+    "function of greenlet's"
+)
+def as_greenlets_end(program):
+    return program_of(
+        program,
+        """
+import greenlet
+from tworoutine import _core
+
+said = []
+
+def trace(event, args):
+    if not said:
+        said.append(event)
+        try:
+            double(1)
+        except Exception as exc:
+            print(type(exc).__name__)
+            print(exc)
+
+double(1)
+greenlet.settrace(trace)
+_core.end_thread()
+greenlet.settrace(None)
+""",
+    )
+
+
 @sentence("a call that goes on waiting in a forked child")
 def in_a_forked_child(program):
     return program_of(

@@ -10,7 +10,7 @@ import weakref
 
 import pytest
 
-from tworoutine import await_, tworoutine
+from tworoutine import CannotSuspend, await_, tworoutine
 
 
 def stack():
@@ -207,6 +207,47 @@ def test_tracebacks_show_none_of_it():
     exc = asyncio.run(main())
     names = [frame.name for frame in traceback.extract_tb(exc.__traceback__)]
     assert names == ["fail"]
+
+
+def test_a_call_as_drivers_of_another_floor_end():
+    """What runs then, as the callback of a weakref, must make none."""
+    said, refs = [], []
+
+    @tworoutine
+    async def nap():
+        await asyncio.sleep(0)
+        return 5
+
+    def gone(_):
+        try:
+            said.append(nap())
+        except CannotSuspend as exc:
+            said.append("being ended" in str(exc))
+
+    async def watch():
+        nap()
+        frame = sys._getframe()
+        while frame.f_back is not None:
+            frame = frame.f_back
+        refs.append(weakref.ref(frame.f_code, gone))
+        del frame
+
+    async def main(function):
+        await asyncio.gather(function(), function(), function())
+        return nap()
+
+    async def none():
+        pass
+
+    def other():
+        return asyncio.run(main(none))
+
+    assert asyncio.run(main(watch)) == 5
+    for _ in range(3):
+        assert other() == 5
+        assert asyncio.run(main(none)) == 5
+    assert all(answer in (True, 5) for answer in said)
+    assert nap() == 5
 
 
 def test_it_keeps_no_module_alive():

@@ -356,3 +356,25 @@ for _ in range(3):
 """,
         library,
     )
+
+
+def test_above_a_greenlet_without_a_frame(program):
+    """It runs a C function, and does not tell its context: refused."""
+    program(
+        PRELUDE
+        + """
+async def main():
+    upper = greenlet(nap)
+    lower = greenlet(upper.switch)
+    upper.parent = lower
+    try:
+        lower.switch()
+    except CannotSuspend as exc:
+        assert "nap" in str(exc)
+    else:
+        raise AssertionError
+    assert nap() == asyncio.current_task().get_name()
+
+asyncio.run(main())
+"""
+    )

@@ -563,3 +563,26 @@ async def main():
 
 asyncio.run(main())
 """)
+
+
+def test_a_function_like_a_handler_may_change_its_arguments():
+    run("""
+class Array:
+    def __eq__(self, other):
+        raise ZeroDivisionError
+
+def handler(*args):
+    args = None
+    assert tick() == "tick"
+
+def other(*args):
+    assert tick() == "tick"
+
+async def main():
+    loop = asyncio.get_running_loop()
+    for function in handler, lambda *args: other(Array(), *args):
+        loop.set_exception_handler(function)
+        loop.call_exception_handler({"message": "something"})
+
+asyncio.run(main())
+""")

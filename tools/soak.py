@@ -5,7 +5,7 @@
 Every call that begins ends: begun == ended.  Nothing grows: memory, blocks of
 Python's allocator, file descriptors, threads, greenlets.  At the end it prints
 how many there were of each, what nobody could catch ("unraisable"), by kind,
-and fails if something has grown.  A few coroutines "never awaited" are those of
+and fails if something has grown.  Coroutines "never awaited", if any, are of
 tasks that had not begun when their loop was closed, as gather leaves them.
 """
 

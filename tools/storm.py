@@ -2,8 +2,9 @@
 
     python tools/storm.py [programs] [first seed]
 
-where tworoutine is installed.  Each program is run twice: with calls, and with every call awaited.  Exit
-status, what it prints, and what Python and asyncio complain of must agree; a
+where tworoutine is installed.  Each program is run twice: with calls, and with
+every call awaited.  Exit status, what it prints, and what Python and asyncio
+complain of must agree; a
 program that hangs when it awaits may do what it likes.  Differences that are
 explained stand in EXPLAINED; any other is printed, with its source, and makes
 the exit status 1.  In a program, CALL(f, x) is f(x), or `await (~f)(x)`.
@@ -25,7 +26,7 @@ HEAD = """\
 import asyncio, atexit, gc, os, signal, sys, threading
 from tworoutine import tworoutine
 
-gc.disable()  # tasks that wait may be garbage: when they go is not the question
+gc.disable()  # tasks that wait may be garbage, and go at any time
 
 PARENT = os.getpid()
 LOOPS = []
