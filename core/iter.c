@@ -206,8 +206,9 @@ may_wait(TwrState *state, Wrapper *self)
     Thread *th = twr_thread(state);
     PyObject *loop =
         th == NULL ? NULL : PyObject_CallNoArgs(state->get_running_loop);
+    /* Nor where the call is ended in whose code this is: orphan.c. */
     bool may = (loop == Py_None || (loop != NULL && self->dropped)) &&
-               twr_await_check(state, NULL) == 0;
+               twr_orphans_below(th) == 0 && twr_await_check(state, NULL) == 0;
     PyErr_Clear();
     Py_XDECREF(loop);
     return may;

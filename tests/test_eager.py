@@ -409,7 +409,7 @@ def test_past_the_factory_in_a_greenlet_of_a_portals_step():
         return 5
 
     async def inner():
-        with pytest.raises(CannotSuspend, match="eager task|greenlet"):
+        with pytest.raises(CannotSuspend, match=r"eager task|greenlet"):
             nap()
         return "refused"
 
