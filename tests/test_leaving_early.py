@@ -147,7 +147,7 @@ def test_a_cancel_of_trio():
 def test_a_signal_without_a_loop_is_raised_thereafter(program, signal):
     program(
         """
-import asyncio, os, signal, sys, threading
+import asyncio, os, signal, sys, threading, time
 from tworoutine import tworoutine
 
 class Limit(Exception):
@@ -163,6 +163,7 @@ polls = threading.Event()
 
 def send():
     polls.wait()
+    time.sleep(0.05)  # into the selector: one that comes just before is late
     signal.pthread_kill(threading.main_thread().ident, number)
 
 @tworoutine
