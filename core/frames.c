@@ -101,9 +101,8 @@ twr_frames_run(TwrState *state, PyObject *loop)
     return PyErr_Occurred() ? -1 : found;
 }
 
-/* Whether frame is one that runs a handle, and so whatever was queued. */
-static int
-runs_handle(TwrState *state, PyFrameObject *frame)
+int
+twr_frames_runs_handle(TwrState *state, PyFrameObject *frame)
 {
     return PySequence_Contains(state->loop.handle_run_codes, code_of(frame));
 }
@@ -176,7 +175,7 @@ is_bottom(TwrState *state, PyFrameObject *frame)
     int flags = ((PyCodeObject *)code_of(frame))->co_flags;
     return (flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)) != 0
                ? 1
-               : runs_handle(state, frame);
+               : twr_frames_runs_handle(state, frame);
 }
 
 int
@@ -201,5 +200,7 @@ int
 twr_frames_own(TwrState *state, PyObject *frame)
 {
     int own = is_asyncio(state, (PyFrameObject *)frame);
-    return own <= 0 ? own : runs_handle(state, (PyFrameObject *)frame) == 0;
+    return own <= 0
+               ? own
+               : twr_frames_runs_handle(state, (PyFrameObject *)frame) == 0;
 }

@@ -394,16 +394,6 @@ is_of_tasks(TwrState *state, PyFrameObject *frame)
     return same > 0;
 }
 
-/* Whether a handle is run by frame. */
-static int
-runs_handle(TwrState *state, PyFrameObject *frame)
-{
-    PyObject *code = (PyObject *)PyFrame_GetCode(frame);
-    int runs = PySequence_Contains(state->loop.handle_run_codes, code);
-    Py_DECREF(code);
-    return runs;
-}
-
 int
 twr_loop_steps_task(TwrState *state, PyObject *task)
 {
@@ -416,7 +406,7 @@ twr_loop_steps_task(TwrState *state, PyObject *task)
     if (frame == NULL) {
         return PyErr_Occurred() ? -1 : 1;
     }
-    int runs = runs_handle(state, frame);
+    int runs = twr_frames_runs_handle(state, frame);
     Py_DECREF(frame);
     return runs;
 }

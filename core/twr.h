@@ -740,6 +740,9 @@ int twr_frames_run(TwrState *state, PyObject *loop);
 /* 1 if a signal handler below this has interrupted asyncio's own code. */
 int twr_frames_interrupted(TwrState *state);
 
+/* 1 if frame is one that runs a handle, and so whatever was queued. */
+int twr_frames_runs_handle(TwrState *state, PyFrameObject *frame);
+
 /* 1 if frame is one of asyncio's own code, which calls nobody else's. */
 int twr_frames_own(TwrState *state, PyObject *frame);
 
