@@ -1,0 +1,329 @@
+"""What the C core promises of itself, checked without a compiler.
+
+clang-format puts a function's name and its braces at column 0, so that a few
+regular expressions see what a compiler would.  Checked here are
+
+    floors      core/floors.txt lists the rooms, bottom first: a file includes,
+                calls and names only what stands above its own line there
+    contracts   each public function has a prototype with a comment of its own
+    Switches.   stands in the contract of exactly those functions during which
+                other code runs on this thread
+    Quiet.      ... of functions that run nobody's code: no Python, no switch
+    doors       greenlet.h, the Python version, asyncio's private names: each
+                in one place
+    sizes       40 lines a function, 400 a file
+
+What fails today is listed in house_exceptions.txt.  The list only shrinks: a
+line that is no longer needed has to go, too.
+"""
+
+import functools
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "core"
+EXCEPTIONS = Path(__file__).with_name("house_exceptions.txt")
+
+MAX_FUNCTION, MAX_FILE = 40, 400
+
+# A greenlet is switched to, or a step of somebody's code is made.
+SWITCH = re.compile(
+    r"\bPyGreenlet_(?:Switch|Throw)\(|\bPyIter_Send\(|names\._run\b"
+    r"|CallOneArg\(throw,|names\.run_until_complete|\"await_\""
+    r"|\((?:guest|backend), \"wait\""
+)
+DEFINITION = re.compile(r"^(\w+)\(([^;{]*?)\)\n\{\n(.*?)^\}\n", re.M | re.S)
+CALL = re.compile(r"(?<![\w>.])(\w+)\b(\()?")
+PRIVATE = re.compile(r"names\.(_(?!_|run_until)\w+)|\"(_[a-z]\w+)\"")
+
+# What the C API offers that runs nobody's code, and our own macros.
+QUIET_API = set(
+    ["if", "for", "while", "switch", "return", "sizeof", "assert", "offsetof", "defined", "Py_INCREF", "Py_NewRef", "Py_XNewRef", "Py_XINCREF", "Py_IS_TYPE", "Py_TYPE", "Py_VISIT", "Py_UNREACHABLE", "PyTuple_GET_ITEM", "PyTuple_GET_SIZE", "PyTuple_CheckExact", "PyTuple_Check", "PyList_GET_ITEM", "PyList_GET_SIZE", "PyList_CheckExact", "PyList_Check", "PyDict_GET_SIZE", "PyDict_Check", "PyCoro_CheckExact", "PyGen_CheckExact", "PyAsyncGen_CheckExact", "PyUnicode_Check", "PyMethod_Check", "PyFunction_Check", "PyThreadState_Get", "PyErr_Occurred", "PyErr_GetRaisedException", "PyErr_SetRaisedException", "PyGreenlet_ACTIVE", "PyGreenlet_STARTED", "PyType_GetModuleState", "PyModule_GetState", "Py_IsFinalizing", "_Py_IsFinalizing", "PyObject_TypeCheck", "PyThread_get_thread_ident"]
+)
+
+
+def without(text, strings=True):
+    """text with comments, and what stands in strings, as blanks."""
+
+    def blank(match):
+        if match[0][0] == "/" or strings:
+            return re.sub(r"[^\n]", " ", match[0])
+        return match[0]
+
+    return re.sub(r"/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"", blank, text, flags=re.S)
+
+
+def comment_above(text, at):
+    match = re.search(r"/\*(?:(?!\*/).)*\*/\n\Z", text[:at], re.S)
+    return match[0] if match else ""
+
+
+class Function:
+    def __init__(self, file, match, blanked, text):
+        self.file, self.name = file, match[1]
+        begin = blanked.rfind("\n", 0, match.start() - 1) + 1
+        self.static = blanked.startswith("static", begin)
+        self.body = match[3]
+        self.text = without(text, strings=False)[match.start(3) : match.end(3)]
+        self.lines = match[0].count("\n")
+        self.contract = comment_above(text, begin)
+
+    def __repr__(self):
+        return f"{self.file}: {self.name}"
+
+
+class House:
+    """The core, read."""
+
+    def __init__(self):
+        self.text = {
+            p.relative_to(CORE).as_posix(): p.read_text()
+            for p in sorted(CORE.rglob("*.[ch]"))
+        }
+        self.floors = (CORE / "floors.txt").read_text().split()
+        self.functions = [
+            Function(file, match, blanked, text)
+            for file, text in self.text.items()
+            for blanked in [without(text)]
+            for match in DEFINITION.finditer(blanked)
+        ]
+        self.own = {(f.file, f.name): f for f in self.functions}
+        self.public = {
+            f.name: f
+            for f in self.functions
+            if not f.static or f.file.endswith(".h")
+        }
+        self.prototypes = self.find_prototypes()
+        self.switching_members = self.members_that("Switches.")
+        self.calls, self.uses = defaultdict(set), defaultdict(set)
+        for function in self.functions:
+            for name, called in CALL.findall(function.body):
+                other = self.own.get((function.file, name))
+                other = other or self.public.get(name)
+                if other and other is not function:
+                    self.uses[function].add(other)
+                    if called:
+                        self.calls[function].add(other)
+
+    def room(self, file):
+        return re.sub(r"\.[ch]$", "", file)
+
+    def height(self, file):
+        return self.floors.index(self.room(file))
+
+    def find_prototypes(self):
+        """name -> the contracts above its prototypes."""
+        found = defaultdict(list)
+        pattern = re.compile(
+            r"^(?!static|typedef|extern|struct|return)[A-Za-z][\w ]*[ \*]+"
+            r"(\w+)\([^;{}/]*\);",
+            re.M,
+        )
+        for file, text in self.text.items():
+            if file.endswith(".h"):
+                for match in pattern.finditer(without(text)):
+                    found[match[1]].append(comment_above(text, match.start()))
+        return found
+
+    def members_that(self, word):
+        """The function pointers of structs whose comments have the word."""
+        member = re.compile(
+            r"(/\*(?:(?!\*/).)*\*/)\s*[\w ]+\**\(\*(\w+)\)", re.S
+        )
+        return {
+            match[2]
+            for text in self.text.values()
+            for match in member.finditer(text)
+            if word in match[1]
+        }
+
+    def contract(self, function):
+        if function.static:
+            return function.contract
+        return " ".join(self.prototypes.get(function.name, []))
+
+    def marked(self, word):
+        return {
+            f
+            for f in self.functions
+            if re.search(rf"\b{word}\.", self.contract(f))
+        }
+
+    def switching(self):
+        """The functions that switch, or call one that does."""
+        members = "|".join(sorted(self.switching_members)) or "$^"
+        through = re.compile(rf"(?:->|\.)(?:{members})\(")
+        todo = [
+            f
+            for f in self.functions
+            if SWITCH.search(f.text) or through.search(f.body)
+        ]
+        found = set(todo)
+        callers = defaultdict(set)
+        for function, called in self.calls.items():
+            for other in called:
+                callers[other].add(function)
+        while todo:
+            for caller in callers[todo.pop()] - found:
+                found.add(caller)
+                todo.append(caller)
+        return found
+
+
+@functools.cache
+def house():
+    return House()
+
+
+@functools.cache
+def exceptions():
+    listed = defaultdict(set)
+    if EXCEPTIONS.exists():
+        for line in EXCEPTIONS.read_text().splitlines():
+            if line and not line.startswith("#"):
+                check, _, what = line.partition(" ")
+                listed[check].add(what)
+    return listed
+
+
+def compare(check, found, rule):
+    """found is what is listed for check, no more and no less."""
+    found, listed = {str(item) for item in found}, exceptions()[check]
+    new = "\n".join(sorted(found - listed))
+    assert not new, f"{rule}:\n{new}"
+    gone = "\n".join(f"{check} {item}" for item in sorted(listed - found))
+    assert not gone, f"no longer needed in {EXCEPTIONS.name}:\n{gone}"
+
+
+def test_every_file_has_its_line_in_the_floors():
+    rooms = {house().room(file) for file in house().text}
+    assert sorted(rooms) == sorted(house().floors)
+
+
+def test_files_include_only_what_stands_below():
+    up = []
+    for file, text in house().text.items():
+        for name in re.findall(r'^#include "([^"]+)"', text, re.M):
+            other = name if name in house().text else None
+            if other is None:
+                up.append(f"{file} > {name}, which is not there")
+            elif house().height(other) > house().height(file):
+                up.append(f"{file} > {name}")
+    compare("include", up, "a file includes what stands above it")
+
+
+def test_functions_use_only_what_stands_below():
+    up = {
+        f"{f.file} > {other.file}: {other.name}"
+        for f, others in house().uses.items()
+        for other in others
+        if house().height(other.file) > house().height(f.file)
+    }
+    compare("up", up, "a function uses one that stands above its file")
+
+
+def test_c_files_declare_nothing_of_others():
+    declared = [
+        f"{file}: {line}"
+        for file, text in house().text.items()
+        if file.endswith(".c")
+        for line in re.findall(r"^extern .*", without(text), re.M)
+    ]
+    compare("extern", declared, "declare it in the header of its file")
+
+
+def test_each_public_function_has_one_contract():
+    bad = [
+        f
+        for f in house().functions
+        if not f.static
+        and f.name != "PyInit__core"
+        and [bool(c) for c in house().prototypes.get(f.name, [])] != [True]
+    ]
+    compare("contract", bad, "one prototype, with a comment of its own")
+
+
+def test_functions_that_switch_say_so():
+    bad = house().switching() - house().marked("Switches")
+    compare("switches", bad, 'these switch: "Switches." in their contract')
+
+
+def test_functions_that_say_so_switch():
+    bad = house().marked("Switches") - house().switching()
+    compare("in-vain", bad, "these say Switches. and do not")
+
+
+def test_quiet_functions_run_nobodys_code():
+    quiet = house().marked("Quiet")
+    bad = []
+    for function in quiet:
+        for name in re.findall(r"(?<![\w>.])(\w+)\(", function.body):
+            other = house().own.get((function.file, name))
+            other = other or house().public.get(name)
+            if other not in quiet and name not in QUIET_API:
+                bad.append(f"{function} calls {name}")
+        if re.search(r"(?:->|\.)\w+\(", function.body):
+            bad.append(f"{function} calls through a pointer")
+    compare("quiet", bad, "these are Quiet. and call what may run any code")
+
+
+def users_of(pattern, allowed):
+    return [
+        file
+        for file, text in house().text.items()
+        if not re.fullmatch(allowed, file)
+        and re.search(pattern, without(text, strings=False))
+    ]
+
+
+def test_one_file_includes_greenlet():
+    bad = users_of(
+        r"#include <greenlet\.h>|\bPyGreenlet_", r"stack/greenlet\.c"
+    )
+    compare("greenlet", bad, "greenlet.h has one door")
+
+
+def test_one_file_tests_the_version_of_python():
+    bad = users_of(r"\bPY_VERSION_HEX\b", r"base/compat\.h")
+    compare("version", bad, "compat.h alone tests the Python version")
+
+
+def test_one_folder_knows_the_private_names_of_asyncio():
+    bad = {
+        f"{f.file}: {match[1] or match[2]}"
+        for f in house().functions
+        for match in PRIVATE.finditer(f.text)
+        if not f.file.startswith("asyncio/")
+    }
+    compare("private", bad, "asyncio's private names belong in asyncio/")
+
+
+def test_functions_are_short():
+    bad = [f for f in house().functions if f.lines > MAX_FUNCTION]
+    compare("function", bad, f"over {MAX_FUNCTION} lines")
+
+
+def test_files_are_short():
+    bad = [
+        file
+        for file, text in house().text.items()
+        if text.count("\n") > MAX_FILE
+    ]
+    compare("file", bad, f"over {MAX_FILE} lines")
+
+
+def test_the_lint_sees_the_core():
+    """Against a lint that finds nothing since it reads nothing."""
+    assert len(house().functions) > 400
+    assert len(house().switching()) > 50
+    assert len(house().prototypes) > 100
+    names = {f.name for f in house().switching()}
+    assert {"twr_await", "twr_drive"} <= names
+
+
+if __name__ == "__main__":
+    pytest.main([__file__, "-q"])
