@@ -16,7 +16,7 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV ?= .venv/$(VERSION)
 BIN = $(VENV)/bin
-SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard core/*.[ch]) $(wildcard src/tworoutine/*.py*)
+SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test oldest cpython-tests hosts bench lint asan clean
@@ -58,7 +58,7 @@ $(VENV)/bin/python:
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror core/*.[ch]
+	$(BIN)/clang-format --dry-run --Werror $$(find core -name '*.[ch]')
 	for cc in gcc clang; do \
 	    command -v $$cc >/dev/null || { echo "no $$cc here: not checked"; continue; }; \
 	    CC=$$cc TWR_STRICT=1 $(BIN)/python setup.py -q build --force \

@@ -33,9 +33,9 @@ setup(
     ext_modules=[
         Extension(
             "tworoutine._core",
-            sources=sorted(glob("core/*.c")),
-            depends=sorted(glob("core/*.h")),
-            include_dirs=[include],
+            sources=sorted(glob("core/**/*.c", recursive=True)),
+            depends=sorted(glob("core/**/*.h", recursive=True)),
+            include_dirs=["core", include],
             extra_compile_args=cflags if os.name == "posix" else ["/std:c11"],
             extra_link_args=ldflags,
         )

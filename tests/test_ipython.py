@@ -273,8 +273,8 @@ def test_imported_only_ipython_has_no_say(program):
 def test_where_ipython_is_not_imported_it_is_not_asked_for(program):
     program(
         "import sys, asyncio\n"
-        "from tworoutine import _adapters, tworoutine\n"
-        "_adapters.prompt_loop = None\n"
+        "from tworoutine import _cold, tworoutine\n"
+        "_cold.prompt_loop = None\n"
         "tworoutine(asyncio.sleep)(0)\n"
         "assert 'IPython' not in sys.modules\n"
     )

@@ -17,7 +17,7 @@ The rule: ``f(x)`` is ``await (~f)(x)``, also in the middle of a running loop.
 import os
 import sys
 
-from tworoutine import _adapters
+from tworoutine import _cold
 from tworoutine._core import (
     CannotSuspend,
     after_fork,
@@ -48,11 +48,11 @@ if sys.version_info >= (3, 12):
     __all__ += ["eager_task_factory"]
 __version__ = "0.1.0"
 
-_adapters.register()
-_adapters.prime_prompt()
-_adapters.teach_autoreload()
+_cold.register()
+_cold.prime_prompt()
+_cold.teach_autoreload()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        after_in_child=lambda: _adapters.inherit_loop(after_fork())
+        after_in_child=lambda: _cold.inherit_loop(after_fork())
     )

@@ -1,12 +1,12 @@
 """f.map and f.as_completed under trio and curio.
 
 What runs the calls there, each library with its own means.  The rest is in
-_adapters.py, and knows no difference.
+_cold.py, and knows no difference.
 """
 
 import math
 
-from tworoutine._adapters import Ended, awaitable_of
+from tworoutine._cold import Ended, awaitable_of
 
 
 class _Call:

@@ -33,7 +33,7 @@ _killed = {}  # loop whose thread ends -> greenlets whose calls were killed
 os.register_at_fork(after_in_child=_runs.clear)
 
 
-def find_guest(hub, loop):
+def find_backend(hub, loop):
     """What serves a call made here; see guest.c."""
     if loop is not None and _runs_below(loop):
         return None

@@ -139,7 +139,7 @@ def has_factory(loop):
 # --- threads that somebody else runs ----------------------------------------
 
 
-def find_guest(loop):
+def find_backend(loop):
     """What serves a call made here, if gevent or Twisted runs this thread.
 
     loop: the running one, or None.  See guest.c for what is returned.
@@ -148,11 +148,11 @@ def find_guest(loop):
     if hub is not None:
         from tworoutine import _gevent
 
-        return _gevent.find_guest(hub, loop)
+        return _gevent.find_backend(hub, loop)
     if loop is None and "twisted.internet.reactor" in sys.modules:
         from tworoutine import twisted
 
-        return twisted._find_guest()
+        return twisted._find_backend()
     return None
 
 

@@ -42,7 +42,7 @@ def callback(fn, /):
     return call
 
 
-def _find_guest():
+def _find_backend():
     """What serves a call where no loop runs; see guest.c."""
     reactor = sys.modules["twisted.internet.reactor"]
     if not getattr(reactor, "running", False) or not isInIOThread():

@@ -134,9 +134,9 @@ class Harness:
         self._dropped = greenlet.GreenletExit
         self._await = tworoutine.await_
         self._refused = tworoutine.CannotSuspend
-        recorder.end_calls = tworoutine._core.end_orphans
+        recorder.end_calls = tworoutine._core.end_closed
         # A first call that is cancelled as its loop stops: here all are.
-        tworoutine._adapters.warn_cancelled = lambda *about: None
+        tworoutine._cold.warn_cancelled = lambda *about: None
         self._run_once = base_events.BaseEventLoop._run_once
         self._run_forever = base_events.BaseEventLoop.run_forever
         self._set_running = asyncio.events._set_running_loop

@@ -1,0 +1,191 @@
+/* asyncio/debug.c - running a handle, which debug mode times. */
+#include "asyncio/debug.h"
+
+#include "asyncio/facts.h"
+#include "asyncio/handle.h"
+#include "asyncio/timers.h"
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *loop;
+    PyObject *limit; /* loop.slow_callback_duration as it was */
+} SlowLimit;
+
+/* Put the limit back, unless somebody has set another one. */
+static int
+put_back(TwrState *state, SlowLimit *self)
+{
+    PyObject *name = state->names.slow_callback_duration;
+    PyObject *now = PyObject_GetAttr(self->loop, name);
+    if (now == NULL) {
+        return -1;
+    }
+    Py_DECREF(now); /* only compared */
+    return now == (PyObject *)self
+               ? PyObject_SetAttr(self->loop, name, self->limit)
+               : 0;
+}
+
+static PyObject *
+slow_limit_richcompare(PyObject *op, PyObject *other, int operation)
+{
+    (void)other;
+    (void)operation;
+    if (put_back(twr_state_of(op), (SlowLimit *)op) < 0) {
+        return NULL;
+    }
+    Py_RETURN_FALSE;
+}
+
+static void
+slow_limit_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    Py_DECREF(((SlowLimit *)op)->loop);
+    Py_DECREF(((SlowLimit *)op)->limit);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyType_Slot slow_limit_slots[] = {
+    {Py_tp_dealloc, slow_limit_dealloc},
+    {Py_tp_richcompare, slow_limit_richcompare},
+    {Py_tp_hash, PyObject_HashNotImplemented},
+    {0, NULL},
+};
+
+PyType_Spec twr_slow_limit_spec = {
+    .name = "tworoutine._core.Hush",
+    .basicsize = sizeof(SlowLimit),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = slow_limit_slots,
+};
+
+int
+twr_debug_forgive(TwrState *state, PyObject *loop)
+{
+    PyObject *name = state->names.slow_callback_duration;
+    int debug = twr_flag(loop, state->names._debug);
+    if (debug <= 0) {
+        return debug;
+    }
+    PyObject *limit = PyObject_GetAttr(loop, name);
+    if (limit == NULL || Py_IS_TYPE(limit, state->types.slow_limit)) {
+        Py_XDECREF(limit);
+        return limit == NULL ? -1 : 0;
+    }
+    SlowLimit *self = PyObject_New(SlowLimit, state->types.slow_limit);
+    if (self == NULL) {
+        Py_DECREF(limit);
+        return -1;
+    }
+    self->loop = Py_NewRef(loop);
+    self->limit = limit;
+    int set = PyObject_SetAttr(loop, name, (PyObject *)self);
+    Py_DECREF(self);
+    return set;
+}
+
+int
+twr_debug_unforgive(TwrState *state, PyObject *loop)
+{
+    int debug = twr_flag(loop, state->names._debug);
+    if (debug <= 0) {
+        return debug;
+    }
+    PyObject *limit =
+        PyObject_GetAttr(loop, state->names.slow_callback_duration);
+    int result = limit == NULL ? -1 : 0;
+    if (limit != NULL && Py_IS_TYPE(limit, state->types.slow_limit)) {
+        result = put_back(state, (SlowLimit *)limit);
+    }
+    Py_XDECREF(limit);
+    return result;
+}
+
+/* Debug mode: complain about a handle that held the loop up. */
+static int
+report_slow(TwrIteration *it, PyObject *handle, double seconds)
+{
+    TwrState *state = it->state;
+    PyObject *limit =
+        PyObject_GetAttr(it->loop, state->names.slow_callback_duration);
+    PyObject *took = limit == NULL ? NULL : PyFloat_FromDouble(seconds);
+    /* Compared as objects: the limit may be a SlowLimit. */
+    int slow =
+        took == NULL ? -1 : PyObject_RichCompareBool(took, limit, Py_GE);
+    Py_XDECREF(limit);
+    Py_XDECREF(took);
+    if (slow <= 0) {
+        return slow;
+    }
+    PyObject *text = PyObject_CallOneArg(state->format_handle, handle);
+    if (text == NULL) {
+        return -1;
+    }
+    /* As _run_once looks it up: tests put another one in its place. */
+    PyObject *logger =
+        PyObject_GetAttr(state->base_events, state->names.logger);
+    PyObject *none =
+        logger == NULL ? NULL
+                       : PyObject_CallMethod(logger, "warning", "sOd",
+                                             "Executing %s took %.3f seconds",
+                                             text, seconds);
+    Py_DECREF(text);
+    Py_XDECREF(logger);
+    Py_XDECREF(none);
+    return none == NULL ? -1 : 0;
+}
+
+/* A handle in which a call was parked is not slow, however long it took:
+ * it->parks has then changed.  Switches. */
+static int
+run_handle_debug(TwrIteration *it, PyObject *handle)
+{
+    TwrState *state = it->state;
+    PyObject *current = state->names._current_handle;
+    double before, after;
+    size_t parks = it->parks;
+    if (PyObject_SetAttr(it->loop, current, handle) < 0 ||
+        twr_timers_now(state, it->loop, &before) < 0) {
+        return -1;
+    }
+    int result = twr_handle_run(it->state, handle);
+    PyObject *pending = twr_error_take();
+    if (PyObject_SetAttr(it->loop, current, Py_None) < 0) {
+        PyErr_Clear();
+    }
+    twr_error_put(pending);
+    if (result < 0 || parks != it->parks) {
+        return result;
+    }
+    if (twr_timers_now(state, it->loop, &after) < 0) {
+        return -1;
+    }
+    return report_slow(it, handle, after - before);
+}
+
+int
+twr_debug_run(TwrIteration *it, PyObject *handle)
+{
+    int debug = twr_flag(it->loop, it->state->names._debug);
+    if (debug < 0) {
+        return -1;
+    }
+    return debug ? run_handle_debug(it, handle)
+                 : twr_handle_run(it->state, handle);
+}
+
+int
+twr_debug_init(TwrState *state)
+{
+    static const char *const in_0[] = {"_debug", "_current_handle",
+                                       "slow_callback_duration", "_run", NULL};
+    return twr_facts_require(
+               state,
+               (TwrFactsPlace){"BaseEventLoop", "_run_once", "co_names"},
+               in_0) < 0
+               ? -1
+               : 0;
+}

@@ -1,0 +1,59 @@
+/* asyncio/frames.h - what the frames below a call tell of the loop.
+ *
+ * A loop that runs by itself stands in frames like these:
+ *
+ *     run_until_complete > run_forever > _run_once > Handle._run > step > ...
+ *                          ^ caller      ^ native    ^ runs a handle
+ *
+ * Where the _run_once is one that run_forever has called, its greenlet is the
+ * native one of that loop, and its local variables say how many handles it
+ * will still pop before it polls again.
+ *
+ * A signal handler may come in the middle of asyncio's own code, and make a
+ * call there.  Two such places have to be known, since they look like others:
+ * a loop that is about to run, or has just run, and does not count as running;
+ * and a step of a task in which asyncio is at work on what others use, too. */
+#ifndef TWR_FRAMES_H
+#define TWR_FRAMES_H
+
+#include "stack/walk.h"
+
+/* Who has called the _run_once that is below the running code. */
+typedef enum {
+    CALLER_ERROR = -1,
+    CALLER_NONE,        /* there is no _run_once */
+    CALLER_RUN_FOREVER, /* asyncio's own run_forever, or nest_asyncio's */
+    CALLER_OTHER,       /* somebody who takes the turns by hand */
+} TwrCaller;
+
+/* Who that is. */
+TwrCaller twr_frames_caller(TwrState *state);
+
+/* How many handles the _run_once of loop below the running code will still
+ * pop.  -1 without exception: there is none that run_forever has called, or
+ * the running code is not called by a handle of its; -2: error.  direct: the
+ * running code is such a handle itself (our marker). */
+Py_ssize_t twr_frames_native_left(TwrState *state, PyObject *loop,
+                                  bool direct);
+
+/* The same for code in a handle; *native is set to the greenlet in which that
+ * _run_once is, or to NULL if there is none. */
+Py_ssize_t twr_frames_native(TwrState *state, PyObject *loop,
+                             PyObject **native);
+
+/* 1 if the running code is below a run_until_complete or run_forever of loop,
+ * be it that this is only about to run it. */
+int twr_frames_run(TwrState *state, PyObject *loop);
+
+/* 1 if a signal handler, below which the running code is, has interrupted
+ * asyncio's own code. */
+int twr_frames_interrupted(TwrState *state);
+
+/* 1 if frame is one of asyncio's own code that calls nobody else's. */
+int twr_frames_own(TwrState *state, PyObject *frame);
+
+/* 1 if the step of task that runs was begun by a handle of its loop, and not
+ * by whoever made the task, as the first step of an eager task is. */
+int twr_frames_steps_task(TwrState *state, PyObject *task);
+
+#endif

@@ -1,0 +1,39 @@
+/* asyncio/handle.h - handles: what stands in the ready queue for a callback.
+ */
+#ifndef TWR_HANDLE_H
+#define TWR_HANDLE_H
+
+#include "base/state.h"
+
+/* handle._callback; *callback NULL without error: it has none, as markers and
+ * other libraries' stand-ins. */
+int twr_handle_callback(TwrState *state, PyObject *handle,
+                        PyObject **callback);
+
+/* The contextvars context in which handle runs its callback. */
+PyObject *twr_handle_context(PyObject *handle);
+
+/* Run handle in a step of its own.  Switches. */
+int twr_handle_run(TwrState *state, PyObject *handle);
+
+/* Take the handle of task's first step, the last one in the queue of loop, out
+ * of that; NULL without error: it is not there. */
+PyObject *twr_handle_take_first(TwrState *state, PyObject *loop,
+                                PyObject *task);
+
+/* Whether anything is going to run the next step of task, which is not
+ * running: what it waits for, or a handle that it has just queued. */
+bool twr_handle_is_due(TwrState *state, PyObject *loop, PyObject *task);
+
+/* Take the frame of Handle._run() out of the traceback of exc, and clear it.
+ */
+void twr_handle_drop_frame(TwrState *state, PyObject *exc);
+
+/* In a forked child, handle was run: -1 if that was a step which is to end the
+ * process, whose exception is then pending. */
+int twr_handle_check_child(TwrState *state, PyObject *handle);
+
+/* Look for the names that this file relies on. */
+int twr_handle_init(TwrState *state);
+
+#endif

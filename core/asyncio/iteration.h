@@ -1,0 +1,18 @@
+/* asyncio/iteration.h - a loop, and where its turn stands. */
+#ifndef TWR_ITERATION_H
+#define TWR_ITERATION_H
+
+#include "base/state.h"
+
+/* Part of Driven (engine/driven.h). */
+typedef struct {
+    TwrState *state;
+    PyObject *loop;
+    PyObject *ready; /* loop._ready, a deque */
+    Py_ssize_t left; /* handles left in this turn */
+    size_t parks;    /* how many times a call was parked, in any turn */
+    bool polling;    /* inside the part of a turn that runs no handle */
+    bool stop_later; /* the loop is to stop as soon as that is possible */
+} TwrIteration;
+
+#endif

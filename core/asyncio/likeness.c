@@ -1,0 +1,117 @@
+/* asyncio/likeness.c - what a driver's footing is to look like. */
+#include "asyncio/likeness.h"
+
+#include "asyncio/facts.h"
+
+/* Go on to the frame of the turn of the loop below this, if there is one. */
+static void
+walk_to_turn(TwrState *state, TwrWalk *walk)
+{
+    while (walk->frame != NULL) {
+        if (twr_walk_code(walk->frame) == state->loop.run_once_code) {
+            break;
+        }
+        twr_walk_on(walk);
+    }
+}
+
+/* Have drivers stand on footing (stolen) from now on; NULL: as before. */
+static void
+stand_on(TwrStacks *st, PyObject *footing)
+{
+    if (footing == NULL) {
+        PyErr_Clear(); /* out of memory: nobody needs it to go on */
+        return;
+    }
+    Py_XSETREF(st->footing, footing);
+}
+
+void
+twr_likeness_of_native(TwrStacks *st)
+{
+    int collects = PyGC_Disable(); /* finalizers may make calls */
+    TwrWalk walk;
+    twr_walk_begin(&walk);
+    walk_to_turn(st->state, &walk);
+    PyObject *frames = walk.frame == NULL ? NULL : twr_footing_frames(&walk);
+    if (frames != NULL) {
+        stand_on(st, twr_footing_imitate_all(st->state, frames, st->footing));
+    }
+    Py_XDECREF(frames);
+    twr_walk_end(&walk);
+    PyErr_Clear();
+    if (collects) {
+        PyGC_Enable();
+    }
+}
+
+/* The code of a module, named as its file; what is at the bottom of a program
+ * is __main__. */
+static PyObject *
+code_of_main(PyObject *globals)
+{
+    PyObject *file = PyDict_GetItemString(globals, "__file__");
+    const char *name = file != NULL && PyUnicode_Check(file)
+                           ? PyUnicode_AsUTF8(file)
+                           : "<stdin>";
+    return name == NULL ? NULL : Py_CompileString("", name, Py_file_input);
+}
+
+/* The code of what is at the bottom of this thread, and its globals. */
+static PyObject *
+bottom_of_thread(bool is_main, PyObject **globals)
+{
+    PyObject *module =
+        PyImport_ImportModule(is_main ? "__main__" : "threading");
+    PyObject *code = NULL;
+    *globals = NULL;
+    if (module != NULL) {
+        *globals = PyModule_GetDict(module);
+        code =
+            is_main
+                ? code_of_main(*globals)
+                : twr_facts_code_of(PyDict_GetItemString(*globals, "Thread"),
+                                    "_bootstrap");
+        Py_DECREF(module);
+    }
+    return code;
+}
+
+static PyObject *
+imitate_run(TwrState *state, bool is_main)
+{
+    PyObject *globals, *main = bottom_of_thread(is_main, &globals);
+    PyObject *asyncio = PyModule_GetDict(state->base_events);
+    PyObject *const codes[] = {main, state->loop.run_until_complete_code,
+                               state->loop.run_forever_code,
+                               state->loop.run_once_code};
+    PyObject *footing = main == NULL ? NULL : PyTuple_New(4);
+    for (int i = 0; footing != NULL && i < 4; i++) {
+        PyObject *function = NULL;
+        if (codes[i] != NULL) {
+            function = twr_footing_imitate(
+                state, codes[i], ((PyCodeObject *)codes[i])->co_firstlineno,
+                i == 0 ? globals : asyncio);
+        }
+        if (function == NULL) {
+            Py_CLEAR(footing);
+            break;
+        }
+        PyTuple_SET_ITEM(footing, i, function);
+    }
+    Py_XDECREF(main);
+    return footing;
+}
+
+void
+twr_likeness_of_run(TwrStacks *st, bool is_main)
+{
+    int collects = PyGC_Disable();
+    if (st->run_footing == NULL) {
+        st->run_footing = imitate_run(st->state, is_main);
+    }
+    stand_on(st, Py_XNewRef(st->run_footing));
+    if (collects) {
+        PyGC_Enable();
+    }
+}

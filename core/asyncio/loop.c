@@ -1,0 +1,268 @@
+/* asyncio/loop.c - a loop: may we drive it, and its ready queue. */
+#include "asyncio/loop.h"
+
+#include "asyncio/facts.h"
+#include "asyncio/frames.h"
+
+/* 1 if attribute `name` of type is `known`, 0 if not. */
+static int
+is_method(PyObject *type, PyObject *name, PyObject *known)
+{
+    PyObject *found;
+    if (PyObject_GetOptionalAttr(type, name, &found) < 0) {
+        return -1;
+    }
+    Py_XDECREF(found);
+    return found == known;
+}
+
+int
+twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop)
+{
+    PyTypeObject *type = Py_TYPE(loop);
+    /* The version tag changes with every change to the type, as by a monkey
+     * patch; 0 means that it has none now. */
+    if (type == known->type && type->tp_version_tag == known->version &&
+        known->version != 0) {
+        return 1;
+    }
+    if (state->loop.why_not != NULL) {
+        return 0;
+    }
+    int good = is_method((PyObject *)type, state->names._run_once,
+                         state->loop.run_once);
+    if (good > 0) {
+        good = is_method((PyObject *)type, state->names.run_forever,
+                         state->loop.run_forever);
+    }
+    if (good > 0) {
+        Py_XSETREF(known->type, (PyTypeObject *)Py_NewRef(type));
+        known->version = type->tp_version_tag;
+    }
+    return good;
+}
+
+/* Keep the code of type.name in *code. */
+static int
+keep_code(PyObject *type, const char *name, PyObject **code)
+{
+    PyObject *found = twr_facts_code_of(type, name);
+    if (found != NULL) {
+        Py_XSETREF(*code, found);
+    }
+    return found == NULL ? -1 : 0;
+}
+
+int
+twr_loop_is_patched(TwrState *state, PyObject *loop)
+{
+    PyObject *type = (PyObject *)Py_TYPE(loop);
+    PyObject *module = NULL;
+    if (state->loop.why_not != NULL ||
+        !PyObject_HasAttrString(type, "_nest_patched")) {
+        return 0;
+    }
+    PyObject *run_once = PyObject_GetAttr(type, state->names._run_once);
+    int found = run_once == NULL
+                    ? -1
+                    : PyObject_GetOptionalAttr(
+                          run_once, state->names.__module__, &module);
+    Py_XDECREF(run_once);
+    if (found > 0) { /* nest_asyncio, or nest_asyncio2 */
+        found = PyUnicode_Check(module) &&
+                PyUnicode_Tailmatch(module, state->names.nest_asyncio, 0,
+                                    PY_SSIZE_T_MAX, -1) > 0;
+    }
+    Py_XDECREF(module);
+    if (found > 0 &&
+        (keep_code(type, "_run_once", &state->loop.nest_once_code) < 0 ||
+         keep_code(type, "run_forever", &state->loop.nest_forever_code) < 0)) {
+        PyErr_Clear(); /* it is not that of nest_asyncio after all */
+        found = 0;
+    }
+    return found;
+}
+
+int
+twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call)
+{
+    PyObject *args[] = {loop, call, state->neutral};
+    return twr_done(PyObject_VectorcallMethod(state->names.call_soon, args, 2,
+                                              state->kw.context));
+}
+
+static int
+push_left(TwrIteration *it, PyObject *item)
+{
+    return twr_done(PyObject_CallMethodOneArg(
+        it->ready, it->state->names.appendleft, item));
+}
+
+int
+twr_loop_call_next(TwrIteration *it, PyObject *call)
+{
+    TwrState *state = it->state;
+    PyObject *handle = PyObject_CallFunction(state->Handle, "O()OO", call,
+                                             it->loop, state->neutral);
+    int pushed = handle == NULL ? -1 : push_left(it, handle);
+    Py_XDECREF(handle);
+    return pushed;
+}
+
+int
+twr_loop_pad(TwrIteration *it, Py_ssize_t count)
+{
+    int result = 0;
+    while (count-- > 0 && result == 0) {
+        result = push_left(it, it->state->pad);
+    }
+    return result;
+}
+
+int
+twr_loop_mark(TwrIteration *it)
+{
+    return push_left(it, it->state->marker);
+}
+
+int
+twr_loop_unmark(TwrIteration *it)
+{
+    PyObject *none = PyObject_CallMethodOneArg(
+        it->ready, it->state->names.remove, it->state->marker);
+    Py_XDECREF(none);
+    if (none != NULL || !PyErr_ExceptionMatches(PyExc_ValueError)) {
+        return none == NULL ? -1 : 0;
+    }
+    PyErr_Clear(); /* it has been taken already */
+    return 0;
+}
+
+int
+twr_loop_prime(TwrState *state, PyObject *loop)
+{
+    PyObject *none = NULL;
+    PyObject *ready = PyObject_GetAttr(loop, state->names._ready);
+    int present =
+        ready == NULL ? -1 : PySequence_Contains(ready, state->marker);
+    if (present == 0) {
+        none = PyObject_CallMethodOneArg(ready, state->names.appendleft,
+                                         state->marker);
+        present = none == NULL ? -1 : 0;
+        Py_XDECREF(none);
+    }
+    Py_XDECREF(ready);
+    return present < 0 ? -1 : 0;
+}
+
+int
+twr_loop_wake(TwrState *state, PyObject *loop, PyObject *callback)
+{
+    PyObject *args[] = {loop, callback, state->neutral};
+    return twr_done(PyObject_VectorcallMethod(
+        state->names.call_soon_threadsafe, args, 2, state->kw.context));
+}
+
+int
+twr_loop_is_usable(TwrState *state, PyObject *loop)
+{
+    int bad = twr_ask(loop, state->names.is_closed);
+    if (bad == 0) {
+        bad = twr_ask(loop, state->names.is_running);
+    }
+    if (bad == 0) {
+        /* A signal handler comes as that is about to run, or has just run:
+         * its stop is not for us. */
+        bad = twr_frames_run(state, loop);
+    }
+    return bad < 0 ? -1 : !bad;
+}
+
+/* The loop set for this thread, or None; asking asyncio for it would make one,
+ * or warn.  NULL without error: that is not known. */
+static PyObject *
+current_loop(TwrState *state)
+{
+    PyObject *policy, *local = NULL, *loop = NULL;
+    if (PyObject_GetOptionalAttr(
+            state->events, state->names._event_loop_policy, &policy) < 0) {
+        return NULL;
+    }
+    if (policy == Py_None) {
+        return policy;
+    }
+    if (policy != NULL &&
+        PyObject_GetOptionalAttr(policy, state->names._local, &local) > 0 &&
+        PyObject_GetOptionalAttr(local, state->names._loop, &loop) < 0) {
+        loop = NULL;
+    }
+    Py_XDECREF(policy);
+    Py_XDECREF(local);
+    return loop;
+}
+
+PyObject *
+twr_loop_set_for_thread(TwrState *state, bool *vacant)
+{
+    PyObject *loop = current_loop(state);
+    *vacant = loop == Py_None;
+    if (loop == NULL || *vacant) {
+        Py_XDECREF(loop);
+        return NULL;
+    }
+    int good = twr_loop_is_usable(state, loop);
+    if (good == 0) {
+        int closed = twr_ask(loop, state->names.is_closed);
+        *vacant = closed > 0;
+        good = closed < 0 ? -1 : 0;
+    }
+    if (good <= 0) {
+        Py_CLEAR(loop);
+    }
+    return loop;
+}
+
+int
+twr_loop_says_patched(TwrState *state, PyObject *loop)
+{
+    PyObject *patched;
+    int found =
+        PyObject_GetOptionalAttr(loop, state->names._nest_patched, &patched);
+    Py_XDECREF(patched);
+    return found;
+}
+
+PyObject *
+twr_loop_ready(TwrState *state, PyObject *loop)
+{
+    return PyObject_GetAttr(loop, state->names._ready);
+}
+
+int
+twr_loop_set_stopping(TwrState *state, PyObject *loop, bool stopping)
+{
+    return PyObject_SetAttr(loop, state->names._stopping,
+                            stopping ? Py_True : Py_False);
+}
+
+int
+twr_loop_init(TwrState *state)
+{
+    static const char *const in_0[] = {"_ready", NULL};
+    static const char *const in_1[] = {"_stopping", NULL};
+    static const char *const in_2[] = {"call_soon", "call_soon_threadsafe",
+                                       "is_closed", "is_running", NULL};
+    return twr_facts_require(
+               state,
+               (TwrFactsPlace){"BaseEventLoop", "_call_soon", "co_names"},
+               in_0) < 0 ||
+                   twr_facts_require(
+                       state,
+                       (TwrFactsPlace){"BaseEventLoop", "stop", "co_names"},
+                       in_1) < 0 ||
+                   twr_facts_require(
+                       state, (TwrFactsPlace){"BaseEventLoop", NULL, NULL},
+                       in_2) < 0
+               ? -1
+               : 0;
+}

@@ -1,0 +1,67 @@
+/* asyncio/loop.h - a loop: may we drive it, and its ready queue.
+ *
+ * The ready queue, loop._ready, is a deque of handles.  Three kinds of ours
+ * stand there: the Call of a parked call (its future has queued it), the
+ * marker, which parks the native greenlet, and padding, which is skipped. */
+#ifndef TWR_LOOP_H
+#define TWR_LOOP_H
+
+#include "asyncio/iteration.h"
+
+/* The last type of loop found to be asyncio's own: part of a thread's record.
+ */
+typedef struct {
+    PyTypeObject *type;
+    unsigned int version; /* its version tag then */
+} TwrLoopType;
+
+/* 1 if type(loop) is one whose turns we can drive; known is asked first, and
+ * told. */
+int twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop);
+
+/* 1 if nest_asyncio has changed type(loop).  Where nothing of its own runs the
+ * loop, we can drive it all the same. */
+int twr_loop_is_patched(TwrState *state, PyObject *loop);
+
+/* 1 if loop itself says that somebody has changed it so. */
+int twr_loop_says_patched(TwrState *state, PyObject *loop);
+
+/* 1 if loop can be run now: it is open, and neither runs nor is about to. */
+int twr_loop_is_usable(TwrState *state, PyObject *loop);
+
+/* The loop set for this thread; NULL without error: none, or none that can be
+ * used.  *vacant: whether another may be set in its place. */
+PyObject *twr_loop_set_for_thread(TwrState *state, bool *vacant);
+
+/* loop._ready */
+PyObject *twr_loop_ready(TwrState *state, PyObject *loop);
+
+/* Have loop stop at the end of this turn, or go on. */
+int twr_loop_set_stopping(TwrState *state, PyObject *loop, bool stopping);
+
+/* Queue call as loop.call_soon does. */
+int twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call);
+
+/* Queue call as the next handle. */
+int twr_loop_call_next(TwrIteration *it, PyObject *call);
+
+/* Queue callback and make loop come round, which may be waiting: a signal
+ * handler does that. */
+int twr_loop_wake(TwrState *state, PyObject *loop, PyObject *callback);
+
+/* Put `count` handles that are skipped in front of the queue. */
+int twr_loop_pad(TwrIteration *it, Py_ssize_t count);
+
+/* Put our marker in front of the queue. */
+int twr_loop_mark(TwrIteration *it);
+
+/* Take our marker out of the queue, if it is there. */
+int twr_loop_unmark(TwrIteration *it);
+
+/* Have the next run of loop begin with our marker. */
+int twr_loop_prime(TwrState *state, PyObject *loop);
+
+/* Look for the names that this file relies on. */
+int twr_loop_init(TwrState *state);
+
+#endif

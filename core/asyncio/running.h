@@ -1,0 +1,35 @@
+/* asyncio/running.h - what run_forever does before and after its turns.
+ *
+ * The running loop of the thread, its asyncgen hooks, the loop's own thread
+ * id, and in debug mode the tracking of coroutines' origins. */
+#ifndef TWR_RUNNING_H
+#define TWR_RUNNING_H
+
+#include "base/state.h"
+
+/* The loop that runs in this thread; None: none does. */
+static inline PyObject *
+twr_running_loop(TwrState *state)
+{
+    return PyObject_CallNoArgs(state->get_running_loop);
+}
+
+/* Have loop, or None, be the one that runs in this thread. */
+int twr_running_set(TwrState *state, PyObject *loop);
+
+/* Set the asyncgen hooks of loop; returns the old ones. */
+PyObject *twr_running_hook(TwrState *state, PyObject *loop);
+
+/* Set the asyncgen hooks to the old ones. */
+int twr_running_unhook(TwrState *state, PyObject *hooks);
+
+/* Have loop run here: *undo is what twr_running_leave() is to be given. */
+int twr_running_enter(TwrState *state, PyObject *loop, PyObject **undo);
+
+/* Have loop run no more.  Keeps a pending exception, and is then -1. */
+int twr_running_leave(TwrState *state, PyObject *loop, PyObject *undo);
+
+/* Look for the names that this file relies on. */
+int twr_running_init(TwrState *state);
+
+#endif

@@ -1,0 +1,65 @@
+/* asyncio/task.h - a task: current or not, suspended or not, cancelled.
+ *
+ * A task whose coroutine made a synchronous call is, for asyncio, still in the
+ * middle of its step.  While the call waits, the task must nevertheless not be
+ * the current one, and has to read as if it were suspended, or task.cancel()
+ * is lost or arrives twice. */
+#ifndef TWR_TASK_H
+#define TWR_TASK_H
+
+#include "base/state.h"
+
+/* asyncio.Task(coro, loop=loop, context=context) */
+PyObject *twr_task_new(TwrState *state, PyObject *coro, PyObject *loop,
+                       PyObject *context);
+
+/* Why a call must not wait in task; borrowed, NULL: it may. */
+PyObject *twr_task_why_not(TwrState *state, PyObject *task);
+
+/* The current task of loop; NULL without error: none. */
+PyObject *twr_task_current(TwrState *state, PyObject *loop);
+
+/* Make task the current one of loop, which has none.  Keeps a pending
+ * exception; -1: it has failed. */
+int twr_task_enter(TwrState *state, PyObject *loop, PyObject *task);
+
+/* Have loop have no current task, which is task. */
+int twr_task_leave(TwrState *state, PyObject *loop, PyObject *task);
+
+/* Make task look suspended on future (NULL: on nothing).  A cancel asked for
+ * earlier is passed on to future. */
+int twr_task_suspend(TwrState *state, PyObject *task, PyObject *future);
+
+/* Undo that.  Keeps a pending exception. */
+void twr_task_resume(TwrState *state, PyObject *task, PyObject *future);
+
+/* task.cancel(): 1 if the task took it, 0 if it is already done. */
+int twr_task_cancel(TwrState *state, PyObject *task);
+
+/* Take a cancel that was asked for but not delivered: *error is set to the
+ * CancelledError to throw, in place of what it was. */
+int twr_task_take_cancel(TwrState *state, PyObject *task, PyObject **error);
+
+/* error, a CancelledError that was delivered, could not be raised: have task
+ * get it anew when it next waits.  1; 0: that cannot be done, -1: error. */
+int twr_task_cancel_again(TwrState *state, PyObject *task, PyObject *error);
+
+/* A call is to wait in the first step of an eager task, on the stack of those
+ * that it holds up: who cancels one of these is to cancel the task, too.
+ * Returns what undoes it, or None if the call holds up nobody. */
+PyObject *twr_task_hold(TwrState *state, PyObject *task);
+
+/* Undo that; held is stolen. */
+void twr_task_release(TwrState *state, PyObject *held);
+
+/* In a forked child, a step of task has ended: -1 if by SystemExit or the
+ * like, which is raised. */
+int twr_task_ended_child(TwrState *state, PyObject *task);
+
+/* Have the task, which did not end and is dropped, not complain of that. */
+void twr_task_hush(PyObject *task);
+
+/* Look for the names that this file relies on. */
+int twr_task_check(TwrState *state);
+
+#endif

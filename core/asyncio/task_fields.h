@@ -1,0 +1,31 @@
+/* asyncio/task_fields.h - two fields of a task that asyncio keeps private.
+ *
+ *     _fut_waiter   what the task waits for: cancel() cancels this
+ *     _must_cancel  a cancel to deliver at the next step
+ *
+ * Python tasks let anybody write them; C tasks only show them.  Where they lie
+ * in a C task is found at import by looking for the pointer, and for the bit
+ * that cancel() sets, in a task made for the purpose, and is checked against
+ * the public getters.  Where that fails, no C task is ever parked, and calls
+ * say why. */
+#ifndef TWR_TASK_FIELDS_H
+#define TWR_TASK_FIELDS_H
+
+#include "base/state.h"
+
+/* Fill in state->task; its why_not, if the fields cannot be found. */
+int twr_task_init(TwrState *state);
+
+/* Whether task is one in C, or of a class derived from it. */
+bool twr_task_is_c(TwrState *state, PyObject *task);
+
+/* Write _fut_waiter; future may be NULL. */
+int twr_task_set_waiter(TwrState *state, PyObject *task, PyObject *future);
+
+/* Read _must_cancel; -1: error. */
+int twr_task_must_cancel(TwrState *state, PyObject *task);
+
+/* Write _must_cancel. */
+int twr_task_set_must_cancel(TwrState *state, PyObject *task, bool must);
+
+#endif

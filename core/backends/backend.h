@@ -1,0 +1,60 @@
+/* backends/backend.h - a way for a call to wait.
+ *
+ * await.c asks each in turn whether a call made here waits in its way; the
+ * first that says so serves it. */
+#ifndef TWR_BACKEND_H
+#define TWR_BACKEND_H
+
+#include "engine/thread.h"
+
+typedef struct TwrBackend TwrBackend;
+
+/* Where a call waits: found once, before anything has begun. */
+typedef struct {
+    const TwrBackend *backend; /* who serves it */
+    Thread *th;
+    PyObject *callee; /* borrowed, for messages; NULL: await_() */
+    PyObject *loop;   /* that runs here, or None; NULL: not known yet */
+    PyObject *who;    /* of the backend: the task, perhaps; or NULL */
+    bool hidden;      /* the loop was hidden, and has to be again */
+    bool interrupted; /* Ctrl-C has cancelled the task while the call waited */
+    bool ending;      /* so has the loop, which is to stop */
+} TwrPlace;
+
+struct TwrBackend {
+    const char *name; /* for who debugs this */
+    enum {
+        TAKES_ITERATOR,  /* what `await` iterates over is stepped here */
+        TAKES_COROUTINE, /* a coroutine of which a task can be made */
+        TAKES_ANY,       /* the awaitable as it is */
+    } takes;
+    /* 1: a call made here waits in this way; 0: ask the next one; -1: it
+     * cannot wait, CannotSuspend is set.  Starts nothing; but one that
+     * refuses may leave the running greenlet alone for ever.  Switches. */
+    int (*find)(TwrPlace *place);
+    /* The loop in which the call is going to wait; NULL: none of asyncio's
+     * that we know, and what is waited for is not checked against it. */
+    PyObject *(*loop)(TwrPlace *place);
+    /* TAKES_ITERATOR: wait for what iterator has yielded; *sent or *error is
+     * set to what is to be sent or thrown into it.  Switches. */
+    int (*hold)(TwrPlace *place, PyObject *iterator, PyObject *yielded,
+                PyObject **sent, PyObject **error);
+    /* Else: wait for what (in loop, as above; or NULL).  Switches. */
+    PyObject *(*wait)(TwrPlace *place, PyObject *loop, PyObject *what);
+    bool is_own_loop;     /* the loop is one that runs for calls alone */
+    bool is_running_loop; /* the loop is the running one, shared with others */
+};
+
+/* In the order in which they are asked. */
+extern const TwrBackend twr_portal_backend;     /* portal.c */
+extern const TwrBackend twr_greenback_backend;  /* others.c */
+extern const TwrBackend twr_foreign_backend;    /* others.c: trio, curio */
+extern const TwrBackend twr_host_backend;       /* others.c: gevent, Twisted */
+extern const TwrBackend twr_closed_backend;     /* others.c */
+extern const TwrBackend twr_run_backend;        /* run.c */
+extern const TwrBackend twr_input_hook_backend; /* run.c */
+extern const TwrBackend twr_sqlalchemy_backend; /* others.c */
+extern const TwrBackend twr_task_backend;       /* task.c */
+extern const TwrBackend twr_callback_backend;   /* callback.c */
+
+#endif

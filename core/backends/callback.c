@@ -1,0 +1,329 @@
+/* backends/callback.c - a call made where there is no task. */
+#include "backends/callback.h"
+
+#include "asyncio/future.h"
+#include "asyncio/handle.h"
+#include "asyncio/run_once.h"
+#include "asyncio/task.h"
+#include "backends/backend.h"
+#include "backends/drivable.h"
+#include "coro/awaitable.h"
+#include "engine/call.h"
+#include "engine/interrupt.h"
+#include "engine/park.h"
+#include "stack/context.h"
+
+/* Run a handle (stolen) of the carried task on this stack.  Switches. */
+static int
+carry_step(Thread *th, Call *call, PyObject *handle)
+{
+    TwrState *state = th->state;
+    int ran = twr_handle_run(state, handle);
+    Py_DECREF(handle);
+    if (ran == 0) {
+        return th->forked ? twr_task_ended_child(state, call->task) : 0;
+    }
+    /* KeyboardInterrupt or SystemExit: the task has it too, and would
+     * complain that nobody asked for it. */
+    PyObject *pending = twr_error_take();
+    twr_handle_drop_frame(state, pending);
+    if (twr_future_is_done(state, call->task)) {
+        twr_done(
+            PyObject_CallMethodNoArgs(call->task, state->names.exception));
+        PyErr_Clear();
+    }
+    twr_error_put(pending);
+    return -1;
+}
+
+/* Have drivers find call for its task, or find it no more. */
+static int
+carry_register(Call *call, bool present)
+{
+    PyObject *carriers = call->driven->carriers;
+    PyObject *key = PyLong_FromVoidPtr(call->task);
+    if (key == NULL) {
+        return -1;
+    }
+    int result = present ? PyDict_SetItem(carriers, key, (PyObject *)call)
+                         : PyDict_DelItem(carriers, key);
+    Py_DECREF(key);
+    return result;
+}
+
+/* What a signal handler had to raise here, and not in the task, cancels that,
+ * as Ctrl-C does while the call waits.  Whether it has. */
+static bool
+carry_interrupted(Thread *th, Call *call)
+{
+    return !th->forked && !PyErr_ExceptionMatches(PyExc_GeneratorExit) &&
+           twr_interrupt_carrier_with(th, call);
+}
+
+/* Whether call is to wait on: until its task is done; in a run of our own,
+ * until the task's done callbacks have run, which in a forked child nobody
+ * runs. */
+static bool
+has_to_wait(Thread *th, Call *call, bool own_run)
+{
+    return (own_run && !th->forked) ||
+           !twr_future_is_done(th->state, call->task);
+}
+
+/* Park, running the task's handles whenever one is due.  Switches. */
+static int
+carry_park(Thread *th, Call *call, bool own_run)
+{
+    bool called_back = false, flushed = false;
+    while (!called_back && has_to_wait(th, call, own_run)) {
+        if (twr_park(th, call) < 0) {
+            if (own_run && carry_interrupted(th, call)) {
+                continue;
+            }
+            return -1;
+        }
+        PyObject *handle = call->handle;
+        call->handle = NULL;
+        if (handle != NULL) {
+            if (carry_step(th, call, handle) < 0) {
+                return -1;
+            }
+        }
+        else if (call->error != NULL) {
+            return twr_raise(&call->error);
+        }
+        else if (own_run && !flushed &&
+                 PyObject_Size(call->driven->it.ready) > 0) {
+            /* Let the callbacks run that were queued together with ours. */
+            flushed = true;
+            if (twr_loop_call_soon(th->state, call->driven->it.loop,
+                                   (PyObject *)call) < 0) {
+                return -1;
+            }
+        }
+        else {
+            called_back = true;
+        }
+    }
+    return 0;
+}
+
+/* Wait for the task after its first step.  Switches. */
+static int
+carry_wait(Thread *th, PyObject *loop, Call *call, bool own_run)
+{
+    if (twr_park_take_over(th, loop, call) < 0 ||
+        twr_future_listen(th->state, call->task, (PyObject *)call) < 0 ||
+        carry_register(call, true) < 0) {
+        twr_park_give_up(call);
+        return -1;
+    }
+    int result = carry_park(th, call, own_run);
+    PyObject *pending = twr_error_take();
+    if (carry_register(call, false) < 0) {
+        PyErr_Clear();
+    }
+    Py_CLEAR(call->handle);
+    twr_error_put(pending);
+    if (result < 0) {
+        twr_park_give_up(call);
+    }
+    return result;
+}
+
+static PyObject *
+carry_result(Thread *th, Call *call)
+{
+    if (call->error != NULL) {
+        twr_raise(&call->error); /* Ctrl-C came when the task was done */
+        return NULL;
+    }
+    PyObject *result = twr_future_result(th->state, call->task);
+    return call->interrupted
+               ? twr_interrupt_result(th, call->task, call->thrown, result)
+               : result;
+}
+
+/* The coroutine of the task; NULL: that has failed, which is reported. */
+static PyObject *
+coro_of(Call *call)
+{
+    PyObject *coro = PyObject_CallMethod(call->task, "get_coro", NULL);
+    if (coro == NULL) {
+        PyErr_WriteUnraisable(call->task);
+    }
+    return coro;
+}
+
+/* The first step has failed, but not the coroutine: before that began, as at
+ * the end of the stack, or after it.  If nobody is going to run it again, it
+ * ends here, and the task is not to be missed.  Whether somebody is. */
+static bool
+carry_abandon(TwrState *state, PyObject *loop, Call *call)
+{
+    PyObject *pending = twr_error_take();
+    bool goes_on = false;
+    if (!twr_future_is_done(state, call->task)) {
+        goes_on = twr_handle_is_due(state, loop, call->task);
+        PyErr_Clear();
+        PyObject *coro = goes_on ? NULL : coro_of(call);
+        if (coro != NULL) {
+            twr_close_awaitable(state, coro);
+            Py_DECREF(coro);
+        }
+        if (!goes_on) {
+            twr_task_hush(call->task);
+        }
+    }
+    twr_error_put(pending);
+    return goes_on;
+}
+
+/* The call has been ended together with its loop (engine/closed.c): what it
+ * called ends before it, and not when the task is collected. */
+static void
+carry_close(TwrState *state, Call *call)
+{
+    if (call->driven == NULL || call->driven->place != PLACE_ENDING) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    PyObject *coro =
+        twr_future_is_done(state, call->task) ? NULL : coro_of(call);
+    if (coro != NULL) {
+        twr_close_iterator(state, coro);
+        Py_DECREF(coro);
+    }
+    twr_error_put(pending);
+}
+
+/* The first step is run at once, wherever the loop stands; most calls at a
+ * prompt need no more.  Whether to wait, then; -1: it has failed.
+ * Switches. */
+static int
+carry_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
+{
+    TwrState *state = th->state;
+    PyObject *step = twr_handle_take_first(state, loop, call->task);
+    if (step == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    if (own_run != NULL && th->sigint.kept &&
+        twr_interrupt_carrier(th, call)) {
+        twr_interrupt_take_kept(th);
+    }
+    if (step != NULL && carry_step(th, call, step) < 0) {
+        bool goes_on = carry_abandon(state, loop, call);
+        if (!goes_on || own_run == NULL || !carry_interrupted(th, call)) {
+            return -1;
+        }
+    }
+    if (!twr_future_is_done(state, call->task)) {
+        return 1;
+    }
+    return own_run != NULL && !th->forked ? twr_run_once_any(&own_run->it) : 0;
+}
+
+/* Switches. */
+static PyObject *
+carry_run(Thread *th, PyObject *loop, Driven *own_run, Call *call)
+{
+    int wait = carry_first_step(th, loop, own_run, call);
+    if (wait > 0 && carry_wait(th, loop, call, own_run != NULL) < 0) {
+        carry_close(th->state, call);
+        wait = -1;
+    }
+    return wait < 0 ? NULL : carry_result(th, call);
+}
+
+/* A call that carries task; in a run of our own it is the main one. */
+static Call *
+carrier_new(Thread *th, Driven *own_run, PyObject *task, PyObject *callee)
+{
+    Call *call = twr_call_new(th->state, task, callee);
+    if (call == NULL) {
+        return NULL;
+    }
+    call->carries = true;
+    if (own_run != NULL) {
+        call->driven = (Driven *)Py_NewRef((PyObject *)own_run);
+        call->greenlet = Py_NewRef(th->stacks.active);
+        call->step_greenlet = Py_NewRef(th->stacks.active);
+    }
+    return call;
+}
+
+/* twr_carry() in no context of the caller's; the task runs in `context`.
+ * Switches. */
+static PyObject *
+carry_outside(Thread *th, PyObject *loop, Driven *own_run, PyObject *coro,
+              PyObject *context, PyObject *callee)
+{
+    PyObject *task = twr_task_new(th->state, coro, loop, context);
+    if (task == NULL) {
+        twr_close_awaitable(th->state, coro);
+        return NULL;
+    }
+    PyObject *result = NULL;
+    Call *call = carrier_new(th, own_run, task, callee);
+    if (call != NULL) {
+        twr_driven_set_main_call(own_run, call);
+        result = carry_run(th, loop, own_run, call);
+        twr_driven_set_main_call(own_run, NULL);
+    }
+    twr_interrupt_forget(th, task);
+    PyObject *pending = twr_error_take();
+    Py_XDECREF(call);
+    Py_DECREF(task);
+    twr_error_put(pending);
+    return result;
+}
+
+PyObject *
+twr_carry(Thread *th, PyObject *loop, Driven *own_run, PyObject *coro,
+          PyObject *callee)
+{
+    PyObject *result = NULL, *contexts = NULL;
+    PyObject *context = twr_context_current();
+    if (context != NULL && twr_context_leave(th->state, &contexts) == 0) {
+        result = carry_outside(th, loop, own_run, coro, context, callee);
+        if (twr_context_enter(contexts) < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    Py_XDECREF(contexts);
+    Py_XDECREF(context);
+    return result;
+}
+
+static int
+find_callback(TwrPlace *place)
+{
+    /* The task backend, asked before, has found the loop to be drivable. */
+    return twr_drivable_check_callback(place->th, place->loop, place->callee) <
+                   0
+               ? -1
+               : 1;
+}
+
+static PyObject *
+running_loop(TwrPlace *place)
+{
+    return Py_NewRef(place->loop);
+}
+
+/* Switches. */
+static PyObject *
+wait_in_callback(TwrPlace *place, PyObject *loop, PyObject *coro)
+{
+    return twr_carry(place->th, loop, NULL, coro, place->callee);
+}
+
+const TwrBackend twr_callback_backend = {
+    .name = "callback",
+    .takes = TAKES_COROUTINE,
+    .find = find_callback,
+    .loop = running_loop,
+    .wait = wait_in_callback,
+    .is_running_loop = true,
+};

@@ -1,0 +1,287 @@
+/* backends/portal.c - the worker's side of a portal's step, and the backend.
+ */
+#include "backends/portal.h"
+
+#include "asyncio/task.h"
+#include "backends/backend.h"
+#include "coro/awaitable.h"
+#include "coro/step.h"
+#include "stack/context.h"
+
+_Static_assert(offsetof(Portal, begun) == offsetof(TwrSteppable, begun),
+               "a Portal begins as a TwrSteppable does");
+
+/* The portal being stepped of which greenlet is the worker; or NULL.  Usually
+ * the latest; but who switches greenlets by hand in the middle of a step, or
+ * has gevent do so, may begin and end steps in any order. */
+static Portal *
+find_portal(Thread *th, PyObject *greenlet)
+{
+    Portal *self = th->portals.stepped;
+    while (self != NULL && self->worker != greenlet) {
+        self = self->step.outer;
+    }
+    return self;
+}
+
+PyObject *
+twr_portal_work(Thread *th, PyObject *worker)
+{
+    Portal *self = find_portal(th, worker);
+    PyObject *contexts = self->step.contexts;
+    self->step.contexts = NULL;
+    Py_XSETREF(self->lowest, Py_XNewRef(contexts));
+    /* Should this stack be left for ever, the coroutine on it must live. */
+    PyObject *coro = Py_NewRef(self->coro);
+    PyObject *value = self->step.value, *error = self->step.error;
+    self->step.value = self->step.error = NULL;
+    twr_set_python_depth_left(self->step.depth_left);
+    if (twr_context_enter(contexts) < 0) {
+        self->step.result = PYGEN_ERROR;
+    }
+    else if (error != NULL) {
+        self->step.result =
+            twr_step_throw(th->state, coro, &error, &self->step.value);
+    }
+    else {
+        self->step.result = PyIter_Send(coro, value, &self->step.value);
+    }
+    if (self->step.result == PYGEN_ERROR) {
+        self->step.error = twr_error_take();
+    }
+    Py_XDECREF(contexts);
+    Py_XDECREF(value);
+    Py_XDECREF(error);
+    if (twr_context_leave(th->state, &contexts) < 0) {
+        PyErr_WriteUnraisable(coro);
+    }
+    Py_XDECREF(contexts);
+    Py_DECREF(coro);
+    Py_CLEAR(self->worker);
+    PyObject *asker = self->step.asker;
+    self->step.asker = NULL;
+    return asker;
+}
+
+static void
+portal_park(Thread *th, Portal *self)
+{
+    self->thread = th;
+    self->older = th->portals.parked;
+    if (th->portals.parked != NULL) {
+        th->portals.parked->newer = self;
+    }
+    th->portals.parked = self;
+}
+
+void
+twr_portal_unpark(Portal *self)
+{
+    if (self->thread == NULL) {
+        return;
+    }
+    if (self->newer != NULL) {
+        self->newer->older = self->older;
+    }
+    else {
+        self->thread->portals.parked = self->older;
+    }
+    if (self->older != NULL) {
+        self->older->newer = self->newer;
+    }
+    self->newer = self->older = NULL;
+    self->thread = NULL;
+}
+
+/* The portal in a step of which this is, here on its worker or on another
+ * greenlet that the step has switched to; NULL without error: in none. */
+static Portal *
+portal_of_step(Thread *th)
+{
+    PyObject *me = th->portals.stepped == NULL ? NULL : twr_greenlet_current();
+    Portal *self = me == NULL ? NULL : find_portal(th, me);
+    Py_XDECREF(me);
+    if (me == NULL || self != NULL || th->stacks.active == NULL) {
+        return self;
+    }
+    int above = twr_switch_is_above(&th->stacks, th->stacks.active);
+    if (above > 0) {
+        above = twr_switch_may_leave(th->state, NULL);
+    }
+    return above > 0 ? find_portal(th, th->stacks.active) : NULL;
+}
+
+int
+twr_portal_here(Thread *th, PyObject *loop)
+{
+    Portal *self = portal_of_step(th);
+    if (self == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    bool here = self->loop == loop;
+    if (!here || loop == Py_None) {
+        return here;
+    }
+    /* Not so in an eager task that is not in a portal of its own. */
+    PyObject *task = twr_task_current(th->state, loop);
+    if (task == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    here = task == self->task;
+    Py_XDECREF(task);
+    return here;
+}
+
+int
+twr_portal_is_stepped(Thread *th)
+{
+    bool stepped = portal_of_step(th) != NULL;
+    return PyErr_Occurred() ? -1 : stepped;
+}
+
+/* In below, of greenlets that wait for the one of the call, the worker being
+ * the last: have its outermost context be that of the step that goes on. */
+static int
+rebase_below(Portal *self, PyObject *below, PyObject *now)
+{
+    Py_ssize_t last = PyList_GET_SIZE(below) - 1;
+    PyObject *pair = last < 0 ? NULL : PyList_GET_ITEM(below, last);
+    if (pair == NULL || PyTuple_GET_ITEM(pair, 0) != self->worker) {
+        return 0;
+    }
+    PyObject *left = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
+    int result = twr_context_rebase(&left, self->lowest, now);
+    PyObject *rebased =
+        result < 0 ? NULL : PyTuple_Pack(2, self->worker, left);
+    Py_XDECREF(left);
+    return rebased == NULL ? -1 : PyList_SetItem(below, last, rebased);
+}
+
+/* What a call leaves in its greenlet, and in those below down to the worker,
+ * while it waits. */
+typedef struct {
+    PyObject *contexts;
+    PyObject *below; /* NULL: its greenlet is the worker */
+} Left;
+
+static int
+leave_step(Thread *th, Portal *self, Left *left)
+{
+    *left = (Left){NULL, NULL};
+    PyObject *me = twr_greenlet_current();
+    int result =
+        me == NULL ? -1 : twr_context_leave(th->state, &left->contexts);
+    if (result == 0 && me != self->worker) {
+        result =
+            twr_context_leave_below(th->state, self->worker, &left->below);
+        if (result == 0) {
+            Py_XSETREF(self->waits, Py_NewRef(me));
+        }
+        else {
+            PyObject *pending = twr_error_take();
+            twr_context_enter(left->contexts);
+            Py_CLEAR(left->contexts);
+            twr_error_put(pending);
+        }
+    }
+    Py_XDECREF(me);
+    return result;
+}
+
+/* Enter all that again, in the step that goes on. */
+static int
+enter_step(Portal *self, Left *left)
+{
+    PyObject *pending = twr_error_take();
+    PyObject *now = self->step.contexts;
+    self->step.contexts = NULL;
+    Py_CLEAR(self->waits);
+    int result = 0;
+    if (left->below != NULL) {
+        result = rebase_below(self, left->below, now);
+        result = twr_context_enter_below(left->below) < 0 ? -1 : result;
+    }
+    else {
+        result = twr_context_rebase(&left->contexts, self->lowest, now);
+    }
+    if (result == 0) {
+        result = twr_context_enter(left->contexts);
+    }
+    if (now != NULL) {
+        Py_XSETREF(self->lowest, now);
+    }
+    Py_CLEAR(left->contexts);
+    Py_CLEAR(left->below);
+    twr_error_put(pending);
+    return result;
+}
+
+PyObject *
+twr_portal_stray(Thread *th, PyObject *greenlet)
+{
+    Portal *self = th->portals.stepped == NULL ? th->portals.parked : NULL;
+    while (self != NULL && self->worker != greenlet &&
+           self->waits != greenlet) {
+        self = self->older;
+    }
+    return self == NULL ? NULL : Py_XNewRef(self->step.asker);
+}
+
+void
+twr_portal_forget_all(Thread *th)
+{
+    while (th->portals.parked != NULL) {
+        twr_portal_unpark(th->portals.parked);
+    }
+}
+
+/* Switches. */
+static int
+hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
+            PyObject **sent, PyObject **error)
+{
+    Thread *th = place->th;
+    Left left;
+    Portal *self = portal_of_step(th);
+    if (self == NULL) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_RuntimeError,
+                            "the step of the portal in which this call was "
+                            "made has ended without it");
+        }
+        return -1;
+    }
+    if (leave_step(th, self, &left) < 0) {
+        return -1;
+    }
+    self->inner = Py_NewRef(iterator);
+    portal_park(th, self);
+    self->step.result = PYGEN_NEXT;
+    self->step.value = Py_NewRef(yielded);
+    int result = twr_switch_to(&th->stacks, Py_NewRef(self->step.asker));
+    twr_portal_unpark(self);
+    Py_CLEAR(self->inner);
+    if (enter_step(self, &left) < 0) {
+        result = -1;
+    }
+    if (result == 0) {
+        *sent = self->step.value;
+        *error = self->step.error;
+        self->step.value = self->step.error = NULL;
+    }
+    return result;
+}
+
+static int
+find_portal_here(TwrPlace *place)
+{
+    return twr_portal_here(place->th, place->loop);
+}
+
+/* What is yielded is for the loop of the portal to judge. */
+const TwrBackend twr_portal_backend = {
+    .name = "portal",
+    .takes = TAKES_ITERATOR,
+    .find = find_portal_here,
+    .hold = hold_portal,
+};

@@ -1,0 +1,135 @@
+/* backends/task.c - a call in a task of a running loop of asyncio's.
+ *
+ * The coroutine of the call is stepped in place, in the caller's task, and
+ * what it yields is waited for by parking the caller's stack. */
+#include "backends/backend.h"
+
+#include "asyncio/future.h"
+#include "asyncio/task.h"
+#include "backends/drivable.h"
+#include "base/error.h"
+#include "engine/call.h"
+#include "engine/driven.h"
+#include "engine/park.h"
+
+static int
+find_task(TwrPlace *place)
+{
+    Thread *th = place->th;
+    TwrState *state = th->state;
+    if (twr_drivable_check(th, place->loop, place->callee) < 0) {
+        return -1;
+    }
+    place->who = twr_task_current(state, place->loop);
+    if (place->who == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *why = twr_task_why_not(state, place->who);
+    return why == NULL ? 1
+                       : twr_refuse_here(state, place->callee, Py_NewRef(why));
+}
+
+static PyObject *
+running_loop(TwrPlace *place)
+{
+    return Py_NewRef(place->loop);
+}
+
+/* Park the call, out of its task, until it is woken up.  Switches. */
+static int
+park_outside(Thread *th, PyObject *loop, PyObject *task, Call *call)
+{
+    TwrState *state = th->state;
+    PyObject *held = twr_task_hold(state, task);
+    if (held == NULL) {
+        return -1;
+    }
+    int result = twr_task_leave(state, loop, task);
+    if (result == 0) {
+        result = twr_park(th, call);
+        if (twr_task_enter(state, loop, task) < 0) {
+            result = -1;
+        }
+    }
+    twr_task_release(state, held);
+    return result;
+}
+
+/* Have call woken up when the wait for yielded is over. */
+static int
+subscribe(TwrState *state, Call *call, PyObject *yielded)
+{
+    TwrWaiter waiter = {.loop = call->driven->it.loop,
+                        .task = call->task,
+                        .callback = (PyObject *)call};
+    int result = twr_future_subscribe(state, &waiter, yielded);
+    call->awaited = waiter.awaited;
+    call->error = waiter.error;
+    return result;
+}
+
+/* Let call wait for what it listens to; *error is set to what is to be thrown
+ * into its coroutine, or NULL.  Switches. */
+static int
+wait_suspended(TwrPlace *place, Call *call, PyObject **error)
+{
+    TwrState *state = place->th->state;
+    PyObject *task = place->who;
+    int result = -1;
+    if (twr_task_suspend(state, task, call->awaited) == 0) {
+        result = park_outside(place->th, place->loop, task, call);
+    }
+    twr_task_resume(state, task, call->awaited);
+    place->interrupted |= call->interrupted;
+    place->ending |= call->ending;
+    if (result == 0) {
+        *error = call->error;
+        call->error = NULL;
+        result = twr_task_take_cancel(state, task, error);
+    }
+    if (result < 0) {
+        PyObject *pending = twr_error_take();
+        if (twr_call_detach(state, call) < 0) {
+            PyErr_Clear();
+        }
+        twr_error_put(pending);
+    }
+    return result;
+}
+
+/* Switches. */
+static int
+hold_task(TwrPlace *place, PyObject *iterator, PyObject *yielded,
+          PyObject **sent, PyObject **error)
+{
+    (void)iterator;
+    Thread *th = place->th;
+    if (twr_call_check_fork(th, place->callee) < 0) {
+        return -1;
+    }
+    Call *call = twr_call_new(th->state, place->who, place->callee);
+    if (call == NULL) {
+        return -1;
+    }
+    call->ending = place->ending;
+    int result = -1;
+    if (twr_park_take_over(th, place->loop, call) == 0 &&
+        subscribe(th->state, call, yielded) == 0) {
+        result = wait_suspended(place, call, error);
+    }
+    if (result < 0) {
+        twr_park_give_up(call);
+    }
+    Py_DECREF(call);
+    *sent = Py_NewRef(Py_None);
+    return result;
+}
+
+const TwrBackend twr_task_backend = {
+    .name = "task",
+    .takes = TAKES_ITERATOR,
+    .find = find_task,
+    .loop = running_loop,
+    .hold = hold_task,
+    .is_running_loop = true,
+};

@@ -1,0 +1,338 @@
+/* base/state.h - what is made once, at import: names, types, facts.
+ *
+ * One TwrState hangs on the module; every type of ours knows the module, so
+ * twr_state_of(op) finds it from any of our objects.  It is kept until the
+ * process ends: greenlets that are parked may still use it.
+ *
+ * What the core leaves to Python, since it happens once in a thousand calls,
+ * is in the cold module, tworoutine/_cold.py; twr_cold() calls it. */
+#ifndef TWR_STATE_H
+#define TWR_STATE_H
+
+#include "twr.h"
+
+/* Interned names, each a field of TwrState.names. */
+#define TWR_NAMES(X)                                                          \
+    X(IPython)                                                                \
+    X(__aenter__)                                                             \
+    X(__aexit__)                                                              \
+    X(__aiter__)                                                              \
+    X(__anext__)                                                              \
+    X(__doc__)                                                                \
+    X(__isabstractmethod__)                                                   \
+    X(__module__)                                                             \
+    X(__name__)                                                               \
+    X(__qualname__)                                                           \
+    X(__self__)                                                               \
+    X(__dict__)                                                               \
+    X(__signature__)                                                          \
+    X(__sqlalchemy_greenlet_provider__)                                       \
+    X(__type_params__)                                                        \
+    X(__annotate__)                                                           \
+    X(__annotations__)                                                        \
+    X(__call__)                                                               \
+    X(__code__)                                                               \
+    X(__defaults__)                                                           \
+    X(__kwdefaults__)                                                         \
+    X(__wrapped__)                                                            \
+    X(_asyncgen_finalizer_hook)                                               \
+    X(_asyncgen_firstiter_hook)                                               \
+    X(_asyncio_future_blocking)                                               \
+    X(_callback)                                                              \
+    X(_cancel_message)                                                        \
+    X(_cancelled)                                                             \
+    X(_clock_resolution)                                                      \
+    X(_current_handle)                                                        \
+    X(_debug)                                                                 \
+    X(_event_loop_policy)                                                     \
+    X(_fut_waiter)                                                            \
+    X(_local)                                                                 \
+    X(_loop)                                                                  \
+    X(_make_cancelled_error)                                                  \
+    X(_must_cancel)                                                           \
+    X(_nest_patched)                                                          \
+    X(_process_events)                                                        \
+    X(_ready)                                                                 \
+    X(_run)                                                                   \
+    X(_run_forever_cleanup)                                                   \
+    X(_run_forever_setup)                                                     \
+    X(_run_once)                                                              \
+    X(_scheduled)                                                             \
+    X(_selector)                                                              \
+    X(_set_coroutine_origin_tracking)                                         \
+    X(_stopping)                                                              \
+    X(_thread_id)                                                             \
+    X(_timer_cancelled_count)                                                 \
+    X(_when)                                                                  \
+    X(aclose)                                                                 \
+    X(asgiref)                                                                \
+    X(add_done_callback)                                                      \
+    X(append)                                                                 \
+    X(appendleft)                                                             \
+    X(asend)                                                                  \
+    X(athrow)                                                                 \
+    X(call_soon)                                                              \
+    X(call_soon_threadsafe)                                                   \
+    X(cancel)                                                                 \
+    X(cancelled)                                                              \
+    X(close)                                                                  \
+    X(cr_frame)                                                               \
+    X(curio)                                                                  \
+    X(done)                                                                   \
+    X(exception)                                                              \
+    X(future_add_to_awaited_by)                                               \
+    X(future_discard_from_awaited_by)                                         \
+    X(ident)                                                                  \
+    X(get_coro)                                                               \
+    X(get_loop)                                                               \
+    X(get_map)                                                                \
+    X(gevent)                                                                 \
+    X(is_closed)                                                              \
+    X(is_running)                                                             \
+    X(nest_asyncio)                                                           \
+    X(prompt_toolkit)                                                         \
+    X(loop)                                                                   \
+    X(logger)                                                                 \
+    X(pop)                                                                    \
+    X(popleft)                                                                \
+    X(remove)                                                                 \
+    X(remove_done_callback)                                                   \
+    X(result)                                                                 \
+    X(run_forever)                                                            \
+    X(run_until_complete)                                                     \
+    X(select)                                                                 \
+    X(slow_callback_duration)                                                 \
+    X(throw)                                                                  \
+    X(time)                                                                   \
+    X(trio)                                                                   \
+    X(twisted)                                                                \
+    X(uncancel)
+
+/* What is taken from asyncio and its neighbours at import: field, module,
+ * attribute (NULL: the module itself). */
+#define TWR_IMPORTS(X)                                                        \
+    X(get_running_loop, "asyncio.events", "_get_running_loop")                \
+    X(set_running_loop, "asyncio.events", "_set_running_loop")                \
+    X(new_event_loop, "asyncio.events", "new_event_loop")                     \
+    X(set_event_loop, "asyncio.events", "set_event_loop")                     \
+    X(events, "asyncio.events", NULL)                                         \
+    X(Handle, "asyncio.events", "Handle")                                     \
+    X(BaseEventLoop, "asyncio.base_events", "BaseEventLoop")                  \
+    X(format_handle, "asyncio.base_events", "_format_handle")                 \
+    X(enter_task, "asyncio.tasks", "_enter_task")                             \
+    X(leave_task, "asyncio.tasks", "_leave_task")                             \
+    X(Task, "asyncio.tasks", "Task")                                          \
+    X(CTask, "_asyncio", "Task")                                              \
+    X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
+    X(base_events, "asyncio.base_events", NULL)                               \
+    X(futures, "asyncio.futures", NULL)                                       \
+    X(heappop, "heapq", "heappop")                                            \
+    X(heapify, "heapq", "heapify")                                            \
+    X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks")                        \
+    X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks")                        \
+    X(signal, "_signal", "signal")                                            \
+    X(getsignal, "_signal", "getsignal")                                      \
+    X(default_int_handler, "_signal", "default_int_handler")                  \
+    X(partial, "functools", "partial")                                        \
+    X(main_thread, "threading", "main_thread")
+
+/* The functions of the cold module, each with its name there.  All are looked
+ * for when the module is given to us, so that none can be missing later. */
+#define TWR_COLD(X)                                                           \
+    X(adapt)                                                                  \
+    X(bound_signature)                                                        \
+    X(close_loop)                                                             \
+    X(comes_again)                                                            \
+    X(deepcopy_bound)                                                         \
+    X(destroyed)                                                              \
+    X(destroying)                                                             \
+    X(discard_loop)                                                           \
+    X(explain)                                                                \
+    X(fan_out_as_completed)                                                   \
+    X(fan_out_map)                                                            \
+    X(find_backend)                                                           \
+    X(for_asgiref)                                                            \
+    X(foreground)                                                             \
+    X(foreign_library)                                                        \
+    X(forget_thread)                                                          \
+    X(has_factory)                                                            \
+    X(held_up)                                                                \
+    X(in_input_hook)                                                          \
+    X(lose)                                                                   \
+    X(name_async_form)                                                        \
+    X(name_plainly)                                                           \
+    X(names)                                                                  \
+    X(prompt_loop)                                                            \
+    X(prompt_runner)                                                          \
+    X(reduce)                                                                 \
+    X(register)                                                               \
+    X(shown_code)                                                             \
+    X(unbound)                                                                \
+    X(unwrap_partial)                                                         \
+    X(warn_cancelled)
+
+typedef enum {
+#define X(name) COLD_##name,
+    TWR_COLD(X)
+#undef X
+        N_COLD
+} TwrCold;
+
+/* What asyncio/facts.c finds out about this Python's loops. */
+typedef struct {
+    PyObject *why_not;          /* str: why no loop can be driven; or NULL */
+    PyObject *run_once;         /* BaseEventLoop._run_once, as imported */
+    PyObject *run_once_code;    /* ... and its code object */
+    PyObject *run_forever;      /* BaseEventLoop.run_forever, as imported */
+    PyObject *run_forever_code; /* ... and its code object */
+    PyObject *run_until_complete_code;
+    PyObject *handle_run_codes;  /* list: code of Handle._run and the like */
+    PyObject *nest_once_code;    /* of nest_asyncio's _run_once; or NULL */
+    PyObject *nest_forever_code; /* of nest_asyncio's run_forever; or NULL */
+    PyObject *tasks_file;        /* co_filename of asyncio.tasks */
+    Py_ssize_t min_timers;       /* more timers: cancelled ones are weeded */
+    double max_cancelled;        /* ... if they are more than this share */
+    double max_select;           /* seconds that a selector may wait */
+} TwrLoopFacts;
+
+/* What asyncio/task_fields.c finds out about this Python's tasks. */
+typedef struct {
+    PyObject *why_not;       /* str: why no C task can be parked; or NULL */
+    Py_ssize_t waiter_at;    /* offset of task_fut_waiter in a C task */
+    Py_ssize_t must_at;      /* offset of the byte of task_must_cancel */
+    unsigned char must_mask; /* the bit of task_must_cancel in that byte */
+    PyObject *current_tasks; /* 3.11: the dictionary; 3.14+: of Python tasks */
+    PyObject *current_task;  /* 3.12+: asyncio.current_task */
+    PyObject *py_enter_task; /* 3.14+: enters a task written in Python */
+    PyObject *py_leave_task; /* 3.14+: leaves a task written in Python */
+    PyObject *add_awaited_by;     /* 3.14+: notes who awaits whom; or NULL */
+    PyObject *discard_awaited_by; /* 3.14+: forgets that; or NULL */
+} TwrTaskFacts;
+
+/* The types of ours, each made from the spec of its file. */
+typedef struct {
+    PyTypeObject *tworoutine; /* face/tworoutine.c */
+    PyTypeObject *doc;        /* face/methods.c */
+    PyTypeObject *generator;  /* face/generator.c */
+    PyTypeObject *manager;    /* face/manager.c */
+    PyTypeObject *portal;     /* backends/portal_type.c */
+    PyTypeObject *thread;     /* end.c */
+    PyTypeObject *driven;     /* engine/driven.c */
+    PyTypeObject *marker;     /* engine/marker.c */
+    PyTypeObject *call;       /* engine/call.c */
+    PyTypeObject *awaiting;   /* coro/awaiting_type.c */
+    PyTypeObject *slow_limit; /* asyncio/debug.c */
+} TwrTypes;
+
+/* Names of keyword arguments, as tuples for vectorcall. */
+typedef struct {
+    PyObject *context; /* ("context",) */
+    PyObject *msg;     /* ("msg",) */
+    PyObject *task;    /* ("loop", "context") */
+    PyObject *hooks;   /* ("firstiter", "finalizer") */
+} TwrKeywords;
+
+/* What engine/greenback.c knows of greenback. */
+typedef struct {
+    PyObject *module_name; /* of the module that has the portals */
+    PyObject *portals;     /* dict by task; NULL: greenback is not imported */
+    Py_ssize_t n_modules;  /* how many modules there were when we looked */
+} TwrGreenback;
+
+typedef struct {
+    TwrTypes types;
+    TwrKeywords kw;
+    TwrLoopFacts loop;
+    TwrTaskFacts task;
+    TwrGreenback greenback;
+    PyObject *CannotSuspend;
+    PyObject *neutral;      /* the Context in which our callbacks are queued */
+    PyObject *pad;          /* a handle that is skipped: engine/marker.c */
+    PyObject *marker;       /* a handle that parks the native greenlet */
+    int entered_at;         /* index, in ints, of a Context's flag; or 0 */
+    bool unregistered;      /* atexit no longer knows of us */
+    bool has_own_loops;     /* calls have been made where no loop ran */
+    PyObject *footing_code; /* of which footings are made: stack/footing.c */
+    PyObject *asyncio_dot;  /* "asyncio.": how its modules' names begin */
+    PyObject *sqlalchemy_asyncio; /* the name of SQLAlchemy's module */
+    PyObject *interrupted;        /* engine/interrupt.c's signal handler */
+    PyObject *end_closed;         /* engine/closed.c's function */
+    PyObject *child_error;  /* to raise from run_forever, after a fork; NULL */
+    PyObject *cold[N_COLD]; /* functions of the cold module; NULL: not yet */
+#define X(field, module, attribute) PyObject *field;
+    TWR_IMPORTS(X)
+#undef X
+    struct {
+#define X(name) PyObject *name;
+        TWR_NAMES(X)
+#undef X
+    } names;
+} TwrState;
+
+/* The state of the module; borrowed, never NULL once that is imported.
+ * Quiet. */
+TwrState *twr_state(PyObject *module);
+
+/* The state, found from an object of one of our types.  Quiet. */
+static inline TwrState *
+twr_state_of(PyObject *op)
+{
+    return (TwrState *)PyType_GetModuleState(Py_TYPE(op));
+}
+
+/* Fill in the names and what is imported from asyncio. */
+int twr_state_import(TwrState *state);
+
+/* Use module as the cold one from now on.  AttributeError if a function of
+ * TWR_COLD is missing there; nothing is changed then. */
+int twr_cold_use(TwrState *state, PyObject *module);
+
+/* Call a function of the cold module.  format, as of Py_BuildValue, makes the
+ * tuple of its arguments, "(OO)" perhaps; NULL: none. */
+PyObject *twr_cold(TwrState *state, TwrCold which, const char *format, ...);
+
+/* Whether a module of that name (interned) has been imported; -1: error. */
+int twr_is_imported(PyObject *name);
+
+/* op.<name> as a truth value; -1: error. */
+int twr_flag(PyObject *op, PyObject *name);
+
+/* op.<method>() as a truth value; -1: error. */
+int twr_ask(PyObject *op, PyObject *method);
+
+/* -1 if a call has failed, of which result (stolen) is only a sign. */
+static inline int
+twr_done(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+/* Take the pending exception away; NULL: there was none.  Quiet. */
+static inline PyObject *
+twr_error_take(void)
+{
+    return PyErr_GetRaisedException();
+}
+
+/* Put exc (stolen) back, in place of any that has come meanwhile; NULL leaves
+ * that. */
+static inline void
+twr_error_put(PyObject *exc)
+{
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+}
+
+/* Clear *exc and raise what it was.  Always -1. */
+static inline int
+twr_raise(PyObject **exc)
+{
+    PyObject *raised = *exc;
+    *exc = NULL;
+    PyErr_SetRaisedException(raised);
+    return -1;
+}
+
+#endif

@@ -1,0 +1,230 @@
+/* coro/awaiting_type.c - what can be seen of an Awaiting. */
+#include "coro/awaiting.h"
+
+#include "coro/step.h"
+
+static int
+awaiting_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Awaiting *self = (Awaiting *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->awaitable);
+    Py_VISIT(self->callee);
+    Py_VISIT(self->args);
+    Py_VISIT(self->kwargs);
+    Py_VISIT(self->iterator);
+    return 0;
+}
+
+static void
+awaiting_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    if (((Awaiting *)op)->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(op);
+    }
+    twr_awaiting_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+/* Switches. */
+static PyObject *
+awaiting_send(PyObject *op, PyObject *value)
+{
+    PyObject *result;
+    PySendResult how = twr_awaiting_step(op, value, &result);
+    return twr_step_return(how, result);
+}
+
+/* Switches. */
+static PyObject *
+awaiting_next(PyObject *op)
+{
+    return awaiting_send(op, Py_None);
+}
+
+static PyObject *
+awaiting_await(PyObject *op)
+{
+    return Py_NewRef(op);
+}
+/* --- looking at it */
+
+/* What it stands for; borrowed, or NULL. */
+static PyObject *
+inner(Awaiting *self)
+{
+    return self->awaitable != NULL ? self->awaitable : self->callee;
+}
+
+static PyObject *
+awaiting_repr(PyObject *op)
+{
+    PyObject *inside = inner((Awaiting *)op);
+    return inside == NULL
+               ? PyUnicode_FromString("<coroutine of tworoutine, over>")
+               : PyUnicode_FromFormat("<coroutine of tworoutine for %R>",
+                                      inside);
+}
+
+/* The name of what runs inside, for those who show tasks. */
+static PyObject *
+awaiting_name(PyObject *op, void *attribute)
+{
+    Awaiting *self = (Awaiting *)op;
+    PyObject *const named[] = {self->iterator, inner(self)};
+    for (int i = 0; i < 2; i++) {
+        PyObject *name = named[i] == NULL
+                             ? NULL
+                             : PyObject_GetAttrString(named[i], attribute);
+        if (name != NULL) {
+            return name;
+        }
+        PyErr_Clear();
+    }
+    PyTypeObject *type = Py_TYPE(named[1] != NULL ? named[1] : op);
+    return PyUnicode_FromString(type->tp_name);
+}
+
+/* An attribute of the coroutine or generator inside: cr_<name>, gi_<name>;
+ * NULL without error: there is none. */
+static PyObject *
+inside(Awaiting *self, const char *name)
+{
+    const char *const formats[] = {"cr_%s", "gi_%s"};
+    PyObject *value = NULL;
+    for (int i = 0; i < 2 && self->iterator != NULL && value == NULL; i++) {
+        PyObject *full = PyUnicode_FromFormat(formats[i], name);
+        if (full == NULL) {
+            return NULL;
+        }
+        int found = PyObject_GetOptionalAttr(self->iterator, full, &value);
+        Py_DECREF(full);
+        if (found < 0) {
+            return NULL;
+        }
+    }
+    return value;
+}
+
+static PyObject *
+awaiting_inside(PyObject *op, void *name)
+{
+    PyObject *value = inside((Awaiting *)op, name);
+    return value != NULL || PyErr_Occurred() ? value : Py_NewRef(Py_None);
+}
+
+/* Not there where there is no frame to show with it. */
+static PyObject *
+awaiting_get_await(PyObject *op, void *unused)
+{
+    (void)unused;
+    Awaiting *self = (Awaiting *)op;
+    PyObject *frame = inside(self, "frame");
+    Py_XDECREF(frame);
+    if (frame == NULL || frame == Py_None) {
+        return PyErr_Occurred()
+                   ? NULL
+                   : PyErr_Format(PyExc_AttributeError, "cr_await");
+    }
+    PyObject *value = inside(self, "await");
+    if (value == NULL && !PyErr_Occurred()) {
+        value = inside(self, "yieldfrom");
+    }
+    return value != NULL || PyErr_Occurred() ? value : Py_NewRef(Py_None);
+}
+
+static PyObject *
+awaiting_running(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(((Awaiting *)op)->running);
+}
+
+static PyObject *
+awaiting_suspended(PyObject *op, void *unused)
+{
+    (void)unused;
+    Awaiting *self = (Awaiting *)op;
+    return PyBool_FromLong(self->begun && !self->running && !self->over);
+}
+
+static PyObject *
+awaiting_state(PyObject *op, void *unused)
+{
+    (void)unused;
+    Awaiting *self = (Awaiting *)op;
+    return PyUnicode_FromString(self->running ? "CORO_RUNNING"
+                                : self->over  ? "CORO_CLOSED"
+                                : self->begun ? "CORO_SUSPENDED"
+                                              : "CORO_CREATED");
+}
+
+static PyObject *
+awaiting_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", NULL};
+    PyObject *awaitable;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O:Awaiting", names,
+                                     &awaitable)) {
+        return NULL;
+    }
+    Awaiting *self = (Awaiting *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->awaitable = Py_NewRef(awaitable);
+    }
+    return (PyObject *)self;
+}
+
+static PyMethodDef awaiting_methods[] = {
+    {"send", awaiting_send, METH_O, "Step it."},
+    {"throw", twr_awaiting_throw, METH_VARARGS, "Raise an exception inside."},
+    {"close", twr_awaiting_close, METH_NOARGS, "Raise GeneratorExit inside."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef awaiting_getset[] = {
+    {"__name__", awaiting_name, NULL, NULL, "__name__"},
+    {"__qualname__", awaiting_name, NULL, NULL, "__qualname__"},
+    {"cr_code", awaiting_inside, NULL, NULL, "code"},
+    {"cr_frame", awaiting_inside, NULL, NULL, "frame"},
+    {"cr_origin", awaiting_inside, NULL, NULL, "origin"},
+    {"cr_await", awaiting_get_await, NULL, NULL, NULL},
+    {"cr_running", awaiting_running, NULL, NULL, NULL},
+    {"cr_suspended", awaiting_suspended, NULL, NULL, NULL},
+    {"cr_state", awaiting_state, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef awaiting_members[] = {
+    {"__weaklistoffset__", Py_T_PYSSIZET, offsetof(Awaiting, weakrefs),
+     Py_READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot awaiting_slots[] = {
+    {Py_tp_doc, "Awaiting(awaitable, /)\n--\n\n"
+                "A coroutine that awaits another object, and has no frame."},
+    {Py_tp_new, awaiting_tp_new},
+    {Py_tp_traverse, awaiting_traverse},
+    {Py_tp_clear, twr_awaiting_clear},
+    {Py_tp_dealloc, awaiting_dealloc},
+    {Py_tp_repr, awaiting_repr},
+    {Py_tp_iternext, awaiting_next},
+    {Py_am_await, awaiting_await},
+    {Py_am_send, twr_awaiting_step},
+    {Py_tp_methods, awaiting_methods},
+    {Py_tp_getset, awaiting_getset},
+    {Py_tp_members, awaiting_members},
+    {0, NULL},
+};
+
+PyType_Spec twr_awaiting_spec = {
+    .name = "tworoutine._core.Awaiting",
+    .basicsize = sizeof(Awaiting),
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = awaiting_slots,
+};

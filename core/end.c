@@ -1,0 +1,197 @@
+/* end.c - a thread ends, or its loop: what is left in it. */
+#include "end.h"
+
+#include "asyncio/running.h"
+#include "backends/portal.h"
+#include "engine/closed.h"
+#include "engine/driven.h"
+
+static int
+thread_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Thread *th = (Thread *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(th->run.own_loop);
+    Py_VISIT(th->run.hidden);
+    Py_VISIT(th->drives.now);
+    Py_VISIT(th->drives.kept);
+    return 0;
+}
+
+/* Close the kept loop the way asyncio.Runner does, and end the calls parked in
+ * portals; runs in its thread.  Whatever the code does that runs meanwhile,
+ * the record can be used afterwards; th->ending stays set.  Switches. */
+static void
+wind_up(Thread *th)
+{
+    th->ending = true;
+    PyObject *loop = Py_XNewRef(th->run.own_loop);
+    if (loop != NULL) {
+        twr_thread_cold(th, COLD_close_loop, loop);
+        if (th->run.own_loop == loop) {
+            Py_CLEAR(th->run.own_loop);
+            Py_CLEAR(th->run.hidden);
+        }
+        Py_DECREF(loop);
+    }
+    if (twr_driven_settle(th, NULL) < 0) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    if (twr_closed_end(th, true) < 0) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    twr_portal_end_all(th);
+}
+
+/* Switches. */
+static void
+thread_finalize(PyObject *op)
+{
+    Thread *th = (Thread *)op;
+    PyObject *pending = twr_error_take();
+    if (twr_thread_is_here(th) && !th->forked) {
+        wind_up(th);
+        if (!th->is_main) {
+            twr_thread_cold(th, COLD_forget_thread, NULL);
+        }
+    }
+    twr_error_put(pending);
+}
+
+static int
+thread_clear(PyObject *op)
+{
+    Thread *th = (Thread *)op;
+    Py_CLEAR(th->run.own_loop);
+    Py_CLEAR(th->run.hidden);
+    PyObject *kept = th->drives.kept;
+    for (Py_ssize_t i = 0; kept != NULL && i < PyList_GET_SIZE(kept); i++) {
+        /* Calls that are still parked keep it. */
+        ((Driven *)PyList_GET_ITEM(kept, i))->thread = NULL;
+    }
+    Py_CLEAR(th->drives.now);
+    Py_CLEAR(th->drives.kept);
+    Py_CLEAR(th->stacks.active);
+    Py_CLEAR(th->stacks.target);
+    Py_CLEAR(th->known.type);
+    Py_CLEAR(th->sigint.task);
+    Py_CLEAR(th->stacks.no_driver);
+    Py_CLEAR(th->stacks.requester);
+    Py_CLEAR(th->stacks.footing);
+    Py_CLEAR(th->stacks.run_footing);
+    return 0;
+}
+
+/* Switches. */
+static void
+thread_dealloc(PyObject *op)
+{
+    Thread *th = (Thread *)op;
+    PyThreadState *tstate = PyThreadState_Get();
+    bool ends = tstate->dict == NULL;
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return;
+    }
+    /* Its thread is not here to end: another process has it, or it hangs at
+     * the end of this one.  The loop is left alone, since to close it would
+     * unregister the other process's descriptors. */
+    bool is_elsewhere = !twr_thread_is_here(th) && th->run.own_loop != NULL;
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    if (twr_thread_is_here(th)) {
+        if (!th->forked) {
+            twr_pool_end(&th->stacks);
+        }
+        twr_thread_forget(th);
+    }
+    twr_portal_forget_all(th);
+    if (!is_elsewhere) {
+        thread_clear(op);
+    }
+    type->tp_free(op);
+    Py_DECREF(type);
+    if (ends) {
+        /* Who asked for the dictionary of a thread that has lost its own, as
+         * asyncio did for the running loop, was given one that nobody frees.
+         */
+        Py_CLEAR(tstate->dict);
+    }
+}
+
+static PyType_Slot thread_slots[] = {
+    {Py_tp_traverse, thread_traverse},
+    {Py_tp_clear, thread_clear},
+    {Py_tp_finalize, thread_finalize},
+    {Py_tp_dealloc, thread_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec twr_thread_spec = {
+    .name = "tworoutine._core.Thread",
+    .basicsize = sizeof(Thread),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = thread_slots,
+};
+
+/* Whether the loop that we drive has been hidden by somebody above a step of
+ * it.  gevent's adapter hides it, too, while it polls in another greenlet. */
+static int
+is_hidden(Thread *th)
+{
+    if (th->drives.now == NULL) {
+        return 0;
+    }
+    int above = th->drives.now->it.polling ? twr_thread_in_step(th) : 1;
+    if (above <= 0) {
+        return above;
+    }
+    PyObject *loop = Py_NewRef(th->drives.now->it.loop);
+    int hidden = twr_ask(loop, th->state->names.is_running);
+    Py_DECREF(loop);
+    return hidden;
+}
+
+/* Whether calls may be below this one on the stack; -1 on failure. */
+static int
+is_in_use(Thread *th)
+{
+    if (th->portals.stepped != NULL ||
+        (th->run.in_run && th->drives.now == NULL)) {
+        return 1; /* the latter: a call enters its loop, or leaves it */
+    }
+    PyObject *loop = twr_running_loop(th->state);
+    int runs = loop == NULL ? -1 : loop != Py_None;
+    Py_XDECREF(loop);
+    if (runs == 0) {
+        runs = twr_thread_is_foreign(th->state);
+    }
+    return runs == 0 ? is_hidden(th) : runs;
+}
+
+int
+twr_end_thread(void)
+{
+    Thread *th = twr_thread_if_any();
+    if (th == NULL || th->ending) {
+        return 0;
+    }
+    int in_use = is_in_use(th);
+    if (in_use < 0) {
+        return -1;
+    }
+    if (in_use > 0) {
+        if (th->is_main) {
+            Py_INCREF(th); /* the interpreter may end above those calls */
+        }
+        return 0;
+    }
+    wind_up(th);
+    if (th->forked) {
+        return 0; /* meanwhile, and this is the child */
+    }
+    twr_pool_end(&th->stacks);
+    th->ending = false;
+    /* A library that is gone has left it so: gevent's hub was destroyed. */
+    return th->drives.now == NULL ? 0 : twr_thread_abandon(th);
+}

@@ -1,0 +1,258 @@
+/* engine/call.c - one call that waits. */
+#include "engine/call.h"
+
+#include "asyncio/future.h"
+#include "asyncio/task.h"
+#include "base/error.h"
+
+#include <assert.h>
+
+static int
+call_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Call *call = (Call *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(call->driven);
+    Py_VISIT(call->callee);
+    Py_VISIT(call->greenlet);
+    Py_VISIT(call->step_greenlet);
+    Py_VISIT(call->task);
+    Py_VISIT(call->awaited);
+    Py_VISIT(call->error);
+    Py_VISIT(call->thrown);
+    Py_VISIT(call->handle);
+    Py_VISIT(call->contexts);
+    Py_VISIT(call->below);
+    return 0;
+}
+
+static int
+call_clear(PyObject *op)
+{
+    Call *call = (Call *)op;
+    Py_CLEAR(call->driven);
+    Py_CLEAR(call->callee);
+    Py_CLEAR(call->greenlet);
+    Py_CLEAR(call->step_greenlet);
+    Py_CLEAR(call->task);
+    Py_CLEAR(call->awaited);
+    Py_CLEAR(call->error);
+    Py_CLEAR(call->thrown);
+    Py_CLEAR(call->handle);
+    Py_CLEAR(call->contexts);
+    Py_CLEAR(call->below);
+    return 0;
+}
+
+static void
+call_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    call_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyObject *
+call_repr(PyObject *op)
+{
+    Call *call = (Call *)op;
+    if (call->callee == NULL) {
+        return PyUnicode_FromString("<a synchronous call of tworoutine>");
+    }
+    return PyUnicode_FromFormat("<a synchronous call of %R>", call->callee);
+}
+
+Call *
+twr_call_new(TwrState *state, PyObject *task, PyObject *callee)
+{
+    Call *call = (Call *)state->types.call->tp_alloc(state->types.call, 0);
+    if (call != NULL) {
+        call->task = Py_XNewRef(task);
+        call->callee = Py_XNewRef(callee);
+    }
+    return call;
+}
+
+void
+twr_call_link(Driven *driven, Call *call)
+{
+    assert(call->driven == driven && !call->parked);
+    call->older = driven->parked;
+    call->newer = NULL;
+    if (driven->parked != NULL) {
+        driven->parked->newer = call;
+    }
+    driven->parked = call;
+    call->parked = true;
+}
+
+void
+twr_call_unlink(Driven *driven, Call *call)
+{
+    assert(call->driven == driven && call->parked);
+    if (call->newer != NULL) {
+        call->newer->older = call->older;
+    }
+    else {
+        driven->parked = call->older;
+    }
+    if (call->older != NULL) {
+        call->older->newer = call->newer;
+    }
+    call->newer = call->older = NULL;
+    call->parked = false;
+}
+
+int
+twr_call_detach(TwrState *state, Call *call)
+{
+    if (call->awaited == NULL) {
+        return 0;
+    }
+    return twr_done(PyObject_CallMethodOneArg(
+        call->awaited, state->names.remove_done_callback, (PyObject *)call));
+}
+
+void
+twr_call_collect(TwrState *state, Call *call)
+{
+    if (call->error != NULL || call->awaited == NULL) {
+        return;
+    }
+    PyObject *result =
+        PyObject_CallMethodNoArgs(call->awaited, state->names.result);
+    if (result == NULL) {
+        call->error = twr_error_take();
+    }
+    Py_XDECREF(result);
+}
+
+PyObject *
+twr_call_resume(Thread *th, Call *call)
+{
+    twr_switch_set_active(&th->stacks, call->step_greenlet);
+    return Py_NewRef(call->greenlet);
+}
+
+PyObject *
+twr_call_fail(Thread *th, Call *call)
+{
+    Py_INCREF(call);
+    Py_XSETREF(call->error, twr_error_take());
+    if (twr_call_detach(th->state, call) < 0) {
+        PyErr_Clear();
+    }
+    /* What it waits for may be so bold as to let others run meanwhile. */
+    PyObject *next = call->parked ? twr_call_resume(th, call) : NULL;
+    Py_DECREF(call);
+    return next;
+}
+
+/* Whether the code that runs is cleaning up after a cancel: that is the one
+ * exception handled, or what the handled ones came of.  Chains may be circles.
+ */
+static bool
+is_cleaning_up(TwrState *state)
+{
+    bool result = false;
+    PyObject *exc = PyErr_GetHandledException();
+    for (int depth = 0; exc != NULL && !result && depth < 100; depth++) {
+        result = PyErr_GivenExceptionMatches(exc, state->CancelledError);
+        Py_SETREF(exc, PyException_GetContext(exc));
+    }
+    Py_XDECREF(exc);
+    return result;
+}
+
+int
+twr_call_end(TwrState *state, Call *call)
+{
+    if (call->ending || is_cleaning_up(state)) {
+        return 0;
+    }
+    call->ending = true;
+    return twr_task_cancel(state, call->task) < 0 ? -1 : 0;
+}
+
+int
+twr_call_check_fork(Thread *th, PyObject *callee)
+{
+    if (!th->forked) {
+        return 0;
+    }
+    return twr_refuse(th->state, callee,
+                      PyUnicode_FromString("the process was forked in the "
+                                           "middle of this call"),
+                      "let the child call anew");
+}
+
+int
+twr_call_interrupt(TwrState *state, Call *call, bool at_once)
+{
+    PyObject *loop = call->driven->it.loop;
+    if (!at_once) {
+        int taken = twr_task_cancel(state, call->task);
+        if (taken != 0) {
+            call->interrupted = taken > 0;
+            /* What is called does not matter. */
+            return taken < 0
+                       ? -1
+                       : twr_loop_wake(state, loop, state->get_running_loop);
+        }
+    }
+    if (twr_call_detach(state, call) < 0) {
+        return -1;
+    }
+    if (call->error == NULL) {
+        call->error = PyObject_CallNoArgs(PyExc_KeyboardInterrupt);
+    }
+    return call->error == NULL ? -1
+                               : twr_loop_wake(state, loop, (PyObject *)call);
+}
+
+bool
+twr_call_is_due(TwrState *state, Call *call)
+{
+    bool due = !call->carries || call->error != NULL ||
+               twr_future_is_done(state, call->task);
+    if (due && !call->parked) {
+        call->woken = true; /* other code ran while it was about to park */
+    }
+    return due && call->parked;
+}
+
+/* Its future calls it, or a handle does.  Switches. */
+static PyObject *
+call_call(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    (void)args;
+    (void)kwargs;
+    Thread *th = twr_thread(twr_state_of(op));
+    return th == NULL ? NULL : twr_call_jobs.wake(th, (Call *)op);
+}
+
+static PyType_Slot call_slots[] = {
+    {Py_tp_traverse, call_traverse}, {Py_tp_clear, call_clear},
+    {Py_tp_dealloc, call_dealloc},   {Py_tp_repr, call_repr},
+    {Py_tp_call, call_call},         {0, NULL},
+};
+
+PyType_Spec twr_call_spec = {
+    .name = "tworoutine._core.Call",
+    .basicsize = sizeof(Call),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = call_slots,
+};
+
+Call *
+twr_call_uppermost(Driven *driven, Call *call)
+{
+    Call *above = driven->parked;
+    while (above != NULL && above->step_greenlet != call->step_greenlet) {
+        above = above->older;
+    }
+    return above == NULL ? call : above;
+}

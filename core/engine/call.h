@@ -1,0 +1,85 @@
+/* engine/call.h - one call that waits.
+ *
+ * A Call lives on the stack of the call that waits, which owns it.  It is the
+ * done callback of what the call waits for, and stands in the ready queue when
+ * that is done.  There it is usually found by a driver (engine/drive.c);
+ * called by a loop that runs by itself, it wakes up as engine/wake.c says. */
+#ifndef TWR_CALL_H
+#define TWR_CALL_H
+
+#include "engine/driven.h"
+
+struct Call {
+    PyObject_HEAD
+    Driven *driven;          /* the loop that it waits in; NULL: not yet */
+    PyObject *callee;        /* the tworoutine that was called, or NULL */
+    PyObject *greenlet;      /* who waits */
+    PyObject *step_greenlet; /* the greenlet whose step it is part of */
+    PyObject *task; /* whose step it is; of a carrier, the task it carries */
+    PyObject *awaited;  /* the future waited for; NULL after a bare yield */
+    PyObject *error;    /* to raise in the call when it goes on */
+    PyObject *thrown;   /* to raise when the task, cancelled for it, is done */
+    PyObject *handle;   /* of a carrier: a handle of its task, to run */
+    PyObject *contexts; /* what it left of contexts, in its greenlet */
+    PyObject *below;    /* ... and in those that wait for that; or NULL */
+    Call *newer;        /* neighbours in driven->parked; borrowed */
+    Call *older;
+    bool carries;     /* it carries its own task: backends/callback.c */
+    bool woken;       /* its turn came before it was parked */
+    bool parked;      /* it is in driven->parked */
+    bool interrupted; /* Ctrl-C, or the like, has cancelled the task */
+    bool ending;      /* so has the loop, which is to stop */
+};
+
+extern PyType_Spec twr_call_spec;
+
+/* What a call asks of those above. */
+typedef struct {
+    /* A loop that runs by itself calls call back.  Switches. */
+    PyObject *(*wake)(Thread *th, Call *call);
+} TwrCallJobs;
+extern const TwrCallJobs twr_call_jobs; /* in hooks.c */
+
+/* A call of callee in a step of task, both of which may be NULL. */
+Call *twr_call_new(TwrState *state, PyObject *task, PyObject *callee);
+
+/* Put call in front of driven->parked.  Quiet. */
+void twr_call_link(Driven *driven, Call *call);
+
+/* Take call out of driven->parked.  Quiet. */
+void twr_call_unlink(Driven *driven, Call *call);
+
+/* The call that is parked uppermost in the step that call is part of; or call.
+ * Borrowed.  Quiet. */
+Call *twr_call_uppermost(Driven *driven, Call *call);
+
+/* CannotSuspend in a child that was forked while the call ran. */
+int twr_call_check_fork(Thread *th, PyObject *callee);
+
+/* Stop listening to what call waits for. */
+int twr_call_detach(TwrState *state, Call *call);
+
+/* Whether call, whose turn has come in the queue, is to go on. */
+bool twr_call_is_due(TwrState *state, Call *call);
+
+/* Ask the future that call waits for how it ended.  Done before call goes on,
+ * since it may be handling an exception, which would become the context of
+ * this one. */
+void twr_call_collect(TwrState *state, Call *call);
+
+/* The greenlet to switch to so that call goes on. */
+PyObject *twr_call_resume(Thread *th, Call *call);
+
+/* The greenlet to switch to so that call raises the pending exception; NULL
+ * without error: it has gone on meanwhile. */
+PyObject *twr_call_fail(Thread *th, Call *call);
+
+/* The loop is to stop: cancel the task of call, but only once, and not where
+ * it cleans up after a cancel. */
+int twr_call_end(TwrState *state, Call *call);
+
+/* Cancel the task of a parked call, or (at_once, or if that is done) make the
+ * call go on with KeyboardInterrupt.  For signal handlers. */
+int twr_call_interrupt(TwrState *state, Call *call, bool at_once);
+
+#endif

@@ -1,0 +1,42 @@
+/* engine/closed.h - calls that still wait when their loop has been closed.
+ *
+ * They never go on: nothing runs their loop again.  Nor does the collector
+ * find them, since the stack on which a call waits owns it.  A task that waits
+ * by itself in such a loop is collected: asyncio says that it "was destroyed
+ * but it is pending", and its coroutine is closed.  Here the same is done for
+ * a task that waits in a call, when the thread runs another loop next or ends:
+ * the call raises GeneratorExit, and the same is said when the task is
+ * dropped, which whoever holds it may never do.  At the end of the interpreter
+ * nothing is said of what is left in open loops.
+ *
+ * Ctrl-C meanwhile is not for the calls that end but for who runs now, and is
+ * kept until they have ended. */
+#ifndef TWR_CLOSED_H
+#define TWR_CLOSED_H
+
+#include "engine/call.h"
+
+/* The function of the module that ends them; queued by twr_closed_driven_of().
+ */
+extern PyMethodDef twr_closed_def;
+
+/* twr_driven_of() a loop that is about to be driven.  If calls of this thread
+ * still wait in loops that are closed, they are ended by a callback of it. */
+Driven *twr_closed_driven_of(Thread *th, PyObject *loop);
+
+/* End them now; at_end: in all loops, since the thread ends.  No exception may
+ * be pending; -1: Ctrl-C came meanwhile.  Switches. */
+int twr_closed_end(Thread *th, bool at_end);
+
+/* 1 if the running code is below a call that is being ended. */
+int twr_closed_is_below(Thread *th);
+
+/* Refuse a call that is made there, -1; 0 elsewhere.  If there have been too
+ * many of them, the running greenlet is left alone for ever.  Switches. */
+int twr_closed_refuse(Thread *th, PyObject *callee);
+
+/* Where a step goes that has ended, in which a call was ended; the pending
+ * exception, if any, is reported. */
+PyObject *twr_closed_back(Thread *th, Driven *driven);
+
+#endif

@@ -1,0 +1,75 @@
+/* engine/greenback.c - greenback's portals, beside our drivers. */
+#include "engine/greenback.h"
+
+#include "asyncio/handle.h"
+#include "stack/greenlet.h"
+
+void
+twr_greenback_look(TwrState *state)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    if (state->greenback.portals != NULL || !PyDict_Check(modules) ||
+        PyDict_GET_SIZE(modules) == state->greenback.n_modules) {
+        return;
+    }
+    state->greenback.n_modules = PyDict_GET_SIZE(modules);
+    PyObject *module = PyImport_GetModule(state->greenback.module_name);
+    if (module == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    /* A WeakKeyDictionary, task -> portal, is a dictionary inside. */
+    PyObject *tasks = PyObject_GetAttrString(module, "task_portals");
+    PyObject *data =
+        tasks == NULL ? NULL : PyObject_GetAttrString(tasks, "data");
+    if (data != NULL && PyDict_Check(data)) {
+        state->greenback.portals = Py_NewRef(data);
+    }
+    PyErr_Clear();
+    Py_XDECREF(data);
+    Py_XDECREF(tasks);
+    Py_DECREF(module);
+}
+
+bool
+twr_greenback_has_portals(TwrState *state)
+{
+    return state->greenback.portals != NULL &&
+           PyDict_GET_SIZE(state->greenback.portals) > 0;
+}
+
+PyObject *
+twr_greenback_portal_of(TwrState *state, PyObject *task)
+{
+    PyObject *ref = task == NULL ? NULL : PyWeakref_NewRef(task, NULL);
+    PyObject *portal =
+        ref == NULL ? NULL
+                    : PyDict_GetItemWithError(state->greenback.portals, ref);
+    Py_XINCREF(portal);
+    PyObject *me = portal == NULL ? NULL : twr_greenlet_current();
+    if (portal == me || portal == Py_None) {
+        Py_CLEAR(portal);
+    }
+    PyErr_Clear();
+    Py_XDECREF(me);
+    Py_XDECREF(ref);
+    Py_XDECREF(task);
+    return portal;
+}
+
+void
+twr_greenback_step(TwrState *state, PyObject *handle, PyObject *callback)
+{
+    if (!twr_greenback_has_portals(state)) {
+        return;
+    }
+    PyObject *portal = twr_greenback_portal_of(
+        state, PyObject_GetAttr(callback, state->names.__self__));
+    PyObject *context = portal == NULL ? NULL : twr_handle_context(handle);
+    if (context != NULL) {
+        PyObject_SetAttrString(portal, "gr_context", context);
+    }
+    PyErr_Clear();
+    Py_XDECREF(context);
+    Py_XDECREF(portal);
+}

@@ -1,0 +1,293 @@
+/* engine/interrupt.c - Ctrl-C while calls wait: whom it is for. */
+#include "engine/interrupt.h"
+
+#include "asyncio/future.h"
+#include "asyncio/running.h"
+#include "asyncio/task.h"
+
+/* Whether the coroutine of a carried task runs.  An exception raised elsewhere
+ * in its step, as where the loop queues the next one, would lose the step. */
+static bool
+is_running(Call *main_call)
+{
+    PyObject *coro = PyObject_CallMethod(main_call->task, "get_coro", NULL);
+    PyObject *running =
+        coro == NULL ? NULL : PyObject_GetAttrString(coro, "cr_running");
+    bool truth = running != Py_False;
+    PyErr_Clear();
+    Py_XDECREF(running);
+    Py_XDECREF(coro);
+    return truth;
+}
+
+/* (call, its greenlet, its task) for each call that waits, latest first. */
+static PyObject *
+waiting_calls(Driven *driven)
+{
+    /* 3.11 may collect as a list or tuple is made, and a finalizer make a call
+     * that lets these end. */
+    int collects = PyGC_Disable();
+    PyObject *calls = PyList_New(0);
+    Call *call = driven->parked;
+    while (calls != NULL && call != NULL) {
+        PyObject *item =
+            PyTuple_Pack(3, (PyObject *)call, call->greenlet, call->task);
+        if (item == NULL || PyList_Append(calls, item) < 0) {
+            Py_CLEAR(calls);
+        }
+        Py_XDECREF(item);
+        call = call->older;
+    }
+    if (collects) {
+        PyGC_Enable();
+    }
+    return calls;
+}
+
+/* Ask _prompts.py.  frame: of the code that runs now, or None. */
+static PyObject *
+ask_foreground(TwrState *state, Driven *driven, PyObject *frame)
+{
+    PyObject *chosen = NULL;
+    PyObject *calls = waiting_calls(driven);
+    PyObject *task =
+        calls == NULL ? NULL : twr_task_current(state, driven->it.loop);
+    if (calls != NULL && !PyErr_Occurred()) {
+        chosen = twr_cold(state, COLD_foreground, "(OOO)", frame,
+                          task == NULL ? Py_None : task, calls);
+    }
+    Py_XDECREF(task);
+    Py_XDECREF(calls);
+    return chosen;
+}
+
+int
+twr_interrupt_foreground(Thread *th, PyObject *frame, Call **call)
+{
+    Driven *driven = th->drives.now;
+    *call = NULL;
+    if (driven == NULL) {
+        return 0;
+    }
+    Call *main_call = driven->main_call;
+    if (main_call != NULL) {
+        /* If its stack is the active one, its own code is what runs. */
+        bool runs =
+            th->stacks.active == main_call->greenlet && is_running(main_call);
+        *call = runs ? NULL : main_call;
+    }
+    else if (driven->parked != NULL && driven->place != PLACE_ENDING) {
+        PyObject *chosen = ask_foreground(th->state, driven, frame);
+        if (chosen == NULL) {
+            return -1;
+        }
+        if (Py_IS_TYPE(chosen, th->state->types.call) &&
+            ((Call *)chosen)->parked) {
+            *call = (Call *)chosen; /* its stack owns it */
+        }
+        Py_DECREF(chosen);
+    }
+    return 0;
+}
+
+/* Whether what was called has ended as it was told to. */
+static bool
+is_ended(TwrState *state, PyObject *thrown, PyObject *error)
+{
+    return error == NULL
+               ? thrown != NULL
+               : PyErr_GivenExceptionMatches(error, state->CancelledError);
+}
+
+PyObject *
+twr_interrupt_result(Thread *th, PyObject *task, PyObject *thrown,
+                     PyObject *result)
+{
+    TwrState *state = th->state;
+    PyObject *error = result == NULL ? twr_error_take() : NULL;
+    twr_interrupt_forget(th, task);
+    PyObject *left = PyObject_CallMethodNoArgs(task, state->names.uncancel);
+    long count = left == NULL ? -1 : PyLong_AsLong(left);
+    Py_XDECREF(left);
+    if (PyErr_Occurred()) {
+        PyErr_WriteUnraisable(task);
+    }
+    if (count == 0 && is_ended(state, thrown, error)) {
+        Py_XDECREF(error);
+        Py_XDECREF(result);
+        th->sigint.raised = true;
+        if (thrown != NULL) {
+            PyErr_SetRaisedException(Py_NewRef(thrown));
+        }
+        else {
+            PyErr_SetNone(PyExc_KeyboardInterrupt);
+        }
+        return NULL;
+    }
+    twr_error_put(error);
+    return result;
+}
+
+void
+twr_interrupt_begin(Thread *th)
+{
+    th->sigint.raised = false;
+}
+
+bool
+twr_interrupt_ends(Thread *th, PyObject *exc)
+{
+    return th->is_main &&
+           (th->sigint.raised ||
+            PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt) ||
+            PyErr_GivenExceptionMatches(exc, PyExc_SystemExit));
+}
+
+static int
+raise_pending(void *exc)
+{
+    PyErr_SetRaisedException(exc);
+    return -1;
+}
+
+void
+twr_interrupt_raise_soon(PyObject *exc)
+{
+    if (Py_AddPendingCall(raise_pending, exc) < 0) {
+        PyObject *pending = twr_error_take();
+        PyErr_SetRaisedException(exc);
+        PyErr_WriteUnraisable(NULL);
+        twr_error_put(pending);
+    }
+}
+
+/* Whether a signal comes when it can end no call, and is kept. */
+static bool
+is_to_be_kept(Thread *th)
+{
+    Driven *driven = th->drives.now;
+    if (driven != NULL && driven->place == PLACE_ENDING) {
+        return true;
+    }
+    Call *main_call = driven == NULL ? NULL : driven->main_call;
+    return th->run.in_run &&
+           (main_call == NULL ||
+            (!main_call->parked &&
+             twr_future_is_done(th->state, main_call->task)));
+}
+
+int
+twr_interrupt_deliver(Thread *th)
+{
+    Call *main_call =
+        th->drives.now == NULL ? NULL : th->drives.now->main_call;
+    if (!th->sigint.kept || (th->run.in_run && main_call == NULL)) {
+        return 0;
+    }
+    th->sigint.kept = false;
+    if (main_call == NULL) {
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+        return -1;
+    }
+    Py_INCREF(main_call);
+    bool again = main_call->task == th->sigint.task;
+    Py_XSETREF(th->sigint.task, Py_NewRef(main_call->task));
+    int done = twr_call_interrupt(th->state, main_call, again);
+    Py_DECREF(main_call);
+    return done;
+}
+
+static PyObject *
+on_sigint(PyObject *module, PyObject *args)
+{
+    TwrState *state = twr_state(module);
+    Thread *th = twr_thread(state);
+    if (th == NULL) {
+        return NULL;
+    }
+    PyObject *running = twr_running_loop(state);
+    if (running == NULL || twr_driven_settle(th, running) < 0) {
+        Py_XDECREF(running);
+        return NULL;
+    }
+    Py_DECREF(running); /* only compared */
+    if (!th->sigint.kept && is_to_be_kept(th)) {
+        th->sigint.kept = true;
+        Py_RETURN_NONE;
+    }
+    Call *call;
+    PyObject *frame =
+        PyTuple_GET_SIZE(args) > 1 ? PyTuple_GET_ITEM(args, 1) : Py_None;
+    if (twr_interrupt_foreground(th, frame, &call) < 0) {
+        return NULL;
+    }
+    bool again = call != NULL && call->task == th->sigint.task;
+    if (again && call->carries) {
+        call = twr_call_uppermost(call->driven, call);
+    }
+    if (call == NULL || (again && call->error != NULL)) {
+        return PyObject_CallObject(state->default_int_handler, args);
+    }
+    Py_INCREF(call); /* it may end meanwhile */
+    int done = twr_call_interrupt(state, call, again);
+    if (done == 0 && !again) {
+        Py_XSETREF(th->sigint.task, Py_NewRef(call->task));
+    }
+    Py_DECREF(call);
+    return done < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyMethodDef twr_interrupt_def = {
+    "on_sigint", on_sigint, METH_VARARGS,
+    "Give Ctrl-C to the synchronous call that waits."};
+
+bool
+twr_interrupt_carrier(Thread *th, Call *call)
+{
+    int taken = twr_task_cancel(th->state, call->task);
+    call->interrupted = taken > 0;
+    if (taken > 0) {
+        Py_XSETREF(th->sigint.task, Py_NewRef(call->task));
+    }
+    else if (taken < 0) {
+        PyErr_Clear();
+    }
+    return call->interrupted;
+}
+
+bool
+twr_interrupt_carrier_with(Thread *th, Call *call)
+{
+    if (call->interrupted) {
+        return false;
+    }
+    PyObject *exc = twr_error_take();
+    if (!twr_interrupt_carrier(th, call)) {
+        twr_error_put(exc);
+        return false;
+    }
+    Py_XSETREF(call->thrown, exc);
+    return true;
+}
+
+void
+twr_interrupt_keep(Thread *th)
+{
+    th->sigint.kept = true;
+}
+
+bool
+twr_interrupt_take_kept(Thread *th)
+{
+    bool kept = th->sigint.kept;
+    th->sigint.kept = false;
+    return kept;
+}
+
+void
+twr_interrupt_forget(Thread *th, PyObject *task)
+{
+    if (th->sigint.task == task) {
+        Py_CLEAR(th->sigint.task);
+    }
+}

@@ -1,0 +1,136 @@
+/* engine/marker.c - what stands in the ready queue for us. */
+#include "engine/marker.h"
+
+#include "asyncio/frames.h"
+#include "asyncio/likeness.h"
+#include "asyncio/running.h"
+#include "engine/closed.h"
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *cancelled; /* True: padding, to be skipped */
+} Marker;
+
+static PyObject *
+marker_new(TwrState *state, bool padding)
+{
+    Marker *self = PyObject_New(Marker, state->types.marker);
+    if (self != NULL) {
+        self->cancelled = Py_NewRef(padding ? Py_True : Py_False);
+    }
+    return (PyObject *)self;
+}
+
+int
+twr_marker_init(TwrState *state)
+{
+    state->pad = marker_new(state, true);
+    state->marker = marker_new(state, false);
+    return state->pad == NULL || state->marker == NULL ? -1 : 0;
+}
+
+/* Whether the native greenlet, in which the marker's turn has come, is to park
+ * here, in a _run_once that will still pop *left handles. */
+static int
+may_idle(Thread *th, PyObject *loop, Py_ssize_t *left)
+{
+    Driven *driven = th->drives.now;
+    if (loop == Py_None ||
+        (driven != NULL &&
+         (driven->it.loop != loop || driven->place != PLACE_RETURNING))) {
+        return 0;
+    }
+    *left = twr_frames_native_left(th->state, loop, true);
+    return *left == -2 ? -1 : *left >= 0;
+}
+
+/* Park the native greenlet until the loop stops: nothing of the user's is
+ * above it.  Switches. */
+static int
+idle(Thread *th, PyObject *loop, Py_ssize_t left)
+{
+    Driven *driven = (Driven *)Py_XNewRef((PyObject *)th->drives.now);
+    if (driven == NULL) {
+        twr_likeness_of_native(&th->stacks);
+        driven = twr_closed_driven_of(th, loop);
+    }
+    PyObject *me = driven == NULL ? NULL : twr_greenlet_current();
+    int back = me == NULL ? -1 : twr_driven_idle(th, driven, me, left);
+    Py_XDECREF(me);
+    if (back == 0) {
+        back = twr_driven_wait(th, driven, NULL);
+    }
+    Py_XDECREF(driven);
+    return back;
+}
+
+/* Called by _run_once, as a handle.  Switches. */
+static PyObject *
+marker_run(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    TwrState *state = twr_state_of(op);
+    Thread *th = twr_thread(state);
+    if (th != NULL && th->drives.now == NULL && state->child_error != NULL) {
+        twr_raise(&state->child_error);
+        return NULL;
+    }
+    PyObject *loop = th == NULL ? NULL : twr_running_loop(state);
+    Py_ssize_t left;
+    int back = loop == NULL ? -1 : may_idle(th, loop, &left);
+    if (back > 0) {
+        back = idle(th, loop, left);
+    }
+    Py_XDECREF(loop);
+    return back < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
+marker_cancelled(PyObject *op, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(((Marker *)op)->cancelled);
+}
+
+/* Debug mode formats handles by their callback. */
+static PyObject *
+marker_callback(PyObject *op, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(op);
+}
+
+static void
+marker_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    Py_DECREF(((Marker *)op)->cancelled);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef marker_methods[] = {
+    {"_run", marker_run, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef marker_getset[] = {
+    {"_cancelled", marker_cancelled, NULL, NULL, NULL},
+    {"_callback", marker_callback, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot marker_slots[] = {
+    {Py_tp_dealloc, marker_dealloc},
+    {Py_tp_methods, marker_methods},
+    {Py_tp_getset, marker_getset},
+    {0, NULL},
+};
+
+PyType_Spec twr_marker_spec = {
+    .name = "tworoutine._core.Marker",
+    .basicsize = sizeof(Marker),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = marker_slots,
+};

@@ -1,0 +1,16 @@
+/* engine/marker.h - what stands in the ready queue for us.
+ *
+ * Two objects that look like a Handle to _run_once: the marker, which parks
+ * the native greenlet when its turn comes, with nothing of the user's above
+ * it; and padding, which is cancelled, and so skipped. */
+#ifndef TWR_MARKER_H
+#define TWR_MARKER_H
+
+#include "engine/driven.h"
+
+extern PyType_Spec twr_marker_spec;
+
+/* Make both: state->marker, state->pad. */
+int twr_marker_init(TwrState *state);
+
+#endif

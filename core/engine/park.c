@@ -1,0 +1,151 @@
+/* engine/park.c - to park a call: leave the stack as it is. */
+#include "engine/park.h"
+
+#include "asyncio/frames.h"
+#include "asyncio/likeness.h"
+#include "base/error.h"
+#include "engine/closed.h"
+#include "engine/sigint.h"
+#include "stack/context.h"
+
+/* The loop runs by itself: it is ours to drive from now on, if the frames
+ * below call are those of a run_forever of its. */
+static int
+take_over(Thread *th, PyObject *loop, Call *call)
+{
+    PyObject *native;
+    Py_ssize_t left = twr_frames_native(th->state, loop, &native);
+    if (native == NULL) {
+        TwrCaller caller =
+            left == -1 ? twr_frames_caller(th->state) : CALLER_ERROR;
+        return caller == CALLER_ERROR ? -1
+               : caller == CALLER_OTHER
+                   ? twr_refuse_caller(th->state, call->callee)
+                   : twr_refuse_greenlet(th->state, call->callee);
+    }
+    twr_likeness_of_native(&th->stacks);
+    Driven *driven = twr_closed_driven_of(th, loop);
+    /* Other code may have made a call meanwhile. */
+    if (driven != NULL && th->drives.now != driven) {
+        twr_driven_take_over(th, driven, native, left);
+    }
+    Py_DECREF(native);
+    Py_XDECREF(driven);
+    return driven == NULL ? -1 : 0;
+}
+
+int
+twr_park_take_over(Thread *th, PyObject *loop, Call *call)
+{
+    if (th->drives.now == NULL && take_over(th, loop, call) < 0) {
+        return -1;
+    }
+    if (th->drives.now->place == PLACE_ENDING) {
+        PyErr_SetString(PyExc_RuntimeError, "coroutine ignored GeneratorExit");
+        return -1;
+    }
+    Py_XSETREF(call->driven, (Driven *)Py_NewRef((PyObject *)th->drives.now));
+    return 0;
+}
+
+/* Leave the contexts of the greenlets that wait for that of call.  One without
+ * a frame, which runs a C function, does not tell its own. */
+static int
+leave_below(Thread *th, Call *call)
+{
+    int result =
+        twr_context_leave_below(th->state, call->step_greenlet, &call->below);
+    if (result < 0 && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear();
+        twr_refuse_greenlet(th->state, call->callee);
+    }
+    return result;
+}
+
+/* Note which greenlet waits, and in whose step. */
+static int
+note_greenlets(Thread *th, Call *call)
+{
+    if (call->greenlet == NULL) {
+        call->greenlet = twr_greenlet_current();
+        if (call->greenlet == NULL) {
+            return -1;
+        }
+        call->step_greenlet = Py_NewRef(th->stacks.active);
+    }
+    return 0;
+}
+
+/* Before call parks: leave what must not stay entered, pin what must not be
+ * popped.  Signals are handled here, and 3.11 may collect: calls may be made,
+ * which pin and unpin; so this pins last of all. */
+static int
+prepare(Thread *th, Call *call)
+{
+    Driven *driven = call->driven;
+    if (twr_sigint_set(th) < 0 ||
+        (driven->native == call->step_greenlet && driven->it.stop_later &&
+         twr_call_end(th->state, call) < 0) ||
+        twr_context_leave(th->state, &call->contexts) < 0 ||
+        (call->greenlet != call->step_greenlet && leave_below(th, call) < 0)) {
+        return -1;
+    }
+    return driven->native == call->step_greenlet ? twr_driven_pin(driven, call)
+                                                 : 0;
+}
+
+/* Undo that, after call has been parked or could not be.  Keeps a pending
+ * exception; -1: it has failed. */
+static int
+go_on(Thread *th, Call *call)
+{
+    Driven *driven = call->driven;
+    int result = 0;
+    if (twr_context_enter_below(call->below) < 0 ||
+        twr_context_enter(call->contexts) < 0 ||
+        (driven->parked == NULL && !th->run.in_run &&
+         twr_sigint_restore(th) < 0) ||
+        (driven->native == call->step_greenlet &&
+         driven->place == PLACE_PINNED && twr_driven_unpin(driven) < 0)) {
+        result = -1;
+    }
+    Py_CLEAR(call->contexts);
+    Py_CLEAR(call->below);
+    return result;
+}
+
+int
+twr_park(Thread *th, Call *call)
+{
+    if (twr_call_check_fork(th, call->callee) < 0 ||
+        note_greenlets(th, call) < 0) {
+        return -1;
+    }
+    int result = prepare(th, call);
+    if (result == 0 && call->woken) {
+        call->woken = false;
+        twr_call_collect(th->state, call);
+    }
+    else if (result == 0) {
+        twr_call_link(call->driven, call);
+        call->driven->it.parks++;
+        result = twr_pool_park(&th->stacks);
+        twr_call_unlink(call->driven, call);
+    }
+    return go_on(th, call) < 0 ? -1 : result;
+}
+
+void
+twr_park_give_up(Call *call)
+{
+    Driven *driven = call->driven;
+    if (driven == NULL || driven->place != PLACE_PINNED ||
+        (driven->pinned != NULL && driven->pinned != call)) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    if (twr_driven_unpin(driven) < 0) {
+        PyErr_WriteUnraisable((PyObject *)call);
+    }
+    twr_error_put(pending);
+}

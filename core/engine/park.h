@@ -1,0 +1,21 @@
+/* engine/park.h - to park a call: leave the stack as it is, drive from
+ * another.
+ *
+ * Before it parks, a call leaves its contexts, and pins the native greenlet if
+ * that is the one it stands in; when it goes on, it undoes both. */
+#ifndef TWR_PARK_H
+#define TWR_PARK_H
+
+#include "engine/call.h"
+
+/* Make sure that we drive loop, of which call is about to wait. */
+int twr_park_take_over(Thread *th, PyObject *loop, Call *call);
+
+/* Park the calling greenlet until call is resumed.  Switches. */
+int twr_park(Thread *th, Call *call);
+
+/* call has failed before it waited: it pins the native greenlet no more.
+ * Keeps a pending exception. */
+void twr_park_give_up(Call *call);
+
+#endif

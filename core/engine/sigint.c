@@ -1,0 +1,71 @@
+/* engine/sigint.c - our handler of SIGINT, in place while calls wait. */
+#include "engine/sigint.h"
+
+#include <signal.h>
+
+/* The handler in place for SIGINT; borrowed, and only to be compared. */
+static PyObject *
+in_place(TwrState *state)
+{
+    PyObject *number = PyLong_FromLong(SIGINT);
+    PyObject *now =
+        number == NULL ? NULL : PyObject_CallOneArg(state->getsignal, number);
+    Py_XDECREF(number);
+    Py_XDECREF(now);
+    return now;
+}
+
+static int
+put_in_place(TwrState *state, PyObject *handler)
+{
+    return twr_done(
+        PyObject_CallFunction(state->signal, "iO", SIGINT, handler));
+}
+
+int
+twr_sigint_set(Thread *th)
+{
+    if (!th->is_main) {
+        return 0;
+    }
+    /* Others may have put theirs in place, or ours back, at any time. */
+    PyObject *now = in_place(th->state);
+    th->sigint.ours = now == th->state->interrupted;
+    if (now != th->state->default_int_handler) {
+        return now == NULL ? -1 : 0;
+    }
+    th->sigint.ours = true;
+    return put_in_place(th->state, th->state->interrupted);
+}
+
+/* twr_sigint_restore() where ours may be in place, and nothing is pending. */
+static int
+restore(Thread *th)
+{
+    TwrState *state = th->state;
+    PyObject *now = in_place(state);
+    if (now != state->interrupted) {
+        return now == NULL ? -1 : 0;
+    }
+    int put = put_in_place(state, state->default_int_handler);
+    if (put < 0 && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        /* signal() looks for signals first, and has found one. */
+        PyObject *interrupt = twr_error_take();
+        put_in_place(state, state->default_int_handler);
+        twr_error_put(interrupt);
+    }
+    return put;
+}
+
+int
+twr_sigint_restore(Thread *th)
+{
+    if (!th->sigint.ours) {
+        return 0;
+    }
+    th->sigint.ours = false;
+    PyObject *pending = twr_error_take();
+    int result = restore(th);
+    twr_error_put(pending);
+    return result;
+}

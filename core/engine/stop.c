@@ -1,0 +1,147 @@
+/* engine/stop.c - a loop that we drive is to stop, or a handle has failed. */
+#include "engine/stop.h"
+
+#include "asyncio/debug.h"
+#include "asyncio/future.h"
+#include "base/error.h"
+#include "engine/interrupt.h"
+#include "engine/sigint.h"
+
+/* Prepare the loop to go on by itself.  The marker stays behind the padding:
+ * the next run of this loop begins with it, and no call of that run pins its
+ * native greenlet. */
+static int
+let_go(Thread *th, Driven *driven)
+{
+    if (twr_loop_mark(&driven->it) < 0 ||
+        twr_loop_pad(&driven->it, driven->native_left) < 0 ||
+        twr_sigint_restore(th) < 0 ||
+        twr_debug_forgive(th->state, driven->it.loop) < 0) {
+        return -1;
+    }
+    return twr_driven_release(th, driven);
+}
+
+/* The loop is to stop as soon as its native greenlet, which is below a call,
+ * is free: cancel that call. */
+static int
+stop_later(Thread *th, Driven *driven)
+{
+    driven->it.stop_later = true;
+    if (twr_loop_set_stopping(th->state, driven->it.loop, false) < 0) {
+        return -1;
+    }
+    return driven->pinned == NULL ? 0
+                                  : twr_call_end(th->state, driven->pinned);
+}
+
+/* Say that the call above the native greenlet is going to be cancelled.  It
+ * would live on, were it not the first one in the life of its loop. */
+static void
+warn(Thread *th, Driven *driven)
+{
+    Call *call = driven->pinned;
+    if (call == NULL || call->ending) {
+        return;
+    }
+    Py_INCREF(call);
+    driven->it.polling = true; /* whoever shows the warning makes no call */
+    PyObject *name = twr_callee_name(call->callee);
+    int warned = -1;
+    if (name != NULL) {
+        warned = twr_done(twr_cold(th->state, COLD_warn_cancelled, "(OOO)",
+                                   name, call->task, call->greenlet));
+    }
+    if (warned < 0) {
+        PyErr_WriteUnraisable(call->task);
+    }
+    driven->it.polling = false;
+    Py_XDECREF(name);
+    Py_DECREF(call);
+}
+
+PyObject *
+twr_stop_give_back(Thread *th, Driven *driven)
+{
+    if (driven->place == PLACE_PINNED) {
+        warn(th, driven);
+        stop_later(th, driven);
+        return NULL;
+    }
+    driven->it.polling = true; /* a signal handler may make a call */
+    int ready = let_go(th, driven);
+    driven->it.polling = false;
+    return ready < 0 ? NULL : twr_driven_let_go(th, driven);
+}
+
+PyObject *
+twr_stop_main_call(Thread *th, Driven *driven)
+{
+    Call *main_call = driven->main_call;
+    /* If it is not parked, its stack waits in a call above it, made by a
+     * finalizer perhaps. */
+    if (main_call->parked && twr_future_is_done(th->state, main_call->task)) {
+        return twr_call_resume(th, main_call);
+    }
+    PyErr_SetString(PyExc_RuntimeError,
+                    "Event loop stopped before Future completed.");
+    return twr_call_fail(th, twr_call_uppermost(driven, main_call));
+}
+
+/* The call in the foreground, or NULL.  Keeps the pending exception. */
+static Call *
+foreground(Thread *th)
+{
+    Call *call = NULL;
+    PyObject *pending = twr_error_take();
+    if (twr_interrupt_foreground(th, Py_None, &call) < 0) {
+        PyErr_WriteUnraisable(NULL);
+    }
+    twr_error_put(pending);
+    return call;
+}
+
+/* Raise the pending exception, perhaps one of a signal handler, in call: the
+ * greenlet to switch to, or NULL without error to go on until what was called
+ * has ended, if that runs elsewhere. */
+static PyObject *
+fail_call(Thread *th, Call *call)
+{
+    return call->carries && !th->forked && twr_interrupt_carrier_with(th, call)
+               ? NULL
+               : twr_call_fail(th, call);
+}
+
+/* The same in a forked child, where nothing runs the loop until its native
+ * greenlet is free: what the call above it has to wait for is refused. */
+static PyObject *
+fail_child(Thread *th, Driven *driven)
+{
+    Py_XSETREF(th->state->child_error, twr_error_take());
+    PyErr_SetNone(th->state->CancelledError);
+    return twr_call_fail(th, driven->pinned);
+}
+
+PyObject *
+twr_stop_failed(Thread *th, Driven *driven, bool in_handle)
+{
+    if (driven->place == PLACE_OURS) {
+        return fail_call(th, twr_call_uppermost(driven, driven->main_call));
+    }
+    bool interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+    Call *call = interrupt && !in_handle ? foreground(th) : NULL;
+    if (call != NULL) {
+        return fail_call(th, call);
+    }
+    if (driven->place == PLACE_PINNED && th->forked) {
+        return fail_child(th, driven);
+    }
+    PyObject *exc = twr_error_take();
+    PyObject *native = twr_stop_give_back(th, driven);
+    if (native == NULL && driven->place != PLACE_PINNED) {
+        Py_DECREF(exc);
+        return NULL;
+    }
+    twr_driven_set_error(driven, exc);
+    return native;
+}

@@ -1,0 +1,171 @@
+/* engine/thread.c - what belongs to one thread of the operating system. */
+#include "engine/thread.h"
+
+/* This thread's record: twr_thread() keeps it in the thread's dictionary,
+ * which owns it. */
+static _Thread_local Thread *this_thread;
+
+/* Signals are handled in the main thread alone. */
+static int
+find_main(Thread *th)
+{
+    PyObject *ident = NULL;
+    PyObject *main = PyObject_CallNoArgs(th->state->main_thread);
+    if (main != NULL) {
+        ident = PyObject_GetAttr(main, th->state->names.ident);
+        Py_DECREF(main);
+    }
+    if (ident == NULL) {
+        return -1;
+    }
+    th->is_main = PyLong_AsUnsignedLong(ident) == PyThread_get_thread_ident();
+    Py_DECREF(ident);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+Thread *
+twr_thread(TwrState *state)
+{
+    if (this_thread != NULL && !this_thread->forked) {
+        return this_thread;
+    }
+    PyObject *dict = PyThreadState_GetDict();
+    if (dict == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this thread is ending");
+        return NULL;
+    }
+    Thread *th =
+        (Thread *)state->types.thread->tp_alloc(state->types.thread, 0);
+    if (th == NULL) {
+        return NULL;
+    }
+    th->state = th->stacks.state = state;
+    int known = find_main(th);
+    th->drives.kept = PyList_New(0);
+    if (this_thread != NULL && !this_thread->forked) {
+        /* Other code ran meanwhile, a finalizer perhaps, and made one. */
+        PyErr_Clear();
+        Py_DECREF(th);
+        return this_thread;
+    }
+    if (known < 0) {
+        Py_DECREF(th);
+        return NULL;
+    }
+    if (th->drives.kept == NULL ||
+        PyDict_SetItemString(dict, "tworoutine", (PyObject *)th) < 0) {
+        Py_DECREF(th);
+        return NULL;
+    }
+    this_thread = th;
+    Py_DECREF(th); /* the dictionary owns it */
+    return th;
+}
+
+Thread *
+twr_thread_if_any(void)
+{
+    return this_thread != NULL && !this_thread->forked ? this_thread : NULL;
+}
+
+bool
+twr_thread_is_here(const Thread *th)
+{
+    return this_thread == th;
+}
+
+void
+twr_thread_forget(Thread *th)
+{
+    if (this_thread == th) {
+        this_thread = NULL;
+    }
+}
+
+int
+twr_thread_abandon(Thread *th)
+{
+    Py_INCREF(th);
+    this_thread = NULL;
+    PyObject *dict = PyThreadState_GetDict();
+    return dict == NULL ? 0 : PyDict_DelItemString(dict, "tworoutine");
+}
+
+int
+twr_thread_cold(Thread *th, TwrCold which, PyObject *arg)
+{
+    PyObject *pending = twr_error_take();
+    int done =
+        twr_done(twr_cold(th->state, which, arg == NULL ? NULL : "(O)", arg));
+    if (done < 0) {
+        PyErr_WriteUnraisable(arg);
+    }
+    twr_error_put(pending);
+    return done;
+}
+
+void
+twr_thread_register(Thread *th)
+{
+    if (th->state->unregistered) {
+        th->state->unregistered = false;
+        th->state->unregistered = twr_thread_cold(th, COLD_register, NULL) < 0;
+    }
+}
+
+PyObject *
+twr_thread_after_fork(void)
+{
+    if (this_thread == NULL) {
+        return NULL;
+    }
+    this_thread->forked = true;
+    /* Frames on this stack may still use it: it is never freed. */
+    Py_INCREF(this_thread);
+    PyObject *loop = this_thread->run.own_loop;
+    this_thread->run.own_loop = NULL;
+    return loop;
+}
+
+int
+twr_thread_in_step(Thread *th)
+{
+    PyObject *me = twr_greenlet_running();
+    if (me == NULL) {
+        return -1;
+    }
+    if (th->drives.now != NULL) {
+        return me == th->stacks.active;
+    }
+    PyObject *parent = twr_greenlet_parent(me);
+    Py_XDECREF(parent);
+    return parent == NULL;
+}
+
+int
+twr_thread_can_drive(Thread *th, PyObject *loop)
+{
+    return twr_loop_is_drivable(th->state, &th->known, loop);
+}
+
+PyObject *
+twr_thread_library(TwrState *state)
+{
+    int any = twr_is_imported(state->names.trio);
+    if (any == 0) {
+        any = twr_is_imported(state->names.curio);
+    }
+    if (any <= 0) {
+        return any < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    return twr_cold(state, COLD_foreign_library, NULL);
+}
+
+int
+twr_thread_is_foreign(TwrState *state)
+{
+    PyObject *name = twr_thread_library(state);
+    int foreign = name == NULL ? -1 : name != Py_None;
+    Py_XDECREF(name);
+    return foreign;
+}

@@ -1,0 +1,108 @@
+/* engine/thread.h - what belongs to one thread of the operating system.
+ *
+ * The record is made when a call is first made in a thread, and lives in the
+ * thread's dictionary; it goes when the thread ends (end.c).  It is composed
+ * of one struct for each unit, which alone writes there; the others read. */
+#ifndef TWR_THREAD_H
+#define TWR_THREAD_H
+
+#include "asyncio/loop.h"
+#include "stack/stacks.h"
+
+typedef struct Thread Thread;
+typedef struct Driven Driven; /* engine/driven.h */
+typedef struct Call Call;     /* engine/call.h */
+typedef struct Portal Portal; /* backends/portal.h */
+
+/* Written by engine/driven.c. */
+typedef struct {
+    Driven *now; /* the loop being driven; NULL: it runs by itself or none */
+    PyObject *kept; /* list of Driven: those in which calls are parked */
+} TwrDrives;
+
+/* Written by engine/sigint.c, interrupt.c and closed.c. */
+typedef struct {
+    PyObject *task; /* whose call is being interrupted; or NULL */
+    bool ours;      /* our SIGINT handler is in place */
+    bool kept;      /* Ctrl-C came when there was no step to end */
+    bool raised;    /* a call has raised what a signal handler raised */
+} TwrSigint;
+
+/* Written by backends/portal*.c. */
+typedef struct {
+    Portal *stepped; /* being stepped, latest first: their steps own them */
+    Portal *parked;  /* with a call parked, latest first; borrowed */
+} TwrPortals;
+
+/* Written by backends/run.c. */
+typedef struct {
+    PyObject *own_loop; /* the loop kept for calls where none runs */
+    PyObject *hidden;   /* a running loop that we hide from the code above */
+    bool in_run;        /* a call runs its own loop, or is about to */
+} TwrRun;
+
+struct Thread {
+    PyObject_HEAD
+    TwrState *state;
+    TwrStacks stacks;
+    TwrDrives drives;
+    TwrSigint sigint;
+    TwrPortals portals;
+    TwrRun run;
+    TwrLoopType known;
+    bool is_main; /* signals are handled in this thread */
+    bool ending;  /* its loop is being closed, its calls are ended: end.c */
+    bool forked;  /* made before a fork: of no use in this process */
+};
+
+/* The record of which st is a part.  Quiet. */
+static inline Thread *
+twr_thread_of(TwrStacks *st)
+{
+    return (Thread *)((char *)st - offsetof(Thread, stacks));
+}
+
+/* This thread's record, made when first asked for; borrowed. */
+Thread *twr_thread(TwrState *state);
+
+/* The same if there is one and it is of this process; or NULL.  Quiet. */
+Thread *twr_thread_if_any(void);
+
+/* Whether th is the record of the running thread, be it of a parent process.
+ * Quiet. */
+bool twr_thread_is_here(const Thread *th);
+
+/* Have the next call make another record.  Quiet. */
+void twr_thread_forget(Thread *th);
+
+/* The same, while frames go on using this one, which is never freed. */
+int twr_thread_abandon(Thread *th);
+
+/* In a forked child: drop this thread's record.  Its loop, which must not be
+ * closed in the usual way; NULL without error: none.  If it runs, the call
+ * that runs it discards it as it ends. */
+PyObject *twr_thread_after_fork(void);
+
+/* Whether the running greenlet is the one in which the steps of the loop run:
+ * the active one, or, while the loop runs by itself, probably the thread's
+ * first.  -1: error. */
+int twr_thread_in_step(Thread *th);
+
+/* 1 if type(loop) is one whose turns we can drive. */
+int twr_thread_can_drive(Thread *th, PyObject *loop);
+
+/* The name of a library that is not asyncio and runs tasks in this thread, or
+ * None. */
+PyObject *twr_thread_library(TwrState *state);
+
+/* 1 if there is such a library. */
+int twr_thread_is_foreign(TwrState *state);
+
+/* Call the cold function with th's consent: a failure is reported, and a
+ * pending exception kept.  arg may be NULL.  -1: it has failed. */
+int twr_thread_cold(Thread *th, TwrCold which, PyObject *arg);
+
+/* Have atexit end this thread's loop and greenlets, if it has forgotten to. */
+void twr_thread_register(Thread *th);
+
+#endif

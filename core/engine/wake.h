@@ -1,0 +1,13 @@
+/* engine/wake.h - a loop that runs by itself calls a parked call back.
+ *
+ * Its native greenlet is then inside that callback, with no user frame above:
+ * it parks there, idle, and the call goes on. */
+#ifndef TWR_WAKE_H
+#define TWR_WAKE_H
+
+#include "engine/call.h"
+
+/* Do that; None.  Switches. */
+PyObject *twr_wake(Thread *th, Call *call);
+
+#endif

@@ -1,0 +1,268 @@
+/* face/call.c - the decorator's objects, and what calling one does. */
+#include "face/call.h"
+
+#include "asyncio/facts.h"
+#include "asyncio/frames.h"
+#include "asyncio/running.h"
+#include "await.h"
+#include "base/error.h"
+#include "coro/awaitable.h"
+#include "coro/awaiting.h"
+#include "face/generator.h"
+#include "face/manager.h"
+
+/* del dict[name], if it is there. */
+static int
+forget_name(PyObject *dict, const char *name)
+{
+    if (PyDict_DelItemString(dict, name) == 0) {
+        return 0;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+/* functools.wraps over a tworoutine copies its __dict__: let it hold what the
+ * function's holds, but for what makes a coroutine function of it. */
+static int
+adopt(PyObject *op)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    if (!PyFunction_Check(self->fn)) {
+        return 0;
+    }
+    PyObject *dict = ((PyFunctionObject *)self->fn)->func_dict;
+    if (dict == NULL || PyDict_GET_SIZE(dict) == 0) {
+        return 0;
+    }
+    self->dict = PyDict_Copy(dict);
+    if (self->dict == NULL || forget_name(self->dict, "__wrapped__") < 0 ||
+        forget_name(self->dict, "__tworoutine__") < 0) {
+        return -1;
+    }
+    const char *const *mark = twr_facts_coroutine_marks;
+    for (; *mark != NULL; mark++) {
+        if (forget_name(self->dict, *mark) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject *call_tworoutine(PyObject *op, PyObject *const *args,
+                                 size_t nargsf, PyObject *kwnames);
+
+PyObject *
+twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin)
+{
+    PyTypeObject *type = state->types.tworoutine;
+    Tworoutine *self = (Tworoutine *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->vectorcall = call_tworoutine;
+        self->fn = Py_NewRef(fn);
+        self->origin = Py_XNewRef(origin);
+        if (origin == NULL && adopt((PyObject *)self) < 0) {
+            Py_CLEAR(self);
+        }
+    }
+    return (PyObject *)self;
+}
+
+PyObject *
+twr_tworoutine_bind(PyObject *f, PyObject *obj)
+{
+    PyObject *method = PyMethod_New(((Tworoutine *)f)->fn, obj);
+    PyObject *self =
+        method == NULL ? NULL : twr_tworoutine_new(twr_state_of(f), method, f);
+    Py_XDECREF(method);
+    return self;
+}
+
+/* What fn returned is no coroutine: an async generator, a context manager, or
+ * a mistake. */
+static PyObject *
+serve_other(PyObject *op, PyObject *made)
+{
+    TwrState *state = twr_state_of(op);
+    PyAsyncMethods *async = Py_TYPE(made)->tp_as_async;
+    if (async != NULL && async->am_anext != NULL) {
+        return twr_generator_new(state, made, op);
+    }
+    PyObject *enter, *leave = NULL;
+    if (PyObject_GetOptionalAttr(made, state->names.__aenter__, &enter) < 0 ||
+        PyObject_GetOptionalAttr(made, state->names.__aexit__, &leave) < 0) {
+        Py_XDECREF(enter);
+        return NULL;
+    }
+    Py_XDECREF(enter);
+    Py_XDECREF(leave);
+    if (enter != NULL && leave != NULL) {
+        return twr_manager_new(state, made, op);
+    }
+    return PyErr_Format(
+        PyExc_TypeError,
+        enter != NULL
+            ? "%R returned %R, which has __aenter__ but no __aexit__"
+            : "%R returned %R, which cannot be awaited; write it with async "
+              "def, or return an awaitable",
+        op, made);
+}
+
+PyObject *
+twr_tworoutine_serve(PyObject *op, PyObject *made)
+{
+    return twr_is_awaitable(made) ? twr_await(twr_state_of(op), made, op)
+                                  : serve_other(op, made);
+}
+
+/* Whether calling fn only makes a coroutine or an async generator. */
+static bool
+only_makes(TwrState *state, PyObject *fn)
+{
+    const int kinds = CO_COROUTINE | CO_ASYNC_GENERATOR;
+    if (PyMethod_Check(fn)) {
+        fn = PyMethod_GET_FUNCTION(fn);
+    }
+    if (PyFunction_Check(fn)) {
+        return ((PyCodeObject *)PyFunction_GET_CODE(fn))->co_flags & kinds;
+    }
+    PyObject *inner = NULL;
+    if (PyObject_TypeCheck(fn, (PyTypeObject *)state->partial)) {
+        inner = PyObject_GetAttrString(fn, "func");
+    }
+    else {
+        inner = PyObject_GetAttrString((PyObject *)Py_TYPE(fn), "__call__");
+        if (inner != NULL && !PyFunction_Check(inner)) {
+            Py_CLEAR(inner);
+        }
+    }
+    bool result = inner != NULL && only_makes(state, inner);
+    Py_XDECREF(inner);
+    PyErr_Clear();
+    return result;
+}
+
+/* 1 if fn has to be called where a loop runs, and none does here. */
+static int
+needs_loop(TwrState *state, Tworoutine *self)
+{
+    if (self->makes == MAKES_UNKNOWN) {
+        self->makes = only_makes(state, self->fn) ? MAKES_ONLY : MAKES_MORE;
+    }
+    if (self->makes == MAKES_ONLY) {
+        return 0;
+    }
+    PyObject *loop = twr_running_loop(state);
+    Py_XDECREF(loop);
+    return loop == NULL ? -1 : loop == Py_None;
+}
+
+/* fn has refused its arguments, perhaps by the name that it has as ~f. */
+static void
+name_plainly(PyObject *op)
+{
+    PyObject *exc = twr_error_take();
+    PyObject *traceback = PyException_GetTraceback(exc);
+    if (traceback == NULL &&
+        PyErr_GivenExceptionMatches(exc, PyExc_TypeError)) {
+        twr_done(twr_cold(twr_state_of(op), COLD_name_plainly, "(OO)",
+                          ((Tworoutine *)op)->fn, exc));
+    }
+    PyErr_Clear();
+    Py_XDECREF(traceback);
+    twr_error_put(exc);
+}
+
+PyObject *
+twr_tworoutine_make(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    PyObject *made = PyObject_Call(((Tworoutine *)op)->fn, args, kwargs);
+    if (made == NULL) {
+        name_plainly(op);
+    }
+    return made;
+}
+
+/* Call fn inside a coroutine that the thread's own loop runs.  Switches. */
+static PyObject *
+call_in_loop(PyObject *op, PyObject *const *args, size_t nargsf,
+             PyObject *kwnames)
+{
+    TwrState *state = twr_state_of(op);
+    Py_ssize_t n = PyVectorcall_NARGS(nargsf);
+    Py_ssize_t named = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    PyObject *result = NULL, *coro = NULL;
+    PyObject *positional = PyTuple_New(n);
+    PyObject *keywords = PyDict_New();
+    if (positional == NULL || keywords == NULL) {
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
+    }
+    for (Py_ssize_t i = 0; i < named; i++) {
+        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(kwnames, i),
+                           args[n + i]) < 0) {
+            goto done;
+        }
+    }
+    coro = twr_awaiting_call(state, op, positional, keywords);
+    if (coro != NULL) {
+        result = twr_await(state, coro, op);
+    }
+done:
+    Py_XDECREF(coro);
+    Py_XDECREF(positional);
+    Py_XDECREF(keywords);
+    return result;
+}
+
+/* Whether f itself is a signal handler, and has interrupted asyncio. */
+static int
+interrupts(TwrState *state, PyObject *const *args, size_t nargsf)
+{
+    return PyVectorcall_NARGS(nargsf) == 2 && PyFrame_Check(args[1])
+               ? twr_frames_own(state, args[1])
+               : 0;
+}
+
+/* f(...): call fn, and wait for what it returned.  Switches. */
+static PyObject *
+call_tworoutine(PyObject *op, PyObject *const *args, size_t nargsf,
+                PyObject *kwnames)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    int interrupted = interrupts(twr_state_of(op), args, nargsf);
+    if (interrupted != 0) {
+        if (interrupted > 0) {
+            twr_refuse_between(twr_state_of(op), op);
+        }
+        return NULL;
+    }
+    if (self->makes != MAKES_ONLY) {
+        int needs = needs_loop(twr_state_of(op), self);
+        if (needs != 0) {
+            return needs < 0 ? NULL : call_in_loop(op, args, nargsf, kwnames);
+        }
+    }
+    PyObject *fn = Py_NewRef(self->fn); /* it may be given another one */
+    PyObject *made = PyObject_Vectorcall(fn, args, nargsf, kwnames);
+    Py_DECREF(fn);
+    if (made == NULL) {
+        name_plainly(op);
+        return NULL;
+    }
+    PyObject *result = twr_tworoutine_serve(op, made);
+    Py_DECREF(made);
+    return result;
+}
+
+bool
+twr_tworoutine_makes_anew(TwrState *state, PyObject *callee)
+{
+    return Py_IS_TYPE(callee, state->types.tworoutine) &&
+           ((Tworoutine *)callee)->makes == MAKES_ONLY;
+}

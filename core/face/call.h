@@ -1,0 +1,44 @@
+/* face/call.h - the decorator's objects, and what calling one does.
+ *
+ * One type serves functions and bound methods alike: binding f to an object
+ * gives a tworoutine over the bound method, which knows f as its origin.  So
+ * ~f is always simply fn. */
+#ifndef TWR_FACE_CALL_H
+#define TWR_FACE_CALL_H
+
+#include "base/state.h"
+
+typedef struct {
+    PyObject_HEAD
+    vectorcallfunc vectorcall;
+    PyObject *fn;     /* the asynchronous callable */
+    PyObject *origin; /* the tworoutine that this one was bound from; NULL */
+    PyObject *inner;  /* of a classmethod: a tworoutine over its function */
+    PyObject *dict;
+    PyObject *weakrefs;
+    bool named; /* fn's __qualname__ has been looked at: attrs.c */
+    enum {
+        MAKES_UNKNOWN, /* not looked at yet */
+        MAKES_ONLY,    /* calling fn makes a coroutine, and does no more */
+        MAKES_MORE,    /* it may ask for the running loop */
+    } makes;
+} Tworoutine;
+
+/* A tworoutine over fn; origin: see above, may be NULL. */
+PyObject *twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin);
+
+/* f, a tworoutine, bound to obj, as types.MethodType(f, obj). */
+PyObject *twr_tworoutine_bind(PyObject *f, PyObject *obj);
+
+/* What fn of op returns, called with these arguments. */
+PyObject *twr_tworoutine_make(PyObject *op, PyObject *args, PyObject *kwargs);
+
+/* Wait for what fn of op returned, or wrap it for iteration or with.
+ * Switches. */
+PyObject *twr_tworoutine_serve(PyObject *op, PyObject *made);
+
+/* Whether callee is a tworoutine whose fn makes a new coroutine in each call,
+ * for certain.  Quiet. */
+bool twr_tworoutine_makes_anew(TwrState *state, PyObject *callee);
+
+#endif

@@ -1,0 +1,156 @@
+/* face/wrapper.c - synchronous forms of what is asynchronous. */
+#include "face/wrapper.h"
+
+#include "asyncio/running.h"
+#include "await.h"
+#include "coro/awaitable.h"
+#include "engine/interrupt.h"
+
+int
+twr_wrapper_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Wrapper *self = (Wrapper *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->inner);
+    Py_VISIT(self->callee);
+    Py_VISIT(self->late);
+    return 0;
+}
+
+int
+twr_wrapper_clear(PyObject *op)
+{
+    Wrapper *self = (Wrapper *)op;
+    Py_CLEAR(self->inner);
+    Py_CLEAR(self->callee);
+    return 0;
+}
+
+void
+twr_wrapper_dealloc(PyObject *op)
+{
+    ((Wrapper *)op)->dropped = true;
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        ((Wrapper *)op)->dropped = false;
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject *late = ((Wrapper *)op)->late;
+    PyObject_GC_UnTrack(op);
+    twr_wrapper_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+    if (late != NULL) {
+        twr_interrupt_raise_soon(late); /* and not in what runs as it goes */
+    }
+}
+
+PyObject *
+twr_wrapper_repr(PyObject *op)
+{
+    return PyUnicode_FromFormat("<synchronous form of %R>",
+                                ((Wrapper *)op)->inner);
+}
+
+PyObject *
+twr_wrapper_new(PyTypeObject *type, PyObject *inner, PyObject *callee)
+{
+    Wrapper *self = (Wrapper *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->inner = Py_NewRef(inner);
+        self->callee = Py_XNewRef(callee);
+    }
+    return (PyObject *)self;
+}
+
+/* inner.name(*args), if that can be waited for.  An async generator takes note
+ * of the asyncgen hooks when it is first asked for an item: where the loop
+ * does not run yet that is going to, they have to be those of that loop.  In a
+ * portal they are there already, if the library that runs has any.
+ * Switches. */
+static PyObject *
+begin(Wrapper *self, PyObject *name, PyObject *const *args, size_t n)
+{
+    TwrState *state = twr_state_of((PyObject *)self);
+    bool hooks_matter = PyAsyncGen_CheckExact(args[0]);
+    PyObject *loop = NULL, *hooks = NULL;
+    if (twr_await_check(state, self->callee, hooks_matter ? &loop : NULL) <
+        0) {
+        return NULL;
+    }
+    if (loop != NULL) {
+        hooks = twr_running_hook(state, loop);
+        Py_DECREF(loop);
+        if (hooks == NULL) {
+            return NULL;
+        }
+    }
+    PyObject *awaitable = PyObject_VectorcallMethod(name, args, n, NULL);
+    if (hooks != NULL) {
+        PyObject *pending = twr_error_take();
+        if (twr_running_unhook(state, hooks) < 0) {
+            PyErr_WriteUnraisable(hooks);
+        }
+        Py_DECREF(hooks);
+        twr_error_put(pending);
+    }
+    return awaitable;
+}
+
+PyObject *
+twr_wrapper_wait(Wrapper *self, PyObject *name, PyObject *const *args,
+                 Py_ssize_t n)
+{
+    PyObject *all[4] = {self->inner};
+    for (Py_ssize_t i = 0; i < n; i++) {
+        all[i + 1] = args[i];
+    }
+    TwrState *state = twr_state_of((PyObject *)self);
+    PyObject *awaitable = begin(self, name, all, (size_t)(n + 1));
+    if (awaitable == NULL) {
+        return NULL;
+    }
+    PyObject *result = twr_await(state, awaitable, self->callee);
+    if (result == NULL && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        /* It may not have begun; if it has, it has ended. */
+        twr_close_iterator(state, awaitable);
+    }
+    Py_DECREF(awaitable);
+    return result;
+}
+
+PyObject *
+twr_wrapper_refuse(PyObject *op, const char *what)
+{
+    PyObject *name = NULL;
+    PyObject *callee = ((Wrapper *)op)->callee;
+    if (PyObject_GetOptionalAttr(callee, twr_state_of(op)->names.__qualname__,
+                                 &name) == 0) {
+        name = PyObject_Repr(callee);
+    }
+    if (name != NULL) {
+        PyErr_Format(PyExc_TypeError, "%S(...) is a synchronous %s (~%S)(...)",
+                     name, what, name);
+        Py_DECREF(name);
+    }
+    return NULL;
+}
+
+static int
+hide(PyTypeObject *type, const char *name)
+{
+    int hidden = PyDict_DelItemString(type->tp_dict, name);
+    PyType_Modified(type);
+    return hidden;
+}
+
+int
+twr_wrapper_init(TwrState *state)
+{
+    return hide(state->types.generator, "__aiter__") < 0 ||
+                   hide(state->types.generator, "__anext__") < 0 ||
+                   hide(state->types.generator, "__await__") < 0 ||
+                   hide(state->types.manager, "__await__") < 0
+               ? -1
+               : 0;
+}

@@ -1,0 +1,193 @@
+/* stack/footing.c - what a driver stands on. */
+#include "stack/footing.h"
+
+/* Of deep stacks, so many innermost and outermost frames. */
+enum { INNER = 48, OUTER = 16 };
+
+/* def footing(calls): return calls()(calls) */
+static PyObject *
+footing_template(void)
+{
+    PyObject *function = NULL;
+    PyObject *names = PyDict_New();
+    PyObject *none =
+        names == NULL
+            ? NULL
+            : PyRun_String("def footing(calls): return calls()(calls)\n",
+                           Py_file_input, names, names);
+    if (none != NULL) {
+        function = PyDict_GetItemString(names, "footing");
+    }
+    PyObject *code =
+        function == NULL ? NULL : Py_NewRef(PyFunction_GetCode(function));
+    Py_XDECREF(none);
+    Py_XDECREF(names);
+    return code;
+}
+
+int
+twr_footing_init(TwrState *state)
+{
+    state->footing_code = footing_template();
+    return state->footing_code == NULL ? -1 : 0;
+}
+
+/* The globals for a frame that looks like one with these: what a module tells
+ * of itself.  Not the module's own, which all who stand on it would keep.  The
+ * builtins are for what runs straight above it, such as a finalizer. */
+static PyObject *
+about_module(PyObject *globals)
+{
+    const char *const names[] = {
+        "__name__", "__file__",   "__package__",
+        "__spec__", "__loader__", "__warningregistry__",
+    };
+    PyObject *about =
+        Py_BuildValue("{sO}", "__builtins__", PyEval_GetBuiltins());
+    for (size_t i = 0; about != NULL && i < sizeof(names) / sizeof(names[0]);
+         i++) {
+        PyObject *value = PyDict_GetItemString(globals, names[i]);
+        if (value != NULL &&
+            PyDict_SetItemString(about, names[i], value) < 0) {
+            Py_CLEAR(about);
+        }
+    }
+    return about;
+}
+
+/* template with the looks of code; line: where it stands. */
+static PyObject *
+disguise(TwrState *state, PyObject *code, int line)
+{
+    PyCodeObject *co = (PyCodeObject *)code;
+    PyObject *none = PyTuple_New(0);
+    PyObject *replace =
+        none == NULL ? NULL
+                     : PyObject_GetAttrString(state->footing_code, "replace");
+    PyObject *looks =
+        replace == NULL
+            ? NULL
+            : Py_BuildValue("{sOsOsOsi}", "co_name", co->co_name,
+                            "co_qualname", co->co_qualname, "co_filename",
+                            co->co_filename, "co_firstlineno", line);
+    PyObject *made =
+        looks == NULL ? NULL : PyObject_Call(replace, none, looks);
+    Py_XDECREF(looks);
+    Py_XDECREF(replace);
+    Py_XDECREF(none);
+    return made;
+}
+
+PyObject *
+twr_footing_imitate(TwrState *state, PyObject *code, int line,
+                    PyObject *globals)
+{
+    PyObject *kept = about_module(globals);
+    PyObject *made = kept == NULL ? NULL : disguise(state, code, line);
+    PyObject *function = made == NULL ? NULL : PyFunction_New(made, kept);
+    Py_XDECREF(made);
+    Py_XDECREF(kept);
+    return function;
+}
+
+/* Whether function looks like code at line. */
+static bool
+looks_like(PyObject *function, PyObject *code, int line)
+{
+    PyCodeObject *has = (PyCodeObject *)PyFunction_GET_CODE(function);
+    PyCodeObject *co = (PyCodeObject *)code;
+    return has->co_name == co->co_name &&
+           has->co_filename == co->co_filename && has->co_firstlineno == line;
+}
+
+PyObject *
+twr_footing_frames(TwrWalk *walk)
+{
+    PyObject *frames = PyList_New(0);
+    while (frames != NULL && walk->frame != NULL) {
+        int added = PyList_Append(frames, (PyObject *)walk->frame);
+        twr_walk_on(walk);
+        if (added == 0 && PyList_GET_SIZE(frames) > INNER + OUTER) {
+            added = PyList_SetSlice(frames, INNER, INNER + 1, NULL);
+        }
+        if (added < 0 || PyErr_Occurred()) {
+            Py_CLEAR(frames);
+        }
+    }
+    return frames;
+}
+
+/* What frame looks like; old: a function that may do already, or NULL. */
+static PyObject *
+imitate_frame(TwrState *state, PyFrameObject *frame, PyObject *old)
+{
+    PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+    PyObject *globals = PyFrame_GetGlobals(frame);
+    int line = PyFrame_GetLineNumber(frame);
+    PyObject *function = old != NULL && looks_like(old, code, line)
+                             ? Py_NewRef(old)
+                             : twr_footing_imitate(state, code, line, globals);
+    Py_DECREF(globals);
+    Py_DECREF(code);
+    return function;
+}
+
+PyObject *
+twr_footing_imitate_all(TwrState *state, PyObject *frames, PyObject *old)
+{
+    Py_ssize_t n = PyList_GET_SIZE(frames);
+    bool fits = old != NULL && PyTuple_GET_SIZE(old) == n, same = fits;
+    PyObject *footing = PyTuple_New(n);
+    for (Py_ssize_t i = 0; footing != NULL && i < n; i++) {
+        PyFrameObject *frame =
+            (PyFrameObject *)PyList_GET_ITEM(frames, n - 1 - i);
+        PyObject *before = fits ? PyTuple_GET_ITEM(old, i) : NULL;
+        PyObject *function = imitate_frame(state, frame, before);
+        if (function == NULL) {
+            Py_CLEAR(footing);
+            break;
+        }
+        PyTuple_SET_ITEM(footing, i, function);
+        same = same && function == before;
+    }
+    if (footing != NULL && same) {
+        Py_SETREF(footing, Py_NewRef(old));
+    }
+    return footing;
+}
+
+PyObject *
+twr_footing_run(PyObject *footing, PyObject *live)
+{
+    PyObject *result = NULL, *next = NULL;
+    PyObject *last = PyTuple_Pack(1, live);
+    PyObject *all = last == NULL ? NULL : PySequence_Concat(footing, last);
+    PyObject *iterator = all == NULL ? NULL : PyObject_GetIter(all);
+    if (iterator != NULL) {
+        next = PyObject_GetAttrString(iterator, "__next__");
+    }
+    Py_XDECREF(last);
+    Py_XDECREF(all);
+    Py_XDECREF(iterator);
+    PyObject *first = next == NULL ? NULL : PyObject_CallNoArgs(next);
+    if (first != NULL) {
+        result = PyObject_CallOneArg(first, next);
+    }
+    Py_XDECREF(first);
+    Py_XDECREF(next);
+    return result;
+}
+
+PyTracebackObject *
+twr_footing_leave(PyObject *footing, PyTracebackObject *tb)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(footing) && tb != NULL; i++) {
+        PyObject *code = (PyObject *)PyFrame_GetCode(tb->tb_frame);
+        Py_DECREF(code); /* only compared */
+        if (code != PyFunction_GET_CODE(PyTuple_GET_ITEM(footing, i))) {
+            break;
+        }
+        tb = tb->tb_next;
+    }
+    return tb;
+}

@@ -1,0 +1,124 @@
+/* stack/stacks.h - the stacks of one thread, and the token that passes.
+ *
+ * Four kinds of greenlets are ours:
+ *
+ *     hub       one a thread.  It starts drivers and workers, so that their
+ *               stacks begin at its shallow depth and not at that of the call
+ *               that parks or of the portal that is stepped.
+ *     drivers   a pool.  Each lives driver_life(): drive the loop until
+ *               somebody else has to run, switch there, wait until needed.
+ *     workers   another pool.  Each lives worker_life(): one step of a portal
+ *               at a time.
+ *     callers   whoever made a call: they belong to the user, and are left in
+ *               the middle of a step while a driver runs on.
+ *
+ *     thread's stack:   | user ... run_forever | hub | driver or caller ... |
+ *                                                      one of many, the
+ * others' slices are on the heap
+ *
+ * The token.  Other libraries switch greenlets on this thread too, and some
+ * (SQLAlchemy) switch to the parent of theirs, which may by then be a parked
+ * greenlet of ours.  So a greenlet of ours that wakes up asks whether the
+ * switch was meant for it (target); if not, it hands what it got on to the
+ * greenlet in which the loop's step runs (active), where the other library is
+ * waiting for it.
+ *
+ * A driver that idles holds no reference but to the frames of its footing.
+ * There has to be one, for greenlet takes a greenlet without any frame for one
+ * that runs in another thread, and refuses to tell its context.
+ *
+ * switch.c passes the token; pool.c keeps hub, drivers and workers. */
+#ifndef TWR_STACKS_H
+#define TWR_STACKS_H
+
+#include "stack/footing.h"
+
+#define TWR_IDLE_MAX 1024 /* drivers kept for later, per thread */
+
+/* The stacks of one thread: part of its record (engine/thread.h). */
+typedef struct {
+    TwrState *state;
+    /* switch.c: the token */
+    PyObject *target; /* whom the last switch was meant for */
+    PyObject *active; /* the greenlet in which the loop's steps run */
+    /* pool.c: the hub, and what one switch to it is for */
+    PyObject *hub;       /* the shallow greenlet that starts the others */
+    PyObject *relay;     /* whom the hub is to switch to; NULL: a new driver */
+    PyObject *requester; /* who asked the hub for a driver */
+    PyObject *no_driver; /* why the hub could not make one; or NULL */
+    /* pool.c: drivers and workers that idle */
+    PyObject *footing;     /* what new drivers stand on */
+    PyObject *run_footing; /* the same, in the loop of calls; or NULL */
+    PyObject *idle[TWR_IDLE_MAX];
+    PyObject *idle_footing[TWR_IDLE_MAX]; /* of each of them; borrowed */
+    int n_idle;
+    PyObject *workers[TWR_IDLE_MAX];
+    int n_workers;
+    PyObject *retiring; /* the idle driver that is to end; borrowed, or NULL */
+    bool closing;       /* drivers, workers and hub are to end */
+} TwrStacks;
+
+/* What the stacks ask of the floors above. */
+typedef struct {
+    /* Drive the loop until another greenlet has to run, which is returned;
+     * NULL: none can.  Switches. */
+    PyObject *(*drive)(TwrStacks *st);
+    /* Do worker's part of the step of a portal for which it was switched to;
+     * returns the greenlet that asked for the step.  Switches. */
+    PyObject *(*work)(TwrStacks *st, PyObject *worker);
+    /* The greenlet that steps the portal in which greenlet is parked; NULL
+     * without error: none does, or it cannot be told. */
+    PyObject *(*stray)(TwrStacks *st, PyObject *greenlet);
+    /* Have st->footing be that of the loop of calls. */
+    void (*stand)(TwrStacks *st);
+} TwrStackJobs;
+extern const TwrStackJobs twr_stack_jobs; /* in hooks.c */
+
+/* --- switch.c */
+
+/* Make greenlet the one in which the loop's steps run. */
+void twr_switch_set_active(TwrStacks *st, PyObject *greenlet);
+
+/* Wait in a switch to target (stolen) until one is meant for the running
+ * greenlet.  target is held all the while: greenlet may look at it when it
+ * comes back.  Switches. */
+int twr_switch_to(TwrStacks *st, PyObject *target);
+
+/* End a greenlet of ours (stolen) that waits in twr_switch_to().  Switches. */
+void twr_switch_end(TwrStacks *st, PyObject *greenlet);
+
+/* 1 if the running greenlet is root, or one that root, or another one above
+ * root, has switched to: root is among its parents.  Not so a driver that only
+ * begins, in the frames of which a finalizer may run. */
+int twr_switch_is_above(TwrStacks *st, PyObject *root);
+
+/* 1 if a greenlet above the loop's step may be parked while those below wait
+ * for it, and is not being killed.  Nobody else must switch to these
+ * meanwhile: as SQLAlchemy does, and who runs the loop in a greenlet of its
+ * own (native; may be NULL), as Playwright does. */
+int twr_switch_may_leave(TwrState *state, PyObject *native);
+
+/* --- pool.c */
+
+/* Park the running greenlet and let a driver take over.  Switches. */
+int twr_pool_park(TwrStacks *st);
+
+/* A worker: one that idles, or a new one, which only runs when it is switched
+ * to by twr_pool_work(). */
+PyObject *twr_pool_worker(TwrStacks *st);
+
+/* Park the running greenlet and let greenlet, a worker or what a step in it
+ * has switched to, go on.  Switches. */
+int twr_pool_work(TwrStacks *st, PyObject *greenlet);
+
+/* End hub, drivers and workers.  Switches. */
+void twr_pool_end(TwrStacks *st);
+
+/* Whether greenlets of ours are being ended: no call can be made.  Quiet. */
+static inline bool
+twr_pool_is_ending(const TwrStacks *st)
+{
+    return st->closing || st->retiring != NULL;
+}
+
+#endif
