@@ -41,55 +41,20 @@ CALL = re.compile(r"(?<![\w>.])(\w+)\b(\()?")
 PRIVATE = re.compile(r"names\.(_(?!_|run_until)\w+)|\"(_[a-z]\w+)\"")
 
 # What the C API offers that runs nobody's code, and our own macros.
-QUIET_API = set(
-    [
-        "if",
-        "for",
-        "while",
-        "switch",
-        "return",
-        "sizeof",
-        "assert",
-        "offsetof",
-        "defined",
-        "Py_INCREF",
-        "Py_NewRef",
-        "Py_XNewRef",
-        "Py_XINCREF",
-        "Py_IS_TYPE",
-        "Py_TYPE",
-        "Py_VISIT",
-        "Py_UNREACHABLE",
-        "PyTuple_GET_ITEM",
-        "PyTuple_GET_SIZE",
-        "PyTuple_CheckExact",
-        "PyTuple_Check",
-        "PyList_GET_ITEM",
-        "PyList_GET_SIZE",
-        "PyList_CheckExact",
-        "PyList_Check",
-        "PyDict_GET_SIZE",
-        "PyDict_Check",
-        "PyCoro_CheckExact",
-        "PyGen_CheckExact",
-        "PyAsyncGen_CheckExact",
-        "PyUnicode_Check",
-        "PyMethod_Check",
-        "PyFunction_Check",
-        "PyThreadState_Get",
-        "PyErr_Occurred",
-        "PyErr_GetRaisedException",
-        "PyErr_SetRaisedException",
-        "PyGreenlet_ACTIVE",
-        "PyGreenlet_STARTED",
-        "PyType_GetModuleState",
-        "PyModule_GetState",
-        "Py_IsFinalizing",
-        "_Py_IsFinalizing",
-        "PyObject_TypeCheck",
-        "PyThread_get_thread_ident",
-    ]
-)
+QUIET_NAMES = """
+if for while switch return sizeof assert offsetof defined
+Py_INCREF Py_NewRef Py_XNewRef Py_XINCREF Py_IS_TYPE Py_TYPE Py_VISIT
+Py_UNREACHABLE
+PyTuple_GET_ITEM PyTuple_GET_SIZE PyTuple_CheckExact PyTuple_Check
+PyList_GET_ITEM PyList_GET_SIZE PyList_CheckExact PyList_Check
+PyDict_GET_SIZE PyDict_Check PyCoro_CheckExact PyGen_CheckExact
+PyAsyncGen_CheckExact PyUnicode_Check PyMethod_Check PyFunction_Check
+PyThreadState_Get PyErr_Occurred PyErr_GetRaisedException
+PyErr_SetRaisedException PyGreenlet_ACTIVE PyGreenlet_STARTED
+PyType_GetModuleState PyModule_GetState Py_IsFinalizing _Py_IsFinalizing
+PyObject_TypeCheck PyThread_get_thread_ident
+"""
+QUIET_API = frozenset(QUIET_NAMES.split())
 
 
 def without(text, strings=True):
