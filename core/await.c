@@ -5,6 +5,7 @@
 #include "backends/backend.h"
 #include "backends/own_loop.h"
 #include "base/error.h"
+#include "base/libraries.h"
 #include "coro/awaitable.h"
 #include "coro/awaiting.h"
 #include "coro/step.h"
@@ -70,10 +71,14 @@ find_place(TwrState *state, PyObject *callee, TwrPlace *place)
     if (place->loop == NULL || find_hidden(place) < 0) {
         return -1;
     }
+    const unsigned libraries = twr_libraries(state);
     int found = 0;
     for (size_t i = 0; found == 0; i++) {
-        place->backend = backends[i];
-        found = backends[i]->find(place);
+        const TwrBackend *backend = backends[i];
+        if (backend->beside == 0 || backend->beside & libraries) {
+            place->backend = backend;
+            found = backend->find(place);
+        }
     }
     return found < 0 ? -1 : 0;
 }

@@ -22,6 +22,7 @@
 #include "asyncio/task_fields.h"
 #include "asyncio/timers.h"
 #include "backends/portal.h"
+#include "base/libraries.h"
 #include "base/state.h"
 #include "coro/awaiting.h"
 #include "end.h"
@@ -89,16 +90,11 @@ add_constants(PyObject *module, TwrState *state)
     state->kw.hooks = Py_BuildValue("(ss)", "firstiter", "finalizer");
     state->interrupted = PyCFunction_New(&twr_interrupt_def, module);
     state->end_closed = PyCFunction_New(&twr_closed_def, module);
-    state->greenback.module_name =
-        PyUnicode_InternFromString("greenback._impl");
     state->asyncio_dot = PyUnicode_InternFromString("asyncio.");
-    state->sqlalchemy_asyncio =
-        PyUnicode_InternFromString("sqlalchemy.ext.asyncio");
-    if (state->asyncio_dot == NULL || state->sqlalchemy_asyncio == NULL ||
-        state->neutral == NULL || state->kw.context == NULL ||
-        state->kw.msg == NULL || state->kw.task == NULL ||
-        state->kw.hooks == NULL || state->interrupted == NULL ||
-        state->end_closed == NULL || state->greenback.module_name == NULL ||
+    if (state->asyncio_dot == NULL || state->neutral == NULL ||
+        state->kw.context == NULL || state->kw.msg == NULL ||
+        state->kw.task == NULL || state->kw.hooks == NULL ||
+        state->interrupted == NULL || state->end_closed == NULL ||
         state->CannotSuspend == NULL) {
         return -1;
     }
@@ -142,11 +138,11 @@ module_exec(PyObject *module)
                         "only, not by a subinterpreter");
         return -1;
     }
-    if (twr_state_import(state) < 0 || twr_greenlet_init() < 0 ||
-        twr_footing_init(state) < 0 || add_types(module, state) < 0 ||
-        twr_wrapper_init(state) < 0 || add_constants(module, state) < 0 ||
-        init_asyncio(state) < 0 || twr_context_init(state) < 0 ||
-        twr_marker_init(state) < 0) {
+    if (twr_state_import(state) < 0 || twr_libraries_init(state) < 0 ||
+        twr_greenlet_init() < 0 || twr_footing_init(state) < 0 ||
+        add_types(module, state) < 0 || twr_wrapper_init(state) < 0 ||
+        add_constants(module, state) < 0 || init_asyncio(state) < 0 ||
+        twr_context_init(state) < 0 || twr_marker_init(state) < 0) {
         return -1;
     }
     return add_diagnostics(module, state);
@@ -167,8 +163,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->CannotSuspend);
     Py_VISIT(state->neutral);
     Py_VISIT(state->footing_code);
-    Py_VISIT(state->greenback.module_name);
-    Py_VISIT(state->greenback.portals);
+    Py_VISIT(state->greenback_portals);
     Py_VISIT(state->interrupted);
     Py_VISIT(state->end_closed);
     Py_VISIT(state->child_error);

@@ -23,6 +23,7 @@ typedef struct {
 
 struct TwrBackend {
     const char *name; /* for who debugs this */
+    unsigned beside;  /* LIBRARY_ flags: only asked beside these; 0: always */
     enum {
         TAKES_ITERATOR,  /* what `await` iterates over is stepped here */
         TAKES_COROUTINE, /* a coroutine of which a task can be made */

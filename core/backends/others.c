@@ -24,6 +24,7 @@
 #include "asyncio/future.h"
 #include "backends/run.h"
 #include "base/error.h"
+#include "base/libraries.h"
 #include "coro/awaitable.h"
 #include "engine/closed.h"
 #include "engine/greenback.h"
@@ -36,9 +37,10 @@ find_greenback(TwrPlace *place)
 {
     TwrState *state = place->th->state;
     twr_greenback_look(state);
-    PyObject *module = twr_greenback_has_portals(state)
-                           ? PyImport_GetModule(state->greenback.module_name)
-                           : NULL;
+    PyObject *module =
+        twr_greenback_has_portals(state)
+            ? PyImport_GetModule(state->libraries.names[INDEX_greenback])
+            : NULL;
     if (module == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
@@ -58,7 +60,7 @@ wait_in_greenback(TwrPlace *place, PyObject *loop, PyObject *awaitable)
 {
     (void)loop;
     PyObject *module =
-        PyImport_GetModule(place->th->state->greenback.module_name);
+        PyImport_GetModule(place->th->state->libraries.names[INDEX_greenback]);
     PyObject *result =
         module == NULL ? NULL
                        : PyObject_CallMethod(module, "await_", "O", awaitable);
@@ -68,6 +70,7 @@ wait_in_greenback(TwrPlace *place, PyObject *loop, PyObject *awaitable)
 
 const TwrBackend twr_greenback_backend = {
     .name = "greenback",
+    .beside = LIBRARY_greenback,
     .takes = TAKES_ANY,
     .find = find_greenback,
     .wait = wait_in_greenback,
@@ -98,6 +101,7 @@ find_foreign(TwrPlace *place)
 
 const TwrBackend twr_foreign_backend = {
     .name = "foreign",
+    .beside = LIBRARY_trio | LIBRARY_curio,
     .find = find_foreign,
 };
 
@@ -107,12 +111,10 @@ static int
 find_host(TwrPlace *place)
 {
     TwrState *state = place->th->state;
-    int any = twr_is_imported(state->names.gevent);
-    if (any == 0 && place->loop == Py_None) {
-        any = twr_is_imported(state->names.twisted);
-    }
-    if (any <= 0) {
-        return any;
+    unsigned any = twr_libraries(state);
+    if (!(any & LIBRARY_gevent) &&
+        !(any & LIBRARY_twisted && place->loop == Py_None)) {
+        return 0;
     }
     place->who = twr_cold(state, COLD_find_backend, "(O)", place->loop);
     if (place->who == Py_None) {
@@ -183,6 +185,7 @@ wait_in_host(TwrPlace *place, PyObject *loop, PyObject *coro)
 
 const TwrBackend twr_host_backend = {
     .name = "host",
+    .beside = LIBRARY_gevent | LIBRARY_twisted,
     .takes = TAKES_COROUTINE,
     .find = find_host,
     .loop = loop_of_host,
@@ -242,6 +245,7 @@ wait_in_sqlalchemy(TwrPlace *place, PyObject *loop, PyObject *awaitable)
 
 const TwrBackend twr_sqlalchemy_backend = {
     .name = "SQLAlchemy",
+    .beside = LIBRARY_sqlalchemy,
     .takes = TAKES_ANY,
     .find = find_sqlalchemy,
     .wait = wait_in_sqlalchemy,

@@ -4,6 +4,7 @@
 #include "asyncio/frames.h"
 #include "asyncio/running.h"
 #include "base/error.h"
+#include "base/libraries.h"
 
 /* What that cold function knows of the IPython prompt at which the call was
  * made; NULL without error: nothing, or it was made elsewhere. */
@@ -11,8 +12,7 @@ static PyObject *
 of_prompt(Thread *th, TwrCold which)
 {
     TwrState *state = th->state;
-    int any = th->is_main ? twr_is_imported(state->names.IPython) : 0;
-    if (any <= 0) {
+    if (!th->is_main || !(twr_libraries(state) & LIBRARY_IPython)) {
         return NULL;
     }
     PyObject *known = twr_cold(state, which, NULL);

@@ -7,6 +7,7 @@
 #include "backends/callback.h"
 #include "backends/own_loop.h"
 #include "base/error.h"
+#include "base/libraries.h"
 #include "coro/awaitable.h"
 #include "engine/closed.h"
 #include "engine/driven.h"
@@ -136,11 +137,9 @@ twr_run_in(Thread *th, PyObject *loop, PyObject *coro, PyObject *callee)
 static PyObject *
 for_asgiref(TwrState *state, PyObject *loop)
 {
-    int any = twr_is_imported(state->names.asgiref);
-    if (any <= 0) {
-        return any < 0 ? NULL : Py_NewRef(Py_None);
-    }
-    return twr_cold(state, COLD_for_asgiref, "(O)", loop);
+    return twr_libraries(state) & LIBRARY_asgiref
+               ? twr_cold(state, COLD_for_asgiref, "(O)", loop)
+               : Py_NewRef(Py_None);
 }
 
 /* twr_run_in(), with that.  Switches. */
@@ -221,10 +220,6 @@ in_input_hook(Thread *th, PyObject *loop)
     if (!th->is_main || th->drives.now != NULL) {
         return 0;
     }
-    int any = twr_is_imported(th->state->names.prompt_toolkit);
-    if (any <= 0) {
-        return any;
-    }
     PyObject *known = twr_cold(th->state, COLD_in_input_hook, "(O)", loop);
     Py_XDECREF(known); /* only compared */
     return known == NULL ? -1 : known == Py_True;
@@ -283,6 +278,7 @@ wait_in_input_hook(TwrPlace *place, PyObject *loop, PyObject *coro)
 
 const TwrBackend twr_input_hook_backend = {
     .name = "input hook",
+    .beside = LIBRARY_prompt_toolkit,
     .takes = TAKES_COROUTINE,
     .find = find_input_hook,
     .loop = own_loop_in_input_hook,

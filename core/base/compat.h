@@ -207,4 +207,67 @@ twr_is_finalizing(void)
  * in a dictionary that only they know. */
 #define TWR_PYTHON_TASKS_APART (PY_VERSION_HEX >= 0x030E0000)
 
+/* Whether a dictionary has changed since it was looked at. */
+typedef struct {
+#if PY_VERSION_HEX < 0x030C0000
+    PyObject *dict;
+    uint64_t tag; /* of its state when it was looked at */
+#else
+    bool unchanged;
+#endif
+} TwrDictWatch;
+
+/* The one watch there is; in base/libraries.c. */
+extern TwrDictWatch *twr_dict_watched;
+
+#if PY_VERSION_HEX >= 0x030C0000
+static inline int
+twr_dict_changes(PyDict_WatchEvent event, PyObject *dict, PyObject *key,
+                 PyObject *value)
+{
+    (void)event;
+    (void)dict;
+    (void)key;
+    (void)value;
+    twr_dict_watched->unchanged = false;
+    return 0;
+}
+#endif
+
+/* Begin to watch dict, which lives as long as the process. */
+static inline int
+twr_dict_watch(PyObject *dict, TwrDictWatch *watch)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    *watch = (TwrDictWatch){dict, 0};
+    return 0;
+#else
+    *watch = (TwrDictWatch){false};
+    twr_dict_watched = watch;
+    int id = PyDict_AddWatcher(twr_dict_changes);
+    return id < 0 ? -1 : PyDict_Watch(id, dict);
+#endif
+}
+
+/* The dictionary is about to be looked at. */
+static inline void
+twr_dict_note(TwrDictWatch *watch)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    watch->tag = ((PyDictObject *)watch->dict)->ma_version_tag;
+#else
+    watch->unchanged = true;
+#endif
+}
+
+static inline bool
+twr_dict_is_unchanged(const TwrDictWatch *watch)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    return watch->tag == ((PyDictObject *)watch->dict)->ma_version_tag;
+#else
+    return watch->unchanged;
+#endif
+}
+
 #endif

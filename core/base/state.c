@@ -109,16 +109,6 @@ twr_cold(TwrState *state, TwrCold which, const char *format, ...)
 }
 
 int
-twr_is_imported(PyObject *name)
-{
-    PyObject *modules = PyImport_GetModuleDict();
-    if (PyDict_GetItemWithError(modules, name) != NULL) {
-        return 1;
-    }
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-int
 twr_flag(PyObject *op, PyObject *name)
 {
     PyObject *value = PyObject_GetAttr(op, name);

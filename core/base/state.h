@@ -13,7 +13,6 @@
 
 /* Interned names, each a field of TwrState.names. */
 #define TWR_NAMES(X)                                                          \
-    X(IPython)                                                                \
     X(__aenter__)                                                             \
     X(__aexit__)                                                              \
     X(__aiter__)                                                              \
@@ -65,7 +64,6 @@
     X(_timer_cancelled_count)                                                 \
     X(_when)                                                                  \
     X(aclose)                                                                 \
-    X(asgiref)                                                                \
     X(add_done_callback)                                                      \
     X(append)                                                                 \
     X(appendleft)                                                             \
@@ -77,7 +75,6 @@
     X(cancelled)                                                              \
     X(close)                                                                  \
     X(cr_frame)                                                               \
-    X(curio)                                                                  \
     X(done)                                                                   \
     X(exception)                                                              \
     X(future_add_to_awaited_by)                                               \
@@ -86,11 +83,9 @@
     X(get_coro)                                                               \
     X(get_loop)                                                               \
     X(get_map)                                                                \
-    X(gevent)                                                                 \
     X(is_closed)                                                              \
     X(is_running)                                                             \
     X(nest_asyncio)                                                           \
-    X(prompt_toolkit)                                                         \
     X(loop)                                                                   \
     X(logger)                                                                 \
     X(pop)                                                                    \
@@ -104,8 +99,6 @@
     X(slow_callback_duration)                                                 \
     X(throw)                                                                  \
     X(time)                                                                   \
-    X(trio)                                                                   \
-    X(twisted)                                                                \
     X(uncancel)
 
 /* What is taken from asyncio and its neighbours at import: field, module,
@@ -232,19 +225,45 @@ typedef struct {
     PyObject *hooks;   /* ("firstiter", "finalizer") */
 } TwrKeywords;
 
-/* What engine/greenback.c knows of greenback. */
+/* Libraries beside which calls are served in another way: our word for each,
+ * and the module that tells. */
+#define TWR_LIBRARIES(X)                                                      \
+    X(asgiref, "asgiref")                                                     \
+    X(curio, "curio")                                                         \
+    X(gevent, "gevent")                                                       \
+    X(greenback, "greenback._impl")                                           \
+    X(IPython, "IPython")                                                     \
+    X(prompt_toolkit, "prompt_toolkit")                                       \
+    X(sqlalchemy, "sqlalchemy.ext.asyncio")                                   \
+    X(trio, "trio")                                                           \
+    X(twisted, "twisted")
+
+enum {
+#define X(name, module) INDEX_##name,
+    TWR_LIBRARIES(X)
+#undef X
+        N_LIBRARIES
+};
+
+enum {
+#define X(name, module) LIBRARY_##name = 1u << INDEX_##name,
+    TWR_LIBRARIES(X)
+#undef X
+};
+
+/* What base/libraries.c has found in sys.modules. */
 typedef struct {
-    PyObject *module_name; /* of the module that has the portals */
-    PyObject *portals;     /* dict by task; NULL: greenback is not imported */
-    Py_ssize_t n_modules;  /* how many modules there were when we looked */
-} TwrGreenback;
+    PyObject *names[N_LIBRARIES]; /* of the modules, interned */
+    unsigned imported;            /* LIBRARY_ flags */
+    TwrDictWatch watch;           /* over sys.modules */
+} TwrLibraries;
 
 typedef struct {
     TwrTypes types;
     TwrKeywords kw;
     TwrLoopFacts loop;
     TwrTaskFacts task;
-    TwrGreenback greenback;
+    TwrLibraries libraries;
     PyObject *CannotSuspend;
     PyObject *neutral;      /* the Context in which our callbacks are queued */
     PyObject *pad;          /* a handle that is skipped: engine/marker.c */
@@ -254,9 +273,9 @@ typedef struct {
     bool has_own_loops;     /* calls have been made where no loop ran */
     PyObject *footing_code; /* of which footings are made: stack/footing.c */
     PyObject *asyncio_dot;  /* "asyncio.": how its modules' names begin */
-    PyObject *sqlalchemy_asyncio; /* the name of SQLAlchemy's module */
-    PyObject *interrupted;        /* engine/interrupt.c's signal handler */
-    PyObject *end_closed;         /* engine/closed.c's function */
+    PyObject *greenback_portals; /* dict by task; NULL: not looked for yet */
+    PyObject *interrupted;       /* engine/interrupt.c's signal handler */
+    PyObject *end_closed;        /* engine/closed.c's function */
     PyObject *child_error;  /* to raise from run_forever, after a fork; NULL */
     PyObject *cold[N_COLD]; /* functions of the cold module; NULL: not yet */
 #define X(field, module, attribute) PyObject *field;
@@ -290,9 +309,6 @@ int twr_cold_use(TwrState *state, PyObject *module);
 /* Call a function of the cold module.  format, as of Py_BuildValue, makes the
  * tuple of its arguments, "(OO)" perhaps; NULL: none. */
 PyObject *twr_cold(TwrState *state, TwrCold which, const char *format, ...);
-
-/* Whether a module of that name (interned) has been imported; -1: error. */
-int twr_is_imported(PyObject *name);
 
 /* op.<name> as a truth value; -1: error. */
 int twr_flag(PyObject *op, PyObject *name);

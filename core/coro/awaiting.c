@@ -2,6 +2,7 @@
 #include "coro/awaiting.h"
 
 #include "asyncio/running.h"
+#include "base/libraries.h"
 #include "coro/step.h"
 
 _Static_assert(offsetof(Awaiting, begun) == offsetof(TwrSteppable, begun),
@@ -229,15 +230,10 @@ twr_awaiting_close(PyObject *op, PyObject *unused)
 static PyObject *
 adapt_deferred(TwrState *state, PyObject *coro, PyObject *loop)
 {
-    int twisted = twr_is_imported(state->names.twisted);
-    if (twisted == 0) {
+    if (!(twr_libraries(state) & LIBRARY_twisted)) {
         return coro;
     }
-    if (twisted < 0) {
-        twr_close_awaitable(state, coro);
-    }
-    PyObject *adapted =
-        twisted < 0 ? NULL : twr_cold(state, COLD_adapt, "(OO)", coro, loop);
+    PyObject *adapted = twr_cold(state, COLD_adapt, "(OO)", coro, loop);
     Py_DECREF(coro);
     return adapted;
 }

@@ -2,18 +2,18 @@
 #include "engine/greenback.h"
 
 #include "asyncio/handle.h"
+#include "base/libraries.h"
 #include "stack/greenlet.h"
 
 void
 twr_greenback_look(TwrState *state)
 {
-    PyObject *modules = PyImport_GetModuleDict();
-    if (state->greenback.portals != NULL || !PyDict_Check(modules) ||
-        PyDict_GET_SIZE(modules) == state->greenback.n_modules) {
+    if (state->greenback_portals != NULL ||
+        !(twr_libraries(state) & LIBRARY_greenback)) {
         return;
     }
-    state->greenback.n_modules = PyDict_GET_SIZE(modules);
-    PyObject *module = PyImport_GetModule(state->greenback.module_name);
+    PyObject *name = state->libraries.names[INDEX_greenback];
+    PyObject *module = PyImport_GetModule(name);
     if (module == NULL) {
         PyErr_Clear();
         return;
@@ -23,7 +23,7 @@ twr_greenback_look(TwrState *state)
     PyObject *data =
         tasks == NULL ? NULL : PyObject_GetAttrString(tasks, "data");
     if (data != NULL && PyDict_Check(data)) {
-        state->greenback.portals = Py_NewRef(data);
+        state->greenback_portals = Py_NewRef(data);
     }
     PyErr_Clear();
     Py_XDECREF(data);
@@ -34,8 +34,8 @@ twr_greenback_look(TwrState *state)
 bool
 twr_greenback_has_portals(TwrState *state)
 {
-    return state->greenback.portals != NULL &&
-           PyDict_GET_SIZE(state->greenback.portals) > 0;
+    return state->greenback_portals != NULL &&
+           PyDict_GET_SIZE(state->greenback_portals) > 0;
 }
 
 PyObject *
@@ -44,7 +44,7 @@ twr_greenback_portal_of(TwrState *state, PyObject *task)
     PyObject *ref = task == NULL ? NULL : PyWeakref_NewRef(task, NULL);
     PyObject *portal =
         ref == NULL ? NULL
-                    : PyDict_GetItemWithError(state->greenback.portals, ref);
+                    : PyDict_GetItemWithError(state->greenback_portals, ref);
     Py_XINCREF(portal);
     PyObject *me = portal == NULL ? NULL : twr_greenlet_current();
     if (portal == me || portal == Py_None) {

@@ -1,6 +1,8 @@
 /* engine/thread.c - what belongs to one thread of the operating system. */
 #include "engine/thread.h"
 
+#include "base/libraries.h"
+
 /* This thread's record: twr_thread() keeps it in the thread's dictionary,
  * which owns it. */
 static _Thread_local Thread *this_thread;
@@ -151,14 +153,9 @@ twr_thread_can_drive(Thread *th, PyObject *loop)
 PyObject *
 twr_thread_library(TwrState *state)
 {
-    int any = twr_is_imported(state->names.trio);
-    if (any == 0) {
-        any = twr_is_imported(state->names.curio);
-    }
-    if (any <= 0) {
-        return any < 0 ? NULL : Py_NewRef(Py_None);
-    }
-    return twr_cold(state, COLD_foreign_library, NULL);
+    return twr_libraries(state) & (LIBRARY_trio | LIBRARY_curio)
+               ? twr_cold(state, COLD_foreign_library, NULL)
+               : Py_NewRef(Py_None);
 }
 
 int

@@ -1,6 +1,7 @@
 /* stack/switch.c - the token: a switch that is meant for us, or is not. */
 #include "stack/stacks.h"
 
+#include "base/libraries.h"
 #include "stack/context.h"
 
 void
@@ -102,9 +103,8 @@ twr_switch_may_leave(TwrState *state, PyObject *native)
     if (twr_greenlet_is_killed()) {
         return 0;
     }
-    int sqlalchemy = twr_is_imported(state->sqlalchemy_asyncio);
-    if (sqlalchemy != 0) {
-        return sqlalchemy < 0 ? -1 : 0;
+    if (twr_libraries(state) & LIBRARY_sqlalchemy) {
+        return 0;
     }
     PyObject *parent = native == NULL ? NULL : twr_greenlet_parent(native);
     Py_XDECREF(parent);

@@ -1,0 +1,40 @@
+/* base/libraries.c - which libraries that matter to calls have been imported.
+ */
+#include "base/libraries.h"
+
+TwrDictWatch *twr_dict_watched;
+
+static const char *const names[] = {
+#define X(name, module) module,
+    TWR_LIBRARIES(X)
+#undef X
+};
+
+int
+twr_libraries_init(TwrState *state)
+{
+    for (int i = 0; i < N_LIBRARIES; i++) {
+        state->libraries.names[i] = PyUnicode_InternFromString(names[i]);
+        if (state->libraries.names[i] == NULL) {
+            return -1;
+        }
+    }
+    return twr_dict_watch(PyImport_GetModuleDict(), &state->libraries.watch);
+}
+
+unsigned
+twr_libraries_look(TwrState *state)
+{
+    PyObject *modules = PyImport_GetModuleDict();
+    twr_dict_note(&state->libraries.watch);
+    unsigned imported = 0;
+    for (int i = 0; i < N_LIBRARIES; i++) {
+        PyObject *name = state->libraries.names[i];
+        if (PyDict_GetItemWithError(modules, name) != NULL) {
+            imported |= 1u << i;
+        }
+    }
+    PyErr_Clear(); /* sys.modules is no dictionary: it has none of them */
+    state->libraries.imported = imported;
+    return imported;
+}
