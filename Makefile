@@ -6,6 +6,7 @@
 # make bench   ratios against await and the peers
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
+# make hard    the test suite where calls park wherever they may, with assertions
 #
 # Each sets up what it needs in a virtual environment of its own.  PYTHON
 # chooses the interpreter: make test PYTHON=python3.13
@@ -19,7 +20,7 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test oldest cpython-tests hosts bench lint asan clean
+.PHONY: demo test oldest cpython-tests hosts bench lint asan hard clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -W error::RuntimeWarning -W error::ResourceWarning examples/telescope.py $(ARGS)
@@ -74,6 +75,12 @@ asan: $(VENV)/.test $(VENV)/.lint
 	PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	PYTHONPATH=$(abspath $(VENV)/asan) TWR_SANITIZE=1 ORACLE_PROGRAMS=1000 \
+	$(BIN)/python -X dev -W error -m pytest $(ARGS)
+
+hard: $(VENV)/.test
+	TWR_HARD=1 $(BIN)/python setup.py -q build --force \
+	    --build-base $(VENV)/hard-build --build-lib $(VENV)/hard
+	PYTHONPATH=$(abspath $(VENV)/hard) TWR_HARD=1 ORACLE_PROGRAMS=1000 \
 	$(BIN)/python -X dev -W error -m pytest $(ARGS)
 
 clean:

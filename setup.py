@@ -4,6 +4,8 @@ Environment:
     TWR_GREENLET_INCLUDE  folder of greenlet.h, for cross builds
     TWR_STRICT            1: warnings are errors (developers and CI)
     TWR_SANITIZE          1: AddressSanitizer and UBSan
+    TWR_ASSERT            1: with assertions (TWR_SANITIZE and TWR_HARD too)
+    TWR_HARD              1: calls park wherever they may: core/base/hard.h
 """
 
 import os
@@ -16,7 +18,7 @@ include = os.environ.get("TWR_GREENLET_INCLUDE")
 if not include:
     include = find_spec("greenlet").submodule_search_locations[0]
 
-# -fexceptions: stack.c runs code when a thread's stack is unwound.
+# -fexceptions: stack/pool.c runs code when a thread's stack is unwound.
 cflags = ["-std=c11", "-fvisibility=hidden", "-fexceptions"]
 ldflags = []
 if os.environ.get("TWR_STRICT"):
@@ -28,6 +30,11 @@ if os.environ.get("TWR_SANITIZE"):
     # greenlet copies whole pieces of stacks: their red zones look like errors.
     cflags += ["--param=asan-stack=0"]
     ldflags += sanitize
+
+if os.environ.get("TWR_HARD"):
+    cflags += ["-DTWR_HARD"]
+if any(map(os.environ.get, ("TWR_ASSERT", "TWR_SANITIZE", "TWR_HARD"))):
+    cflags += ["-UNDEBUG"]
 
 setup(
     ext_modules=[

@@ -5,6 +5,7 @@
 #include "backends/backend.h"
 #include "backends/own_loop.h"
 #include "base/error.h"
+#include "base/hard.h"
 #include "base/libraries.h"
 #include "coro/awaitable.h"
 #include "coro/awaiting.h"
@@ -168,6 +169,14 @@ prepare(TwrPlace *place, PyObject *loop, PyObject *awaitable)
     Py_UNREACHABLE();
 }
 
+/* In the hard build, park and go on.  Switches. */
+static int
+bounce(TwrPlace *place)
+{
+    const TwrBackend *backend = place->backend;
+    return TWR_IS_HARD && backend->bounce != NULL ? backend->bounce(place) : 0;
+}
+
 /* Step iterator here, waiting for all that it yields.  Switches. */
 static PyObject *
 step(TwrPlace *place, PyObject *iterator)
@@ -176,6 +185,10 @@ step(TwrPlace *place, PyObject *iterator)
     PyObject *value = NULL, *error = NULL;
     PyObject *sent = Py_NewRef(Py_None);
     for (;;) {
+        if (bounce(place) < 0) {
+            twr_close_iterator(state, iterator);
+            break;
+        }
         PySendResult how =
             error == NULL ? PyIter_Send(iterator, sent, &value)
                           : twr_step_throw(state, iterator, &error, &value);

@@ -42,6 +42,9 @@ struct TwrBackend {
                 PyObject **sent, PyObject **error);
     /* Else: wait for what (in loop, as above; or NULL).  Switches. */
     PyObject *(*wait)(TwrPlace *place, PyObject *loop, PyObject *what);
+    /* Hard build: leave the stack, and go on with nothing waited for; NULL:
+     * nothing to exercise.  Switches. */
+    int (*bounce)(TwrPlace *place);
     bool is_own_loop;     /* the loop is one that runs for calls alone */
     bool is_running_loop; /* the loop is the running one, shared with others */
 };

@@ -7,6 +7,7 @@
 #include "asyncio/task.h"
 #include "backends/backend.h"
 #include "backends/drivable.h"
+#include "base/hard.h"
 #include "coro/awaitable.h"
 #include "engine/call.h"
 #include "engine/interrupt.h"
@@ -221,7 +222,10 @@ carry_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
     if (!twr_future_is_done(state, call->task)) {
         return 1;
     }
-    return own_run != NULL && !th->forked ? twr_run_once_any(&own_run->it) : 0;
+    if (own_run == NULL || th->forked) {
+        return 0;
+    }
+    return TWR_IS_HARD ? 1 : twr_run_once_any(&own_run->it);
 }
 
 /* Switches. */

@@ -257,7 +257,7 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
     self->inner = Py_NewRef(iterator);
     portal_park(th, self);
     self->step.result = PYGEN_NEXT;
-    self->step.value = Py_NewRef(yielded);
+    self->step.value = Py_XNewRef(yielded); /* NULL: bounced */
     int result = twr_switch_to(&th->stacks, Py_NewRef(self->step.asker));
     twr_portal_unpark(self);
     Py_CLEAR(self->inner);
@@ -278,10 +278,22 @@ find_portal_here(TwrPlace *place)
     return twr_portal_here(place->th, place->loop);
 }
 
+/* Switches. */
+static int
+bounce_portal(TwrPlace *place)
+{
+    PyObject *sent = NULL, *error = NULL;
+    int result = hold_portal(place, Py_None, NULL, &sent, &error);
+    Py_XDECREF(sent);
+    Py_XDECREF(error);
+    return result;
+}
+
 /* What is yielded is for the loop of the portal to judge. */
 const TwrBackend twr_portal_backend = {
     .name = "portal",
     .takes = TAKES_ITERATOR,
     .find = find_portal_here,
     .hold = hold_portal,
+    .bounce = bounce_portal,
 };

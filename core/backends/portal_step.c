@@ -4,6 +4,7 @@
 #include "asyncio/frames.h"
 #include "asyncio/running.h"
 #include "asyncio/task.h"
+#include "base/hard.h"
 #include "coro/awaitable.h"
 #include "coro/step.h"
 #include "stack/context.h"
@@ -191,7 +192,14 @@ step_on_worker(Thread *th, Portal *self, PyObject *value, PyObject **error,
         *error = NULL;
         self->step.result = PYGEN_ERROR;
         Py_INCREF(self);
-        if (portal_switch(th, self, worker) == 0) {
+        int switched = portal_switch(th, self, worker);
+        while (TWR_IS_HARD && switched == 0 &&
+               self->step.result == PYGEN_NEXT && self->step.value == NULL) {
+            /* A call has only left the stack for the exercise. */
+            self->step.value = Py_NewRef(Py_None);
+            switched = portal_switch(th, self, worker);
+        }
+        if (switched == 0) {
             how = self->step.result;
             *result = self->step.value;
             self->step.value = NULL;

@@ -125,11 +125,44 @@ hold_task(TwrPlace *place, PyObject *iterator, PyObject *yielded,
     return result;
 }
 
+/* Switches. */
+static int
+bounce_task(TwrPlace *place)
+{
+    Thread *th = place->th;
+    Call *call =
+        th->forked ? NULL : twr_call_new(th->state, place->who, place->callee);
+    if (call == NULL) {
+        return th->forked ? 0 : -1;
+    }
+    int result = twr_park_take_over(th, place->loop, call);
+    if (result < 0 && PyErr_ExceptionMatches(th->state->CannotSuspend)) {
+        PyErr_Clear(); /* it need not wait, after all */
+        Py_DECREF(call);
+        return 0;
+    }
+    if (result == 0 && call->driven->bounced == NULL) {
+        result = twr_task_leave(th->state, place->loop, place->who);
+        if (result == 0) {
+            result = twr_park_bounce(th, call);
+            if (twr_task_enter(th->state, place->loop, place->who) < 0) {
+                result = -1;
+            }
+        }
+    }
+    if (result < 0) {
+        twr_park_give_up(call);
+    }
+    Py_DECREF(call);
+    return result;
+}
+
 const TwrBackend twr_task_backend = {
     .name = "task",
     .takes = TAKES_ITERATOR,
     .find = find_task,
     .loop = running_loop,
     .hold = hold_task,
+    .bounce = bounce_task,
     .is_running_loop = true,
 };

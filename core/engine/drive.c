@@ -155,6 +155,9 @@ twr_drive(Thread *th)
         if (driven->place == PLACE_ENDING) {
             return twr_closed_back(th, driven);
         }
+        if (driven->bounced != NULL) {
+            return twr_call_resume(th, driven->bounced);
+        }
         PyObject *next = drive_on(th, driven);
         if (next != NULL) {
             return next;

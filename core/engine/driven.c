@@ -353,6 +353,12 @@ twr_driven_settle(Thread *th, PyObject *running)
     return twr_sigint_restore(th);
 }
 
+void
+twr_driven_set_bounced(Driven *driven, Call *call)
+{
+    driven->bounced = call;
+}
+
 int
 twr_driven_call_next(Driven *driven, PyObject *call)
 {

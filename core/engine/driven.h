@@ -42,6 +42,7 @@ struct Driven {
     Py_ssize_t native_left; /* handles its _run_once will still pop */
     Call *pinned;           /* the call above it; borrowed, or NULL */
     Call *parked;           /* newest first; borrowed: their stacks own them */
+    Call *bounced;          /* hard build: parked only to go on; or NULL */
     Call *main_call;        /* run.c's call, which ends the run; borrowed */
     PyObject *carriers; /* dict: carried task -> Call (backends/callback.c) */
     int refusals;       /* calls made while those left behind are ended */
@@ -110,6 +111,9 @@ void twr_driven_calls_ended(Thread *th, Driven *driven, Driven *before,
 /* Take note if the loop that we drove has ended by itself.  running: the loop
  * that runs now, or NULL. */
 int twr_driven_settle(Thread *th, PyObject *running);
+
+/* Hard build: call is parked only to go on at once; NULL: none is.  Quiet. */
+void twr_driven_set_bounced(Driven *driven, Call *call);
 
 /* Queue call as the next handle: it was called, but by a callback of somebody
  * else's, as in a loop whose call_soon wraps what it is given.  A driver finds

@@ -135,6 +135,19 @@ twr_park(Thread *th, Call *call)
     return go_on(th, call) < 0 ? -1 : result;
 }
 
+int
+twr_park_bounce(Thread *th, Call *call)
+{
+    Driven *driven = call->driven;
+    if (driven->bounced != NULL) {
+        return 0; /* made by a finalizer, perhaps, as that one parks */
+    }
+    twr_driven_set_bounced(driven, call);
+    int result = twr_park(th, call);
+    twr_driven_set_bounced(driven, NULL);
+    return result;
+}
+
 void
 twr_park_give_up(Call *call)
 {

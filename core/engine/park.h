@@ -14,6 +14,9 @@ int twr_park_take_over(Thread *th, PyObject *loop, Call *call);
 /* Park the calling greenlet until call is resumed.  Switches. */
 int twr_park(Thread *th, Call *call);
 
+/* Hard build: park call, and go on at once, for the exercise.  Switches. */
+int twr_park_bounce(Thread *th, Call *call);
+
 /* call has failed before it waited: it pins the native greenlet no more.
  * Keeps a pending exception. */
 void twr_park_give_up(Call *call);

@@ -1,6 +1,7 @@
 /* stack/switch.c - the token: a switch that is meant for us, or is not. */
 #include "stack/stacks.h"
 
+#include "base/hard.h"
 #include "base/libraries.h"
 #include "stack/context.h"
 
@@ -58,7 +59,9 @@ twr_switch_to(TwrStacks *st, PyObject *target)
     }
     Py_XSETREF(st->target, Py_NewRef(target));
     PyObject *context = twr_context_save();
+    twr_hard_spoil();
     PyObject *got = twr_greenlet_switch(target, NULL);
+    twr_hard_spoil();
     bool nowhere = false;
     while (st->target != me) {
         if (st->target != NULL || st->active == me || nowhere) {
