@@ -13,12 +13,6 @@ if not PATH.exists():
     pytest.skip("a source tree alone has tools", allow_module_level=True)
 if os.environ.get("TWR_SANITIZE"):
     pytest.skip("sanitizers keep what is freed", allow_module_level=True)
-if "TWR_SOAK" not in os.environ:
-    pytest.skip(
-        "on a busy machine a call was lost in 2 runs of 80 (with greenlet "
-        "3.1.1), and its cause is not known yet: TWR_SOAK=1 runs it",
-        allow_module_level=True,
-    )
 if not pathlib.Path("/proc/self/statm").exists():
     pytest.skip("it measures by /proc", allow_module_level=True)
 

@@ -127,6 +127,20 @@ twr_frames_interrupted(TwrState *state)
 }
 
 int
+twr_frames_in_asyncio(TwrState *state)
+{
+    int found = 0, end = 0;
+    PyFrameObject *frame = twr_thread_frame();
+    while (frame != NULL && found == 0 &&
+           (end = is_bottom(state, frame)) == 0) {
+        found = is_asyncio(state, frame);
+        Py_SETREF(frame, PyFrame_GetBack(frame));
+    }
+    Py_XDECREF(frame);
+    return end < 0 || PyErr_Occurred() ? -1 : found;
+}
+
+int
 twr_frames_own(TwrState *state, PyObject *frame)
 {
     int own = is_asyncio(state, (PyFrameObject *)frame);

@@ -12,7 +12,11 @@
  * A signal handler may come in the middle of asyncio's own code, and make a
  * call there.  Two such places have to be known, since they look like others:
  * a loop that is about to run, or has just run, and does not count as running;
- * and a step of a task in which asyncio is at work on what others use, too. */
+ * and a step of a task in which asyncio is at work on what others use, too.
+ *
+ * So may the collector, with finalizers.  Where no loop runs, asyncio may be
+ * about to run one, with its tasks half prepared: as asyncio.run does, which
+ * gathers the tasks that are left. */
 #ifndef TWR_FRAMES_H
 #define TWR_FRAMES_H
 
@@ -48,6 +52,10 @@ int twr_frames_run(TwrState *state, PyObject *loop);
 /* 1 if a signal handler, below which the running code is, has interrupted
  * asyncio's own code. */
 int twr_frames_interrupted(TwrState *state);
+
+/* 1 if the running code is below asyncio's own code, which runs no handle or
+ * task here. */
+int twr_frames_in_asyncio(TwrState *state);
 
 /* 1 if frame is one of asyncio's own code that calls nobody else's. */
 int twr_frames_own(TwrState *state, PyObject *frame);

@@ -202,7 +202,7 @@ current_loop(TwrState *state)
 }
 
 PyObject *
-twr_loop_set_for_thread(TwrState *state, bool *vacant)
+twr_loop_set_for_thread(TwrState *state, PyObject *ours, bool *vacant)
 {
     PyObject *loop = current_loop(state);
     *vacant = loop == Py_None;
@@ -215,6 +215,10 @@ twr_loop_set_for_thread(TwrState *state, bool *vacant)
         int closed = twr_ask(loop, state->names.is_closed);
         *vacant = closed > 0;
         good = closed < 0 ? -1 : 0;
+    }
+    if (good > 0 && loop != ours) {
+        int inside = twr_frames_in_asyncio(state);
+        good = inside < 0 ? -1 : !inside;
     }
     if (good <= 0) {
         Py_CLEAR(loop);

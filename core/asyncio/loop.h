@@ -30,8 +30,11 @@ int twr_loop_says_patched(TwrState *state, PyObject *loop);
 int twr_loop_is_usable(TwrState *state, PyObject *loop);
 
 /* The loop set for this thread; NULL without error: none, or none that can be
- * used.  *vacant: whether another may be set in its place. */
-PyObject *twr_loop_set_for_thread(TwrState *state, bool *vacant);
+ * used.  One that is not ours (NULL: we have none) may be what asyncio is at
+ * work on: a finalizer, say, has come in the middle, and must not run the
+ * tasks of that.  *vacant: whether another may be set in its place. */
+PyObject *twr_loop_set_for_thread(TwrState *state, PyObject *ours,
+                                  bool *vacant);
 
 /* loop._ready */
 PyObject *twr_loop_ready(TwrState *state, PyObject *loop);

@@ -75,7 +75,7 @@ twr_own_loop(Thread *th, PyObject *callee)
     bool vacant = false;
     PyObject *loop = prompt_loop(th);
     if (loop == NULL && !PyErr_Occurred()) {
-        loop = twr_loop_set_for_thread(state, &vacant);
+        loop = twr_loop_set_for_thread(state, th->run.own_loop, &vacant);
     }
     if (loop != NULL || PyErr_Occurred()) {
         return loop;

@@ -25,6 +25,23 @@ find_main(Thread *th)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* Have greenlet take note of this thread.  3.11 may collect as it does, and a
+ * finalizer make a call: greenlet would then know two threads here, and switch
+ * to no greenlet of that call. */
+static void
+meet_greenlet(void)
+{
+    int collects = PyGC_Disable();
+    PyObject *me = twr_greenlet_current();
+    if (me == NULL) {
+        PyErr_Clear(); /* whoever parks is told */
+    }
+    Py_XDECREF(me);
+    if (collects) {
+        PyGC_Enable();
+    }
+}
+
 Thread *
 twr_thread(TwrState *state)
 {
@@ -36,6 +53,7 @@ twr_thread(TwrState *state)
         PyErr_SetString(PyExc_RuntimeError, "this thread is ending");
         return NULL;
     }
+    meet_greenlet();
     Thread *th =
         (Thread *)state->types.thread->tp_alloc(state->types.thread, 0);
     if (th == NULL) {

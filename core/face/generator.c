@@ -1,6 +1,7 @@
 /* face/generator.c - a synchronous iterator over an async iterator. */
 #include "face/generator.h"
 
+#include "asyncio/frames.h"
 #include "asyncio/running.h"
 #include "asyncio/task.h"
 #include "await.h"
@@ -74,15 +75,18 @@ generator_close(PyObject *op, PyObject *unused)
     return twr_wrapper_wait((Wrapper *)op, name, NULL, 0);
 }
 
-/* Whether the finalizer may wait.  In a running loop the collector's must
- * not: asyncio ends the generator by itself, as for `async for`.  Switches. */
+/* Whether the finalizer may wait.  In a running loop the collector's must not,
+ * and where none runs, none in asyncio's own code: asyncio ends the generator
+ * by itself, as for `async for`.  Switches. */
 static bool
 may_wait(TwrState *state, Wrapper *self)
 {
     Thread *th = twr_thread(state);
     PyObject *loop = th == NULL ? NULL : twr_running_loop(state);
     /* Nor where the call is ended in whose code this is: engine/closed.c. */
-    bool may = (loop == Py_None || (loop != NULL && self->dropped)) &&
+    bool may = loop != NULL &&
+               (loop == Py_None ? twr_frames_in_asyncio(state) == 0
+                                : self->dropped) &&
                twr_closed_is_below(th) == 0 &&
                twr_await_check(state, NULL, NULL) == 0;
     PyErr_Clear();

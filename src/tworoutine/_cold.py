@@ -81,12 +81,18 @@ def close_loop(loop):
     try:
         # From outside: inside, 3.14 looks at the tasks of this thread alone,
         # and as the thread ends these are no longer its own.
-        run_in(loop, _wind_up(loop, asyncio.all_tasks(loop)))
+        tasks = asyncio.all_tasks(loop)
+        if tasks:
+            run_in(loop, _cancel(loop, tasks))
+        # Two runs, as Runner has them: so many turns are there for what is
+        # queued, as the closing of generators that were collected.
+        run_in(loop, loop.shutdown_asyncgens())
+        run_in(loop, _shutdown_executor(loop))
     finally:
         loop.close()
 
 
-async def _wind_up(loop, tasks):
+async def _cancel(loop, tasks):
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -100,8 +106,6 @@ async def _wind_up(loop, tasks):
                     "task": task,
                 }
             )
-    await loop.shutdown_asyncgens()
-    await _shutdown_executor(loop)
 
 
 async def _shutdown_executor(loop):
