@@ -349,17 +349,23 @@ async def double(x):
 
 nest_asyncio.apply()
 
-async def main():
+def callback():
     try:
         double(1)
     except Exception as exc:
         print(type(exc).__name__, exc, sep="|")
 
-asyncio.run(main())
+loop = asyncio.get_event_loop()
+loop.call_soon(callback)
+asyncio._set_running_loop(loop)
+loop._run_once()
 """
 
 
-@sentence("`double(1)` in an `asyncio.run` after `nest_asyncio.apply()`")
+@sentence(
+    "`double(1)` in a loop whose `_run_once` somebody calls after "
+    "`nest_asyncio.apply()`"
+)
 def in_a_patched_loop(program):
     # It cannot be undone, and asyncio deprecates what it does.
     pytest.importorskip("nest_asyncio", reason="needs nest_asyncio")

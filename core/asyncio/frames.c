@@ -171,10 +171,56 @@ in_run_forever(TwrState *state, PyFrameObject *frame)
            code == state->loop.nest_forever_code;
 }
 
-/* ntodo - i - 1 of a _run_once frame; -1 if it is not that of loop.  nest: it
- * is nest_asyncio's, which does not mind if there are fewer. */
+/* The future of nest_asyncio's run_until_complete, if that has called a
+ * _run_once; frame is that of the latter.  NULL without error: something else
+ * has. */
+static PyObject *
+nest_until(TwrState *state, PyFrameObject *frame)
+{
+    PyFrameObject *caller = PyFrame_GetBack(frame);
+    if (caller == NULL) {
+        return NULL;
+    }
+    PyObject *future = twr_walk_code(caller) == state->loop.nest_until_code
+                           ? twr_frame_local(caller, "f")
+                           : NULL;
+    Py_DECREF(caller);
+    return future;
+}
+
+/* Whether the run that has called a _run_once, of which frame is, can be left
+ * to us. */
+static bool
+in_native_run(TwrState *state, PyFrameObject *frame)
+{
+    int forever = in_run_forever(state, frame);
+    PyObject *until = forever == 0 ? nest_until(state, frame) : NULL;
+    Py_XDECREF(until); /* only whether there is one */
+    return forever > 0 || until != NULL;
+}
+
+/* left_to_pop for nest_asyncio's _run_once, which does not mind if there are
+ * fewer: all that are ready, if it begins its turn with us. */
 static Py_ssize_t
-left_to_pop(PyFrameObject *frame, PyObject *loop, bool nest)
+nest_left_to_pop(TwrState *state, PyFrameObject *frame, PyObject *loop,
+                 bool direct)
+{
+    PyObject *i = direct ? twr_frame_local(frame, "_") : NULL;
+    PyObject *ready = NULL;
+    if (i != NULL && PyLong_Check(i) && PyLong_AsSsize_t(i) == 0) {
+        ready = PyObject_GetAttr(loop, state->names._ready);
+    }
+    Py_ssize_t left = ready == NULL ? 0 : PyObject_Size(ready);
+    PyErr_Clear();
+    Py_XDECREF(i);
+    Py_XDECREF(ready);
+    return left < 0 ? 0 : left;
+}
+
+/* ntodo - i - 1 of a _run_once frame; -1 if it is not that of loop.  direct:
+ * it has called us itself. */
+static Py_ssize_t
+left_to_pop(TwrState *state, PyFrameObject *frame, PyObject *loop, bool direct)
 {
     Py_ssize_t left = -2;
     PyObject *ntodo = NULL, *i = NULL;
@@ -182,8 +228,12 @@ left_to_pop(PyFrameObject *frame, PyObject *loop, bool nest)
     if (self == NULL) {
         goto done;
     }
-    if (self != loop || nest) {
-        left = self != loop ? -1 : 0;
+    if (self != loop) {
+        left = -1;
+        goto done;
+    }
+    if (twr_walk_code(frame) == state->loop.nest_once_code) {
+        left = nest_left_to_pop(state, frame, loop, direct);
         goto done;
     }
     ntodo = twr_frame_local(frame, "ntodo");
@@ -202,7 +252,7 @@ done:
     return left;
 }
 
-/* twr_loop_native_pops, and where; root may be NULL. */
+/* twr_frames_native_left, and where; root may be NULL. */
 static Py_ssize_t
 native(TwrState *state, PyObject *loop, bool direct, PyObject **root)
 {
@@ -213,9 +263,8 @@ native(TwrState *state, PyObject *loop, bool direct, PyObject **root)
     while (walk.frame != NULL) {
         PyObject *code = (PyObject *)PyFrame_GetCode(walk.frame);
         bool turn = is_run_once(state, code);
-        if (turn && in_handle > 0 && in_run_forever(state, walk.frame) > 0) {
-            left = left_to_pop(walk.frame, loop,
-                               code == state->loop.nest_once_code);
+        if (turn && in_handle > 0 && in_native_run(state, walk.frame)) {
+            left = left_to_pop(state, walk.frame, loop, direct);
         }
         in_handle = PySequence_Contains(state->loop.handle_run_codes, code);
         Py_DECREF(code);
@@ -243,6 +292,27 @@ twr_frames_native(TwrState *state, PyObject *loop, PyObject **root)
 {
     *root = NULL;
     return native(state, loop, false, root);
+}
+
+PyObject *
+twr_frames_until(TwrState *state)
+{
+    PyObject *until = NULL;
+    bool found = state->loop.nest_until_code == NULL;
+    TwrWalk walk;
+    twr_walk_begin(&walk);
+    while (walk.frame != NULL && !found) {
+        found = is_run_once(state, twr_walk_code(walk.frame));
+        if (found) {
+            PyObject *future = nest_until(state, walk.frame);
+            until = future == NULL ? NULL : PyWeakref_NewRef(future, NULL);
+            Py_XDECREF(future);
+        }
+        twr_walk_on(&walk);
+    }
+    twr_walk_end(&walk);
+    PyErr_Clear(); /* native() has seen these frames */
+    return until;
 }
 
 TwrCaller

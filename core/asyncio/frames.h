@@ -7,7 +7,9 @@
  *
  * Where the _run_once is one that run_forever has called, its greenlet is the
  * native one of that loop, and its local variables say how many handles it
- * will still pop before it polls again.
+ * will still pop before it polls again.  So it is, too, where the turns are
+ * taken by the run_until_complete of nest_asyncio, which calls no run_forever:
+ * its run ends with a future.
  *
  * A signal handler may come in the middle of asyncio's own code, and make a
  * call there.  Two such places have to be known, since they look like others:
@@ -35,8 +37,9 @@ TwrCaller twr_frames_caller(TwrState *state);
 
 /* How many handles the _run_once of loop below the running code will still
  * pop.  -1 without exception: there is none that run_forever has called, or
- * the running code is not called by a handle of its; -2: error.  direct: the
- * running code is such a handle itself (our marker). */
+ * the run_until_complete of nest_asyncio, or the running code is not called by
+ * a handle of its; -2: error.  direct: the running code is such a handle
+ * itself (our marker). */
 Py_ssize_t twr_frames_native_left(TwrState *state, PyObject *loop,
                                   bool direct);
 
@@ -44,6 +47,11 @@ Py_ssize_t twr_frames_native_left(TwrState *state, PyObject *loop,
  * _run_once is, or to NULL if there is none. */
 Py_ssize_t twr_frames_native(TwrState *state, PyObject *loop,
                              PyObject **native);
+
+/* A weakref to the future with which the run ends that has called the
+ * _run_once below the running code; NULL without exception: it ends with none,
+ * as run_forever does. */
+PyObject *twr_frames_until(TwrState *state);
 
 /* 1 if the running code is below a run_until_complete or run_forever of loop,
  * be it that this is only about to run it. */

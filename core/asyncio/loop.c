@@ -76,7 +76,9 @@ twr_loop_is_patched(TwrState *state, PyObject *loop)
     Py_XDECREF(module);
     if (found > 0 &&
         (keep_code(type, "_run_once", &state->loop.nest_once_code) < 0 ||
-         keep_code(type, "run_forever", &state->loop.nest_forever_code) < 0)) {
+         keep_code(type, "run_forever", &state->loop.nest_forever_code) < 0 ||
+         keep_code(type, "run_until_complete", &state->loop.nest_until_code) <
+             0)) {
         PyErr_Clear(); /* it is not that of nest_asyncio after all */
         found = 0;
     }

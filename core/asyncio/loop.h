@@ -19,8 +19,8 @@ typedef struct {
  * told. */
 int twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop);
 
-/* 1 if nest_asyncio has changed type(loop).  Where nothing of its own runs the
- * loop, we can drive it all the same. */
+/* 1 if nest_asyncio has changed type(loop).  We can drive it all the same,
+ * where frames.c knows who takes its turns. */
 int twr_loop_is_patched(TwrState *state, PyObject *loop);
 
 /* 1 if loop itself says that somebody has changed it so. */

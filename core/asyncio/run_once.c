@@ -46,6 +46,34 @@ begin_turn(TwrIteration *it)
     return result;
 }
 
+int
+twr_run_once_ended(TwrState *state, PyObject *until)
+{
+    if (until == NULL) {
+        return 0;
+    }
+    PyObject *future = PyObject_CallNoArgs(until);
+    if (future == NULL || future == Py_None) {
+        Py_XDECREF(future);
+        return future == NULL ? -1 : 1;
+    }
+    PyObject *done = PyObject_CallMethodNoArgs(future, state->names.done);
+    int ended = done == NULL ? -1 : PyObject_IsTrue(done);
+    Py_XDECREF(done);
+    Py_DECREF(future);
+    return ended;
+}
+
+/* Whether the run of the loop ends with this turn; -1: error. */
+static int
+is_over(TwrIteration *it)
+{
+    it->polling = true; /* a signal handler may make a call */
+    int over = it->stop_later ? 0 : twr_run_once_ended(it->state, it->until);
+    it->polling = false;
+    return over != 0 ? over : twr_flag(it->loop, it->state->names._stopping);
+}
+
 TwrNext
 twr_run_once_next(TwrIteration *it, PyObject **handle)
 {
@@ -68,18 +96,12 @@ twr_run_once_next(TwrIteration *it, PyObject **handle)
             }
         }
         it->left = 0;
-        int stopping = twr_flag(it->loop, state->names._stopping);
-        if (stopping != 0) {
-            return stopping < 0 ? NEXT_ERROR : NEXT_STOP;
+        int over = is_over(it);
+        if (over != 0) {
+            return over < 0 ? NEXT_ERROR : NEXT_STOP;
         }
         if (begin_turn(it) < 0) {
             return NEXT_ERROR;
-        }
-        if (it->left == 0) {
-            stopping = twr_flag(it->loop, state->names._stopping);
-            if (stopping != 0) {
-                return stopping < 0 ? NEXT_ERROR : NEXT_STOP;
-            }
         }
     }
 }

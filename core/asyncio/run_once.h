@@ -24,6 +24,10 @@ typedef enum {
  * turn begins. */
 TwrNext twr_run_once_next(TwrIteration *it, PyObject **handle);
 
+/* 1 if the future to which until, a weakref or NULL, refers is done or gone;
+ * -1: error. */
+int twr_run_once_ended(TwrState *state, PyObject *until);
+
 /* 1 if a turn would find anything to do: a handle, a timer, a descriptor. */
 int twr_run_once_any(TwrIteration *it);
 

@@ -74,7 +74,7 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *callee)
             state, callee,
             about_type(state, loop,
                        "nest_asyncio has changed the running loop, of type "
-                       "%S.%S, and its own run_until_complete runs it"),
+                       "%S.%S, and something else takes its turns"),
             "run main() by a call, await_(main()), or do without "
             "nest_asyncio.apply(), which no call needs");
     }
@@ -91,7 +91,8 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *callee)
 }
 
 /* Whether loop, which nest_asyncio has changed, is one that we drive, or that
- * something drives from which we can take it: a run_forever. */
+ * something drives from which we can take it: a run_forever, or the
+ * run_until_complete of nest_asyncio. */
 static int
 is_driven(Thread *th, PyObject *loop)
 {

@@ -182,6 +182,7 @@ typedef struct {
     PyObject *handle_run_codes;  /* list: code of Handle._run and the like */
     PyObject *nest_once_code;    /* of nest_asyncio's _run_once; or NULL */
     PyObject *nest_forever_code; /* of nest_asyncio's run_forever; or NULL */
+    PyObject *nest_until_code;   /* ... run_until_complete; or NULL */
     PyObject *tasks_file;        /* co_filename of asyncio.tasks */
     Py_ssize_t min_timers;       /* more timers: cancelled ones are weeded */
     double max_cancelled;        /* ... if they are more than this share */

@@ -24,7 +24,8 @@
  * (engine/marker.c), and it parks there, with nothing of the user's above it,
  * until the loop stops.  Its _run_once will then still pop the handles that it
  * counted when its turn began: padding is put in front for them
- * (engine/stop.c).
+ * (engine/stop.c).  Where run_until_complete of nest_asyncio takes the turns
+ * in place of run_forever, its run ends with its future: driven->it.until.
  *
  * The one call that can still pin it is the first in the life of a loop: when
  * the loop stops, the marker is left in its queue, and a later run begins with

@@ -2,6 +2,8 @@
 #include "engine/driven.h"
 
 #include "asyncio/debug.h"
+#include "asyncio/frames.h"
+#include "asyncio/run_once.h"
 #include "engine/sigint.h"
 
 #include <assert.h>
@@ -13,6 +15,7 @@ driven_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(driven->it.loop);
     Py_VISIT(driven->it.ready);
+    Py_VISIT(driven->it.until);
     Py_VISIT(driven->native);
     Py_VISIT(driven->native_error);
     Py_VISIT(driven->carriers);
@@ -25,6 +28,7 @@ driven_clear(PyObject *op)
     Driven *driven = (Driven *)op;
     Py_CLEAR(driven->it.loop);
     Py_CLEAR(driven->it.ready);
+    Py_CLEAR(driven->it.until);
     Py_CLEAR(driven->native);
     Py_CLEAR(driven->native_error);
     Py_CLEAR(driven->carriers);
@@ -145,7 +149,7 @@ is_ok(const Driven *driven)
     switch (driven->place) {
     case PLACE_NONE:
     case PLACE_OURS:
-        return !native && driven->pinned == NULL;
+        return !native && driven->pinned == NULL && driven->it.until == NULL;
     case PLACE_PINNED:
         return native;
     case PLACE_RETURNING:
@@ -196,6 +200,7 @@ begin(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
 {
     assert(driven->place == PLACE_NONE);
     Py_XSETREF(driven->native, Py_NewRef(native));
+    Py_XSETREF(driven->it.until, twr_frames_until(th->state));
     driven->native_left = left;
     driven->it.left = left;
     driven->it.stop_later = false;
@@ -240,7 +245,22 @@ twr_driven_unpin(Driven *driven)
     return result;
 }
 
-/* RETURNING -> IDLE: stop at the end of the turn, if that was put off. */
+/* Stop at the end of the turn, if that was put off.  The run that ends with
+ * until, or NULL, does so by itself, and may have done. */
+static int
+stop_now(Driven *driven, PyObject *until)
+{
+    if (!driven->it.stop_later) {
+        return 0;
+    }
+    driven->it.stop_later = false;
+    int ended = twr_run_once_ended(driven->it.state, until);
+    return ended == 0
+               ? twr_loop_set_stopping(driven->it.state, driven->it.loop, true)
+               : (ended < 0 ? -1 : 0);
+}
+
+/* RETURNING -> IDLE. */
 static int
 come_back(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
 {
@@ -248,16 +268,16 @@ come_back(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
         driven->it.left = left; /* its _run_once has just begun a turn */
     }
     Py_XSETREF(driven->native, Py_NewRef(native));
+    PyObject *until = driven->it.until;
+    driven->it.until = twr_frames_until(th->state);
     driven->native_left = left;
     driven->place = PLACE_IDLE;
     driven->pinned = NULL;
     twr_switch_set_active(&th->stacks, native);
     assert(is_ok(driven));
-    if (!driven->it.stop_later) {
-        return 0;
-    }
-    driven->it.stop_later = false;
-    return twr_loop_set_stopping(driven->it.state, driven->it.loop, true);
+    int stopped = stop_now(driven, until);
+    Py_XDECREF(until);
+    return stopped;
 }
 
 int
@@ -294,6 +314,7 @@ twr_driven_let_go(Thread *th, Driven *driven)
 {
     PyObject *native = driven->native;
     driven->native = NULL;
+    Py_CLEAR(driven->it.until);
     driven->place = PLACE_NONE;
     driven->pinned = NULL;
     twr_switch_set_active(&th->stacks, native);
@@ -309,6 +330,7 @@ twr_driven_drop(Thread *th, Driven *driven)
     driven->pinned = NULL;
     Py_CLEAR(driven->native);
     Py_CLEAR(driven->native_error);
+    Py_CLEAR(driven->it.until);
     Py_CLEAR(th->drives.now);
 }
 

@@ -7,13 +7,24 @@
 #include "engine/interrupt.h"
 #include "engine/sigint.h"
 
+/* Take back the stop that was put off until the native greenlet could raise an
+ * error: a run that ends with a future would leave it set. */
+static int
+clear_stop(Driven *driven)
+{
+    return driven->it.until == NULL || driven->native_error == NULL
+               ? 0
+               : twr_loop_set_stopping(driven->it.state, driven->it.loop,
+                                       false);
+}
+
 /* Prepare the loop to go on by itself.  The marker stays behind the padding:
  * the next run of this loop begins with it, and no call of that run pins its
  * native greenlet. */
 static int
 let_go(Thread *th, Driven *driven)
 {
-    if (twr_loop_mark(&driven->it) < 0 ||
+    if (clear_stop(driven) < 0 || twr_loop_mark(&driven->it) < 0 ||
         twr_loop_pad(&driven->it, driven->native_left) < 0 ||
         twr_sigint_restore(th) < 0 ||
         twr_debug_forgive(th->state, driven->it.loop) < 0) {
@@ -122,6 +133,19 @@ fail_child(Thread *th, Driven *driven)
     return twr_call_fail(th, driven->pinned);
 }
 
+/* Whether the run ends with the task whose call is above the native greenlet,
+ * so that nothing can be raised from it later. */
+static bool
+pinned_ends_run(Driven *driven)
+{
+    PyObject *future = driven->pinned == NULL || driven->it.until == NULL
+                           ? NULL
+                           : PyObject_CallNoArgs(driven->it.until);
+    PyErr_Clear();
+    Py_XDECREF(future); /* only compared */
+    return future != NULL && future == driven->pinned->task;
+}
+
 PyObject *
 twr_stop_failed(Thread *th, Driven *driven, bool in_handle)
 {
@@ -137,6 +161,10 @@ twr_stop_failed(Thread *th, Driven *driven, bool in_handle)
         return fail_child(th, driven);
     }
     PyObject *exc = twr_error_take();
+    if (pinned_ends_run(driven)) {
+        twr_error_put(exc);
+        return fail_call(th, driven->pinned);
+    }
     PyObject *native = twr_stop_give_back(th, driven);
     if (native == NULL && driven->place != PLACE_PINNED) {
         Py_DECREF(exc);

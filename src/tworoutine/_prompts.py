@@ -167,7 +167,8 @@ def warn_cancelled(name, task, greenlet):
     """
     caller = frame = greenlet.gr_frame
     while frame is not None:
-        if frame.f_code is asyncio.run.__code__:
+        # nest_asyncio has another asyncio.run, which cancels nothing.
+        if frame.f_code is asyncio.runners.run.__code__:
             return
         frame = frame.f_back
     coro = getattr(task.get_coro(), "__qualname__", "")
