@@ -236,14 +236,14 @@ wait_at(TwrPlace *place, PyObject *awaitable)
     return result;
 }
 
-/* The first plain RuntimeError, which asyncio raises, among error and what it
- * came of; NULL without error: there is none. */
+/* The first one of this very type among error and what it came of; NULL
+ * without error: there is none. */
 static PyObject *
-runtime_error(PyObject *error)
+first_of(PyObject *error, PyObject *type)
 {
     PyObject *exc = Py_NewRef(error);
     for (int depth = 0; exc != NULL && depth < 10; depth++) {
-        if (Py_IS_TYPE(exc, (PyTypeObject *)PyExc_RuntimeError)) {
+        if (Py_IS_TYPE(exc, (PyTypeObject *)type)) {
             return exc;
         }
         Py_SETREF(exc, PyException_GetContext(exc));
@@ -253,7 +253,8 @@ runtime_error(PyObject *error)
 }
 
 /* A call has failed, and one of our own loops was there: if it has waited for
- * what belongs to another loop, say in a note whose the two are. */
+ * what belongs to another loop, say in a note whose the two are.  asyncio
+ * raises a RuntimeError; or the wait was in vain, until some time limit. */
 static void
 explain(const TwrPlace *place)
 {
@@ -263,16 +264,25 @@ explain(const TwrPlace *place)
         !(backend->is_running_loop && state->has_own_loops)) {
         return;
     }
+    PyObject *own = NULL;
     PyObject *pending = twr_error_take();
-    PyObject *error = runtime_error(pending);
+    PyObject *error = first_of(pending, PyExc_RuntimeError);
+    if (error == NULL && backend->is_running_loop &&
+        place->th->run.own_loop != NULL) {
+        error = first_of(pending, PyExc_TimeoutError);
+        own = error == NULL ? NULL : Py_NewRef(place->th->run.own_loop);
+    }
     PyObject *name = error == NULL ? NULL : twr_callee_name(place->callee);
     if (name != NULL) {
-        twr_done(twr_cold(state, COLD_explain, "(OOO)", error, name,
-                          backend->is_running_loop ? Py_True : Py_False));
+        twr_done(twr_cold(state, COLD_explain, "(OOOO)",
+                          own == NULL ? error : pending, name,
+                          backend->is_running_loop ? Py_True : Py_False,
+                          own == NULL ? Py_None : own));
     }
     PyErr_Clear();
     Py_XDECREF(name);
     Py_XDECREF(error);
+    Py_XDECREF(own);
     twr_error_put(pending);
 }
 

@@ -859,7 +859,7 @@ async def close(reader, writer, server, ended):
 
 
 def notes_in_the_docs():
-    """In a loop that runs; without a loop."""
+    """In a loop that runs; the same, in vain; without a loop."""
     quotes = re.findall(r"(?:^> .*\n)+", DOC.read_text(), re.M)
     return [" ".join(re.sub("^> ", "", q, flags=re.M).split()) for q in quotes]
 
@@ -877,7 +877,7 @@ def note_of(fn, *args, error=RuntimeError):
 
 
 def test_whose_the_two_loops_are():
-    inside, outside = notes_in_the_docs()
+    inside, _, outside = notes_in_the_docs()
     opened = await_(open_connection())
     queue = asyncio.Queue()
     with pytest.raises(TimeoutError):
@@ -911,6 +911,55 @@ def test_whose_the_two_loops_are():
     thread.join()
     assert notes == [outside]
     close(*opened)
+
+
+class Client:
+    """Hears from its own loop alone, as aiomqtt does, and from a thread."""
+
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+
+    async def ask(self, error=TimeoutError):
+        answered = asyncio.Event()
+        self.loop.call_soon_threadsafe(answered.set)
+        try:
+            await asyncio.wait_for(answered.wait(), 0.001)
+        except TimeoutError:
+            raise error from None
+
+
+@tworoutine
+async def connect():
+    return Client()
+
+
+def test_a_wait_in_vain_for_the_other_loop():
+    _, vain, _ = notes_in_the_docs()
+    client = connect()
+    ask = tworoutine(client.ask)
+
+    async def main():
+        assert note_of(ask, error=TimeoutError) == vain
+        assert note_of(ask, OSError, error=OSError) == vain
+
+    async def callback():
+        done = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(
+            lambda: done.set_result(note_of(ask, error=TimeoutError))
+        )
+        assert await done == vain
+
+    async def no_answer():
+        with pytest.raises(TimeoutError) as caught:
+            take(asyncio.Queue())
+        assert not hasattr(caught.value, "__notes__")
+
+    ask()
+    asyncio.run(no_answer())
+    asyncio.run(main())
+    asyncio.run(callback())
+    ask()
+    asyncio.run(no_answer())
 
 
 def test_no_note_where_only_one_loop_is_there(place):

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import socket
 import sys
 import warnings
 
@@ -217,6 +218,12 @@ _IN_ITS_LOOP = (
     "thread: open it by a call inside the loop that runs, or use it where "
     "none does"
 )
+_IN_VAIN = (
+    "{} waits in the loop that runs here, and meanwhile callbacks wait in the "
+    "loop of the calls of this thread, which does not run. What a call has "
+    "opened where no loop ran, as at top level, belongs to that one: open it "
+    "by a call inside the loop that runs, or use it where none does"
+)
 _IN_OURS = (
     "{} waits in the loop of the calls of this thread. What was opened in "
     "asyncio.run, or in another thread, belongs to another loop: open it by "
@@ -224,18 +231,34 @@ _IN_OURS = (
 )
 
 
-def explain(error, name, running):
+def explain(error, name, running, own):
     """If error is about two loops, add a note that says whose they are.
 
     name: of the call that failed.  running: whether it waited in a loop that
-    somebody else runs, and not in that of the thread's calls.
+    somebody else runs, and not in that of the thread's calls.  own: that one,
+    if it is the time limit of a wait that may have been in vain; or None.
     """
-    text = str(error)
-    if not any(words in text for words in _OTHER_LOOP):
-        return
-    note = _IN_ITS_LOOP if running else _IN_OURS
+    if own is not None:
+        if not _is_wanted(own):
+            return
+        note = _IN_VAIN
+    else:
+        text = str(error)
+        if not any(words in text for words in _OTHER_LOOP):
+            return
+        note = _IN_ITS_LOOP if running else _IN_OURS
     if not any("the loop of the calls" in n for n in _notes(error)):
         error.add_note(note.format(name))
+
+
+def _is_wanted(loop):
+    """Whether call_soon_threadsafe was called since loop has last run."""
+    if loop.is_running() or loop.is_closed():
+        return False
+    try:
+        return bool(loop._ssock.recv(1, socket.MSG_PEEK))
+    except (AttributeError, OSError):  # there is nothing, in most cases
+        return False
 
 
 def _notes(error):
