@@ -598,6 +598,47 @@ def test_the_first_call_is_cancelled_once_and_may_clean_up():
     assert log == [0, 1, 2]
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("main_calls_first", [False, True])
+def test_a_first_call_that_fails_as_the_loop_stops_is_told_of_then(
+    main_calls_first, goes_on
+):
+    """Once, and as asyncio.run does of tasks that it has cancelled."""
+    told, tasks = [], []
+
+    async def background():
+        try:
+            nap(60)
+        except asyncio.CancelledError:
+            if not goes_on:
+                raise KeyError("background") from None
+        try:
+            await asyncio.sleep(0.01)
+        finally:
+            raise KeyError("background")
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: told.append(context))
+        if main_calls_first:
+            nap()
+        tasks.append(asyncio.ensure_future(background()))
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    (task,) = tasks
+    (context,) = told
+    assert context == {
+        "message": "unhandled exception during asyncio.run() shutdown",
+        "exception": task.exception(),
+        "task": task,
+    }
+    assert isinstance(task.exception(), KeyError)
+    del task, tasks[:], told[0]["task"]
+    gc.collect()
+    assert len(told) == 1
+
+
 def wait_below_tcl(*seconds):
     """Tasks, each of which waits below Tcl; in which order they end."""
     tkinter = pytest.importorskip("tkinter", reason="this Python lacks it")

@@ -1,6 +1,7 @@
 """Prompts and notebooks: which loop calls use, and whom Ctrl-C is for."""
 
 import asyncio
+import functools
 import inspect
 import os
 import socket
@@ -164,12 +165,16 @@ def _may_run_while_typing(shell):
 def warn_cancelled(name, task, greenlet):
     """Say that task is cancelled, in the line of its call, which name names.
 
-    Not in ``asyncio.run``, which ends and would cancel it anyway.
+    Not in ``asyncio.run``, which ends and would cancel it anyway, and then say
+    how it has failed.
     """
     caller = frame = greenlet.gr_frame
     while frame is not None:
         # nest_asyncio has another asyncio.run, which cancels nothing.
         if frame.f_code is asyncio.runners.run.__code__:
+            task.add_done_callback(
+                functools.partial(_tell_failed, task.cancelling() + 1)
+            )
             return
         frame = frame.f_back
     coro = getattr(task.get_coro(), "__qualname__", "")
@@ -181,6 +186,25 @@ def warn_cancelled(name, task, greenlet):
         caller.f_code.co_filename,
         caller.f_lineno,
         caller.f_globals.get("__name__"),
+    )
+
+
+def _tell_failed(cancels, task):
+    """Say what asyncio.run says of a task that fails when it is cancelled.
+
+    It does so itself if the task has gone on, and is cancelled once more.
+    """
+    error = None if task.cancelled() else task._exception
+    if error is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
+        return  # these two end the run
+    if task.cancelling() > cancels:
+        return
+    task.get_loop().call_exception_handler(
+        {
+            "message": "unhandled exception during asyncio.run() shutdown",
+            "exception": task.exception(),
+            "task": task,
+        }
     )
 
 
