@@ -598,6 +598,34 @@ def test_the_first_call_is_cancelled_once_and_may_clean_up():
     assert log == [0, 1, 2]
 
 
+def test_a_loop_that_is_to_stop_waits_without_cpu_for_the_first_call():
+    turns = []
+
+    class Loop(asyncio.SelectorEventLoop):
+        def _process_events(self, events):
+            turns.append(1)
+            super()._process_events(events)
+
+    async def background():
+        try:
+            nap(60)
+        finally:
+            del turns[:]
+            nap(0.05)
+            ended.append(len(turns))
+
+    async def main():
+        tasks.append(asyncio.ensure_future(background()))
+        await asyncio.sleep(0)
+
+    tasks, ended = [], []
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        with pytest.warns(RuntimeWarning, match="is cancelled"):
+            runner.run(main())
+    (count,) = ended
+    assert count < 10
+
+
 @pytest.mark.parametrize("goes_on", [False, True])
 @pytest.mark.parametrize("main_calls_first", [False, True])
 def test_a_first_call_that_fails_as_the_loop_stops_is_told_of_then(

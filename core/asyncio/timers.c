@@ -158,7 +158,7 @@ twr_timers_timeout(TwrIteration *it)
     if (stopping < 0) {
         return NULL;
     }
-    if (stopping || it->stop_later || PyObject_Size(it->ready) > 0) {
+    if (stopping || PyObject_Size(it->ready) > 0) {
         return PyLong_FromLong(0);
     }
     PyObject *timers = twr_timers_get(state, it->loop);
