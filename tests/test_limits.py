@@ -619,9 +619,11 @@ def test_a_loop_that_is_to_stop_waits_without_cpu_for_the_first_call():
         await asyncio.sleep(0)
 
     tasks, ended = [], []
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        with pytest.warns(RuntimeWarning, match="is cancelled"):
-            runner.run(main())
+    with (
+        asyncio.Runner(loop_factory=Loop) as runner,
+        pytest.warns(RuntimeWarning, match="is cancelled"),
+    ):
+        runner.run(main())
     (count,) = ended
     assert count < 10
 

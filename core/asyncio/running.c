@@ -31,13 +31,19 @@ twr_running_hook(TwrState *state, PyObject *loop)
 int
 twr_running_unhook(TwrState *state, PyObject *hooks)
 {
-    return twr_done(PyObject_CallObject(state->set_asyncgen_hooks, hooks));
+    PyObject *pending = twr_error_take();
+    int done = twr_done(PyObject_CallObject(state->set_asyncgen_hooks, hooks));
+    twr_error_put(pending);
+    return done;
 }
 
 int
 twr_running_set(TwrState *state, PyObject *loop)
 {
-    return twr_done(PyObject_CallOneArg(state->set_running_loop, loop));
+    PyObject *pending = twr_error_take();
+    int done = twr_done(PyObject_CallOneArg(state->set_running_loop, loop));
+    twr_error_put(pending);
+    return done;
 }
 
 /* 3.11 and 3.12 do all this inside run_forever.  Returns the asyncgen hooks

@@ -14,13 +14,15 @@ twr_running_loop(TwrState *state)
     return PyObject_CallNoArgs(state->get_running_loop);
 }
 
-/* Have loop, or None, be the one that runs in this thread. */
+/* Have loop, or None, be the one that runs in this thread.  Keeps a pending
+ * exception; -1: it has failed. */
 int twr_running_set(TwrState *state, PyObject *loop);
 
 /* Set the asyncgen hooks of loop; returns the old ones. */
 PyObject *twr_running_hook(TwrState *state, PyObject *loop);
 
-/* Set the asyncgen hooks to the old ones. */
+/* Set the asyncgen hooks to the old ones.  Keeps a pending exception; -1: it
+ * has failed. */
 int twr_running_unhook(TwrState *state, PyObject *hooks);
 
 /* Have loop run here: *undo is what twr_running_leave() is to be given. */

@@ -66,9 +66,12 @@ twr_task_enter(TwrState *state, PyObject *loop, PyObject *task)
 int
 twr_task_leave(TwrState *state, PyObject *loop, PyObject *task)
 {
-    return enter_or_leave(is_apart(state, task) ? state->task.py_leave_task
-                                                : state->leave_task,
-                          loop, task);
+    PyObject *pending = twr_error_take();
+    int left = enter_or_leave(is_apart(state, task) ? state->task.py_leave_task
+                                                    : state->leave_task,
+                              loop, task);
+    twr_error_put(pending);
+    return left;
 }
 
 PyObject *

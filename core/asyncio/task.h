@@ -23,7 +23,8 @@ PyObject *twr_task_current(TwrState *state, PyObject *loop);
  * exception; -1: it has failed. */
 int twr_task_enter(TwrState *state, PyObject *loop, PyObject *task);
 
-/* Have loop have no current task, which is task. */
+/* Have loop have no current task, which is task.  Keeps a pending exception;
+ * -1: it has failed. */
 int twr_task_leave(TwrState *state, PyObject *loop, PyObject *task);
 
 /* Make task look suspended on future (NULL: on nothing).  A cancel asked for

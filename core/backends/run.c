@@ -249,11 +249,9 @@ own_loop_in_input_hook(TwrPlace *place)
         return NULL;
     }
     PyObject *loop = own_loop(place);
-    PyObject *pending = twr_error_take();
     if (twr_running_set(state, place->loop) < 0) {
         Py_CLEAR(loop);
     }
-    twr_error_put(pending);
     return loop;
 }
 
@@ -268,11 +266,9 @@ wait_in_input_hook(TwrPlace *place, PyObject *loop, PyObject *coro)
         return NULL;
     }
     PyObject *result = wait_in_run(place, loop, coro);
-    PyObject *pending = twr_error_take();
     if (twr_running_set(state, place->loop) < 0) {
         Py_CLEAR(result);
     }
-    twr_error_put(pending);
     return result;
 }
 
