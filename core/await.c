@@ -69,7 +69,8 @@ find_place(TwrState *state, PyObject *callee, TwrPlace *place)
     if (place->th != NULL && check_pool(place->th, callee) == 0) {
         place->loop = twr_running_loop(state);
     }
-    if (place->loop == NULL || find_hidden(place) < 0) {
+    if (place->loop == NULL || find_hidden(place) < 0 ||
+        twr_libraries_check(state) < 0) {
         return -1;
     }
     const unsigned libraries = twr_libraries(state);
@@ -185,7 +186,7 @@ step(TwrPlace *place, PyObject *iterator)
     PyObject *value = NULL, *error = NULL;
     PyObject *sent = Py_NewRef(Py_None);
     for (;;) {
-        if (bounce(place) < 0) {
+        if (error == NULL && bounce(place) < 0) {
             twr_close_iterator(state, iterator);
             break;
         }

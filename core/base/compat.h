@@ -260,6 +260,17 @@ twr_dict_note(TwrDictWatch *watch)
 #endif
 }
 
+/* It could not be: look again. */
+static inline void
+twr_dict_forget(TwrDictWatch *watch)
+{
+#if PY_VERSION_HEX < 0x030C0000
+    watch->tag = 0;
+#else
+    watch->unchanged = false;
+#endif
+}
+
 static inline bool
 twr_dict_is_unchanged(const TwrDictWatch *watch)
 {

@@ -22,7 +22,7 @@ twr_libraries_init(TwrState *state)
     return twr_dict_watch(PyImport_GetModuleDict(), &state->libraries.watch);
 }
 
-unsigned
+int
 twr_libraries_look(TwrState *state)
 {
     PyObject *modules = PyImport_GetModuleDict();
@@ -33,8 +33,11 @@ twr_libraries_look(TwrState *state)
         if (PyDict_GetItemWithError(modules, name) != NULL) {
             imported |= 1u << i;
         }
+        else if (PyErr_Occurred()) {
+            twr_dict_forget(&state->libraries.watch);
+            return -1;
+        }
     }
-    PyErr_Clear(); /* sys.modules is no dictionary: it has none of them */
     state->libraries.imported = imported;
-    return imported;
+    return 0;
 }

@@ -7,16 +7,26 @@
 
 #include "base/state.h"
 
-/* The sum of the LIBRARY_ flags of those that have been imported. */
-unsigned twr_libraries_look(TwrState *state);
+/* Look at sys.modules.  -1: a key there cannot be compared. */
+int twr_libraries_look(TwrState *state);
 
-/* The same, as it was found last if sys.modules has not changed. */
+/* The same, unless nothing has changed since it was looked at. */
+static inline int
+twr_libraries_check(TwrState *state)
+{
+    return twr_dict_is_unchanged(&state->libraries.watch)
+               ? 0
+               : twr_libraries_look(state);
+}
+
+/* The LIBRARY_ flags of those that have been imported, as of the last look. */
 static inline unsigned
 twr_libraries(TwrState *state)
 {
-    return twr_dict_is_unchanged(&state->libraries.watch)
-               ? state->libraries.imported
-               : twr_libraries_look(state);
+    if (twr_libraries_check(state) < 0) {
+        PyErr_Clear(); /* who begins a call is told */
+    }
+    return state->libraries.imported;
 }
 
 /* Make the names. */
