@@ -8,6 +8,7 @@ sentence has a function here, found by its words.
 import asyncio
 import gc
 import inspect
+import os
 import pathlib
 import pickle
 import re
@@ -679,6 +680,8 @@ def test_every_sentence_has_a_test():
 )
 def test_sentence(line, request):
     function = SENTENCES[line.what]
+    if os.environ.get("TWR_HARD") and function is as_greenlets_end:
+        pytest.skip("the hard build switches before, as the loop is closed")
     fixtures = [
         request.getfixturevalue(name)
         for name in inspect.signature(function).parameters

@@ -1,5 +1,7 @@
 """What a hostile program can do to a call; each was a crash or a hang once."""
 
+import os
+
 import pytest
 
 PRELUDE = """
@@ -954,6 +956,8 @@ other.close()
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_survives(program, name):
+    if os.environ.get("TWR_HARD") and name.endswith("as a driver begins"):
+        pytest.skip("in the hard build the driver has begun before")
     out = program(PRELUDE + PROGRAMS[name], timeout=90)
     assert out == ("finally\n" if name.startswith("the end,") else "")
 
