@@ -17,7 +17,7 @@ The rule: ``f(x)`` is ``await (~f)(x)``, also in the middle of a running loop.
 import os
 import sys
 
-from tworoutine import _cold
+from tworoutine import _cold, _prompts
 from tworoutine._core import (
     CannotSuspend,
     after_fork,
@@ -25,7 +25,7 @@ from tworoutine._core import (
     tworoutine,
     why_no_handoff,
 )
-from tworoutine._hosts import portal, run, task_factory
+from tworoutine._portal import portal, run, task_factory
 from tworoutine._prompts import (
     load_ipython_extension as load_ipython_extension,
 )
@@ -43,14 +43,14 @@ __all__ = [
     "why_no_handoff",
 ]
 if sys.version_info >= (3, 12):
-    from tworoutine._hosts import eager_task_factory as eager_task_factory
+    from tworoutine._portal import eager_task_factory as eager_task_factory
 
     __all__ += ["eager_task_factory"]
 __version__ = "0.1.0"
 
 _cold.register()
-_cold.prime_prompt()
-_cold.teach_autoreload()
+_prompts.prime_prompt()
+_prompts.teach_autoreload()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

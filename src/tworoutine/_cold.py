@@ -30,18 +30,16 @@ from tworoutine._core import (
     unregistered,
 )
 from tworoutine._hosts import adapt as adapt
-from tworoutine._hosts import end_guests, take_greenlets_for_threads
+from tworoutine._hosts import end_calls, take_greenlets_for_threads
 from tworoutine._hosts import find_backend as find_backend
 from tworoutine._hosts import for_asgiref as for_asgiref
-from tworoutine._hosts import foreign_library as foreign_library
-from tworoutine._hosts import has_factory as has_factory
+from tworoutine._portal import foreign_library as foreign_library
+from tworoutine._portal import has_factory as has_factory
 from tworoutine._prompts import explain as explain
 from tworoutine._prompts import foreground as foreground
 from tworoutine._prompts import in_input_hook as in_input_hook
-from tworoutine._prompts import prime_prompt as prime_prompt
 from tworoutine._prompts import prompt_loop as prompt_loop
 from tworoutine._prompts import prompt_runner as prompt_runner
-from tworoutine._prompts import teach_autoreload as teach_autoreload
 from tworoutine._prompts import warn_cancelled as warn_cancelled
 
 # --- calls ------------------------------------------------------------------
@@ -74,7 +72,7 @@ def close_loop(loop):
         _unset(loop)  # what another thread has set ends with it
     if loop.is_closed():
         return
-    if not end_guests(loop):
+    if not end_calls(loop):
         discard_loop(loop)
         return
     take_greenlets_for_threads(loop)

@@ -13,6 +13,7 @@ the running loop only while its own code runs.
 import asyncio
 import os
 import sys
+import threading
 
 import gevent
 import gevent.event
@@ -21,7 +22,6 @@ from gevent.selectors import GeventSelector
 from greenlet import getcurrent, greenlet
 
 from tworoutine._core import drivable, run_in, stepper, thread_loop
-from tworoutine._hosts import take_greenlets_for_threads
 
 _RUN_ONCE = asyncio.BaseEventLoop._run_once.__code__
 
@@ -73,6 +73,15 @@ def end_calls(loop):
     if run is not None:
         run.abandon()
     return run is None
+
+
+def take_greenlets_for_threads(loop):
+    """gevent patched threading: ids of threads are ids of greenlets.
+
+    asyncio's debug mode must not complain when steps change greenlets.
+    """
+    if threading.get_ident.__module__ == "gevent.thread":
+        loop._check_thread = lambda: None
 
 
 def _run_of(loop):

@@ -12,7 +12,7 @@ import sys
 from twisted.internet.defer import Deferred
 from twisted.python.threadable import isInIOThread
 
-from tworoutine._hosts import portal
+from tworoutine._portal import portal
 
 __all__ = ["callback"]
 
