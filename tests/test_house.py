@@ -1,4 +1,4 @@
-"""What the C core promises of itself, checked without a compiler.
+"""What the house promises of itself, checked without a compiler.
 
 clang-format puts a function's name and its braces at column 0, so that a few
 regular expressions see what a compiler would.  Checked here are
@@ -13,11 +13,19 @@ regular expressions see what a compiler would.  Checked here are
                 in one place
     sizes       40 lines a function, 400 a file
 
+and of the Python files:
+
+    circles     none of them imports another in a circle, not even in functions
+    cold        _cold.py has each function that the core looks for there, and
+                passes on no others
+
 What fails today is listed in house_exceptions.txt.  The list only shrinks: a
 line that is no longer needed has to go, too.
 """
 
+import ast
 import functools
+import graphlib
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -26,6 +34,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "core"
+PYTHON = ROOT / "src" / "tworoutine"
 EXCEPTIONS = Path(__file__).with_name("house_exceptions.txt")
 
 MAX_FUNCTION, MAX_FILE = 40, 400
@@ -325,6 +334,63 @@ def test_files_are_short():
         if text.count("\n") > MAX_FILE
     ]
     compare("file", bad, f"over {MAX_FILE} lines")
+
+
+def imported(tree):
+    """(module, name, passed on) of all that is imported from tworoutine.
+
+    passed on: "import name as name".
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, None, False
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            for alias in node.names:
+                yield node.module, alias.name, alias.asname == alias.name
+
+
+@functools.cache
+def python_files():
+    """Module -> its syntax tree."""
+    return {
+        f"tworoutine.{path.stem}".removesuffix(".__init__"): ast.parse(
+            path.read_text()
+        )
+        for path in sorted(PYTHON.glob("*.py"))
+    }
+
+
+def test_python_files_import_each_other_in_no_circle():
+    files = python_files()
+    graph = {
+        file: {
+            name if name in files else module
+            for module, symbol, _ in imported(tree)
+            for name in [f"{module}.{symbol}"]
+            if module in files or name in files
+        }
+        for file, tree in files.items()
+    }
+    assert "tworoutine._cold" in graph["tworoutine"]
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as exc:
+        pytest.fail(" < ".join(exc.args[1]))
+
+
+def test_the_cold_module_has_what_the_core_looks_for():
+    table = re.search(
+        r"#define TWR_COLD\(X\)((?:.*\\\n)+.*)", house().text["base/state.h"]
+    )
+    wanted = set(re.findall(r"X\((\w+)\)", table[1]))
+    assert len(wanted) > 20
+    tree = python_files()["tworoutine._cold"]
+    passed_on = {name for _, name, again in imported(tree) if again}
+    own = {node.name for node in tree.body if hasattr(node, "name")}
+    assert wanted <= passed_on | own, wanted - passed_on - own
+    assert passed_on <= wanted, passed_on - wanted
 
 
 def test_the_lint_sees_the_core():

@@ -1,11 +1,11 @@
 """What the C core leaves to Python, because it is not hot.
 
-Fan-out, pickling, and the end of a thread's own loop.
+The core looks here for each function of TWR_COLD (core/base/state.h), also
+for those that other files define: they are imported "as" what they are.
 """
 
 import asyncio
 import atexit
-import collections
 import contextlib
 import copy
 import functools
@@ -16,23 +16,26 @@ import pickle
 import selectors
 import sys
 import threading
-import types
-import weakref
 
 from tworoutine._core import (
-    Awaiting,
-    Portal,
     cold,
     end_thread,
-    in_portal,
     run_in,
     tworoutine,
     unregistered,
 )
+from tworoutine._fan_out import fan_out_as_completed as fan_out_as_completed
+from tworoutine._fan_out import fan_out_map as fan_out_map
 from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import end_calls, take_greenlets_for_threads
 from tworoutine._hosts import find_backend as find_backend
 from tworoutine._hosts import for_asgiref as for_asgiref
+from tworoutine._names import bound_signature as bound_signature
+from tworoutine._names import lookup
+from tworoutine._names import name_async_form as name_async_form
+from tworoutine._names import name_plainly as name_plainly
+from tworoutine._names import names as names
+from tworoutine._names import shown_code as shown_code
 from tworoutine._portal import foreign_library as foreign_library
 from tworoutine._portal import has_factory as has_factory
 from tworoutine._prompts import explain as explain
@@ -42,17 +45,7 @@ from tworoutine._prompts import prompt_loop as prompt_loop
 from tworoutine._prompts import prompt_runner as prompt_runner
 from tworoutine._prompts import warn_cancelled as warn_cancelled
 
-# --- calls ------------------------------------------------------------------
-
-
-def name_plainly(fn, exc):
-    """Let exc, of the call f(...) itself, name f and not its form f.aio."""
-    while isinstance(fn, functools.partial):
-        fn = fn.func
-    name = getattr(fn, "__qualname__", "")
-    if name.endswith(".aio") and fn.__name__ != "aio" and len(exc.args) == 1:
-        plain = name.removesuffix(".aio")
-        exc.args = (exc.args[0].replace(f"{name}()", f"{plain}()", 1),)
+# --- generators -------------------------------------------------------------
 
 
 def comes_again(exc):
@@ -359,44 +352,7 @@ def held_up(task):
     return (_Held(task), *held) if held else None
 
 
-# --- pickling and names -----------------------------------------------------
-
-
-def _lookup(module, qualname):
-    """What the dotted name leads to in an imported module, or None."""
-    try:
-        return operator.attrgetter(qualname)(sys.modules[module])
-    except (KeyError, AttributeError, TypeError):
-        return None
-
-
-def name_async_form(f, fn):
-    """Call the function ``<f>.aio`` if its own name leads to f.
-
-    So that it, too, can be found, and pickled, by its qualified name.
-    """
-    if (
-        not fn.__qualname__.endswith(".aio")
-        and _lookup(f.__module__, f.__qualname__) == f
-    ):
-        fn.__qualname__ += ".aio"
-
-
-_SPECIAL_NAMES = (
-    *("__name__", "__qualname__", "__wrapped__", "__signature__"),
-    *("__annotations__", "__type_params__", "__isabstractmethod__"),
-    *("__annotate__", "__code__", "__defaults__", "__kwdefaults__"),
-    *("__self__", "__func__"),
-)
-
-
-def names(f, fn):
-    """What dir(f) lists: what the attributes of f lead to."""
-    passed_on = [name for name in dir(fn) if not name.startswith("_")]
-    # The type has some of its own: __annotations__, once somebody has asked.
-    own = set(object.__dir__(f)).difference(_SPECIAL_NAMES)
-    special = [name for name in _SPECIAL_NAMES if hasattr(f, name)]
-    return sorted({*own, *passed_on, *special})
+# --- pickling ---------------------------------------------------------------
 
 
 def reduce(f):
@@ -405,7 +361,7 @@ def reduce(f):
     if owner is not None:
         return getattr, (owner, f.__name__)
     module, qualname = f.__module__, f.__qualname__
-    found = _lookup(module, qualname) if module != "__main__" else None
+    found = lookup(module, qualname) if module != "__main__" else None
     if found is f:
         return qualname
     if found == f:  # a static method: another object at each access
@@ -418,7 +374,7 @@ def wrap(module, qualname, fn):
 
     It has if fn came by name, as a plain pickle of ``__main__`` sends it.
     """
-    found = _lookup(module, qualname)
+    found = lookup(module, qualname)
     if isinstance(found, tworoutine) and ~found is fn:
         return found
     return tworoutine(fn)
@@ -449,56 +405,7 @@ def deepcopy_bound(f, origin, memo):
     return origin.__get__(owner, type(owner))
 
 
-def bound_signature(origin, method):
-    """The signature assigned to origin, less its first parameter if bound."""
-    signature = origin.__signature__
-    if not inspect.ismethod(method):
-        return signature
-    return signature.replace(
-        parameters=list(signature.parameters.values())[1:]
-    )
-
-
-_CODES = weakref.WeakKeyDictionary()  # fn's code: f's, if it is another one
-_BOUND_CODES = weakref.WeakKeyDictionary()  # the same where f is bound
-
-
-def shown_code(fn, code):
-    """fn's code as that of f: with the flags of what a call of f returns.
-
-    And, since a bound f is no method by type, without the first parameter.
-    """
-    if not isinstance(code, types.CodeType):
-        return code
-    bound = inspect.ismethod(fn)
-    codes = _BOUND_CODES if bound else _CODES
-    made = codes.get(code)
-    # Codes are equal, too, that come from files of different names.
-    if made is None or made.co_filename != code.co_filename:
-        changes = {"co_flags": _synchronous(code.co_flags)}
-        if bound and code.co_argcount > 0:
-            changes |= {
-                "co_argcount": code.co_argcount - 1,
-                "co_posonlyargcount": max(code.co_posonlyargcount - 1, 0),
-                "co_nlocals": code.co_nlocals - 1,
-                "co_varnames": code.co_varnames[1:],
-            }
-        if all(getattr(code, name) == changes[name] for name in changes):
-            return code
-        made = codes[code] = code.replace(**changes)
-    return made
-
-
-def _synchronous(flags):
-    if flags & inspect.CO_ITERABLE_COROUTINE:
-        flags &= ~inspect.CO_GENERATOR
-    if flags & inspect.CO_ASYNC_GENERATOR:
-        flags |= inspect.CO_GENERATOR
-    return flags & ~(
-        inspect.CO_COROUTINE
-        | inspect.CO_ASYNC_GENERATOR
-        | inspect.CO_ITERABLE_COROUTINE
-    )
+# --- forms ------------------------------------------------------------------
 
 
 def unbound(function):
@@ -521,272 +428,6 @@ def unwrap_partial(fn):
     if isinstance(fn.func, tworoutine):
         return functools.partial(~fn.func, *fn.args, **fn.keywords)
     return fn
-
-
-# --- fan-out ----------------------------------------------------------------
-
-
-def fan_out_map(f):
-    """``f.map``, itself a tworoutine."""
-
-    async def map(
-        items, *, limit=None, progress=False, return_exceptions=False
-    ):
-        ended = _ended(f, "map", items, limit)
-        results, errors = [], []
-        bar = _progress_bar(f, items) if progress else None
-        try:
-            while (call := await ended.next()) is not None:
-                index, item, task = call
-                error = _error_of(task)
-                if error is None:
-                    results.append((index, task.result()))
-                elif return_exceptions:
-                    results.append((index, error))
-                else:
-                    error.add_note(f"in {_name(f)}.map, on {item!r}")
-                    errors.append((index, error))
-                if bar is not None:
-                    bar.update()
-        finally:
-            if bar is not None:
-                bar.close()
-            await ended.cancel_rest()
-        if errors:
-            raise BaseExceptionGroup(
-                f"{len(errors)} of {len(errors) + len(results)} calls of "
-                f"{_name(f)} failed",
-                _in_order(errors),
-            )
-        return _in_order(results)
-
-    return _as_method_of(f, map)
-
-
-def fan_out_as_completed(f):
-    """``f.as_completed``, itself a tworoutine."""
-
-    async def as_completed(items, *, limit=None, return_exceptions=False):
-        ended = _ended(f, "as_completed", items, limit)
-        try:
-            while (call := await ended.next()) is not None:
-                _, item, task = call
-                error = _error_of(task)
-                if return_exceptions and error is not None:
-                    yield item, error
-                    continue
-                if error is not None:
-                    error.add_note(f"in {_name(f)}.as_completed, on {item!r}")
-                yield item, task.result()
-        finally:
-            await ended.cancel_rest()
-
-    return _as_method_of(f, as_completed)
-
-
-def _ended(f, method, items, limit):
-    """Ended calls of f, by the library that runs this thread."""
-    loop = asyncio._get_running_loop()
-    if loop is None or asyncio.current_task(loop) is None:
-        library = foreign_library()
-        if library is not None:
-            from tworoutine import _fan_out
-
-            return _fan_out.IN[library](f, method, items, limit)
-    return Ended(f, method, items, limit)
-
-
-class Ended:
-    """Calls of an async function on items, in the order in which they end.
-
-    At most `limit` are under way at once; an item is taken from its iterable
-    when its call starts.
-    """
-
-    def __init__(self, f, method, items, limit):
-        method = f"{_name(f)}.{method}()"
-        self._f = f
-        self._items = enumerate(_checked_items(method, items))
-        self._limit = _checked_limit(method, limit)
-        self._running = {}  # task -> (index, item)
-        self._done = collections.deque()
-        self._wake = None  # a future, while next() waits
-
-    async def next(self):
-        """The next call that has ended: (index, item, task), or None."""
-        self._start_more()
-        while not self._done:
-            if not self._running:
-                return None
-            self._wake = asyncio.get_running_loop().create_future()
-            try:
-                await self._wake
-            finally:
-                self._wake = None
-        task = self._done.popleft()
-        return *self._running.pop(task), task
-
-    def _start_more(self):
-        for index, item in self._to_start():
-            task = _task_of(self._f, item)
-            self._running[task] = index, item
-            task.add_done_callback(self._task_ended)
-
-    def _to_start(self):
-        """Take the items of which the calls may start: (index, item)."""
-        while self._limit is None or len(self._running) < self._limit:
-            try:
-                taken = next(self._items)
-            except StopIteration:
-                return
-            yield taken
-
-    def _task_ended(self, task):
-        self._done.append(task)
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-
-    async def cancel_rest(self):
-        """Cancel what is under way, and wait until it has ended.
-
-        Also if the caller is cancelled again meanwhile, as by anyio's cancel
-        scopes in every turn of the loop.
-        """
-        rest = list(self._running)
-        if any(task.get_loop().is_closed() for task in rest):
-            for task in rest:  # nothing begins or ends there any more
-                _close_new(task.get_coro())
-            return
-        for task in rest:
-            task.cancel()
-        again = None
-        waiting = rest
-        while waiting:
-            try:
-                await asyncio.wait(waiting)
-            except asyncio.CancelledError as exc:
-                again = exc
-            waiting = [task for task in waiting if not task.done()]
-        for task in rest:
-            _error_of(task)  # nobody else will ask for it
-        if again is not None:
-            try:
-                raise again
-            finally:
-                del again
-
-
-def _close_new(coro):
-    if (
-        asyncio.iscoroutine(coro)
-        and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED
-    ):
-        coro.close()
-
-
-def _checked_items(method, items):
-    try:
-        return iter(items)
-    except TypeError:
-        if hasattr(items, "__iter__"):
-            raise  # of its own
-    advice = ""
-    if hasattr(items, "__aiter__"):
-        advice = "; collect its items first: [item async for item in ...]"
-    elif asyncio.iscoroutine(items):
-        advice = "; await it first"
-        _close_new(items)
-    raise TypeError(f"{method} takes an iterable, not {items!r}{advice}")
-
-
-def _checked_limit(method, limit):
-    if limit is None:
-        return None
-    try:
-        number = operator.index(limit)
-    except TypeError:
-        number = None
-    if number is None or isinstance(limit, bool):
-        raise TypeError(
-            f"{method}: limit must be an int or None, not {limit!r}"
-        )
-    if number < 1:
-        raise ValueError(f"{method}: limit must be at least 1, not {limit!r}")
-    return number
-
-
-def awaitable_of(f, item):
-    """(~f)(item), or what raises the exception that it raised."""
-    function = ~f
-    try:
-        awaitable = function(item)
-        if not inspect.isawaitable(awaitable):
-            raise TypeError(
-                f"{f!r} returned {awaitable!r}, which cannot be awaited; "
-                "map() and as_completed() are for async functions"
-            )
-    except Exception as exc:
-        if isinstance(exc, TypeError) and exc.__traceback__.tb_next is None:
-            name_plainly(function, exc)
-        awaitable = _raise(exc)
-    return awaitable
-
-
-def _task_of(f, item):
-    """A task of (~f)(item), also if that already fails."""
-    awaitable = awaitable_of(f, item)
-    if not asyncio.iscoroutine(awaitable):
-        awaitable = Awaiting(awaitable)
-    if in_portal():
-        awaitable = Portal(awaitable)
-    # Not create_task: an eager task would run its first step inside ours, and
-    # a synchronous call in it would hold up the other items.
-    try:
-        return asyncio.Task(awaitable, loop=asyncio.get_running_loop())
-    except MemoryError:
-        awaitable.close()
-        raise
-
-
-async def _raise(exc):
-    raise exc
-
-
-def _error_of(task):
-    """How the task failed, or None."""
-    if task.cancelled():
-        return asyncio.CancelledError(f"{task!r} was cancelled")
-    return task.exception()
-
-
-def _in_order(indexed):
-    return [value for _, value in sorted(indexed, key=operator.itemgetter(0))]
-
-
-def _name(f):
-    return getattr(f, "__qualname__", None) or repr(f)
-
-
-def _as_method_of(f, fn):
-    fn.__qualname__ = f"{_name(f)}.{fn.__name__}"
-    fn.__module__ = getattr(f, "__module__", None)
-    fn.__doc__ = getattr(tworoutine, fn.__name__).__doc__
-    return tworoutine(fn)
-
-
-def _progress_bar(f, items):
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as exc:
-        raise ImportError(
-            f"{_name(f)}.map(): progress=True needs tqdm: pip install tqdm"
-        ) from exc
-
-    class Bar(tqdm):
-        monitor_interval = 0  # no thread beside the loop's
-
-    total = len(items) if hasattr(items, "__len__") else None
-    return Bar(total=total, desc=getattr(f, "__name__", None))
 
 
 cold(sys.modules[__name__])
