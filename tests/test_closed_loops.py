@@ -55,7 +55,7 @@ def leave_behind(log, count=1, *, background=None, first=True):
 
     async def main():
         if first:
-            nap(0)  # or the owner of the loop is the one that waits
+            nap(0)  # or the native greenlet is below a call that waits
         tasks = [
             asyncio.create_task((background or blocked)(number))
             for number in range(count)

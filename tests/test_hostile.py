@@ -437,11 +437,11 @@ assert refused()
 asyncio.run(main())
 del Key.__eq__, Key.__hash__
 """,
-    "a kill of the greenlet inside run_forever": """
+    "a kill of the native greenlet": """
 async def main():
     nap()
     await asyncio.sleep(0.001)
-    owner.throw()
+    native.throw()
 
 def run():
     try:
@@ -449,8 +449,8 @@ def run():
     except greenlet.GreenletExit:
         return "ended"
 
-owner = greenlet.greenlet(run)
-assert owner.switch() == "ended"
+native = greenlet.greenlet(run)
+assert native.switch() == "ended"
 assert nap() == 5
 """,
     "a call parked in another thread than the one that runs its loop": """

@@ -666,7 +666,7 @@ assert used() - before < 0.2
 
 
 # Then a call in a loop that has been closed is to end, when the next one runs.
-ORPHAN = """
+CLOSED = """
 def leave_behind():
     loop = asyncio.new_event_loop()
     loop.set_exception_handler(lambda loop, context: in_handler())
@@ -704,7 +704,7 @@ def in_finally(): pass
 @pytest.mark.parametrize("where", ["in_handler", "in_finally"])
 def test_while_calls_of_a_closed_loop_end(where):
     run(
-        ORPHAN
+        CLOSED
         + f"{where} = interrupt"
         + """
 leave_behind()
@@ -723,7 +723,7 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 @pytest.mark.parametrize("where", ["in_handler", "in_finally"])
 def test_while_calls_of_a_closed_loop_end_in_another_one(where):
     run(
-        ORPHAN
+        CLOSED
         + f"{where} = interrupt"
         + """
 async def main():
@@ -748,7 +748,7 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 @pytest.mark.parametrize("next_", ["tick", "lambda: asyncio.run(main())"])
 def test_as_a_loop_is_asked_whether_it_is_closed(next_):
     run(
-        ORPHAN
+        CLOSED
         + f"next_ = {next_}"
         + """
 async def main():

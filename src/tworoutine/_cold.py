@@ -254,7 +254,7 @@ class _Was:
 
 
 def destroying(task):
-    """The call in which task waits is about to be ended; see orphan.c.
+    """The call in which task waits is about to be ended (engine/closed.h).
 
     What is returned tells of it when our own references are gone.
     """

@@ -34,7 +34,7 @@ os.register_at_fork(after_in_child=_runs.clear)
 
 
 def find_backend(hub, loop):
-    """What serves a call made here; see guest.c."""
+    """What serves a call made here; see core/backends/others.c."""
     if loop is not None and _runs_below(loop):
         return None
     if getcurrent() is hub:

@@ -80,7 +80,7 @@ def _in_child():
 def prime_prompt():
     """Have background tasks at IPython's prompt outlive the cell they are of.
 
-    Also one that makes the first call of all: see core/handoff.c.
+    Also one that makes the first call of all: see core/engine/drive.h.
     """
     loop = prompt_loop()
     if loop is not None:
@@ -299,15 +299,15 @@ _STEPS = [
 
 
 def foreground(frame, task, parked):
-    """Whom Ctrl-C is for in a running loop: see core/sigint.c.
+    """Whom Ctrl-C is for in a running loop: see core/engine/interrupt.h.
 
     frame, task: those of the code that runs now; either may be None.
     parked: (call, greenlet, task) of each call that waits, the latest first.
     Returns one of these calls; None for the code that runs now.
     """
     rank, chosen = _rank(frame, task), None
-    for call, greenlet, owner in parked:
-        its = _rank(greenlet.gr_frame, owner)
+    for call, greenlet, waiting in parked:
+        its = _rank(greenlet.gr_frame, waiting)
         if its > rank:
             rank, chosen = its, call
     return chosen

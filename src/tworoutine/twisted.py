@@ -43,7 +43,7 @@ def callback(fn, /):
 
 
 def _find_backend():
-    """What serves a call where no loop runs; see guest.c."""
+    """What serves a call where no loop runs; see core/backends/others.c."""
     reactor = sys.modules["twisted.internet.reactor"]
     if not getattr(reactor, "running", False) or not isInIOThread():
         return None

@@ -109,7 +109,7 @@ class Run:
     """One run of a loop."""
 
     def __init__(self, greenlet):
-        self.owner = greenlet  # in which run_forever was called
+        self.native = greenlet  # in which run_forever was called
         self.marked = False  # it began with a marker
         self.begun = False  # the first handle was run
         self.driven_at_once = False  # ... by a driver
@@ -229,7 +229,7 @@ class Harness:
         """The first handle of a run."""
         run.begun = True
         if self._mode == "called":
-            run.driven_at_once = self._current() is not run.owner
+            run.driven_at_once = self._current() is not run.native
         elif self._patient or not run.marked:
             self._call()
 

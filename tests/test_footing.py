@@ -209,7 +209,7 @@ def test_tracebacks_show_none_of_it():
     assert names == ["fail"]
 
 
-def test_a_call_as_drivers_of_another_floor_end():
+def test_a_call_as_drivers_on_another_footing_end():
     """What runs then, as the callback of a weakref, must make none."""
     said, refs = [], []
 
