@@ -4,7 +4,6 @@ import _thread
 import asyncio
 import contextvars
 import operator
-import random
 import signal
 
 import greenback
@@ -24,6 +23,7 @@ from sqlalchemy.orm import (
 )
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
+import greenlets
 from tworoutine import CannotSuspend, tworoutine
 
 
@@ -594,109 +594,6 @@ def test_calls_in_a_portal_of_greenback_on_trio():
 # --- raw greenlets, at random -----------------------------------------------
 
 
-class Raw:
-    """Tasks whose steps start, resume, kill and drop greenlets at random.
-
-    A greenlet may be resumed by another task than it began in, and makes
-    calls meanwhile.  Each works or is refused, and runs its finally.
-    """
-
-    def __init__(self, seed):
-        self.random = random.Random(seed)
-        self.greenlets = []
-        self.open = 0
-        self.worked = self.refused = 0
-        self.nap = tworoutine(self._nap)
-
-    async def _nap(self, seconds=0):
-        self.open += 1
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            self.open -= 1
-
-    def attempt(self):
-        try:
-            self.nap(self.random.choice([0, 0, 0.001]))
-            self.worked += 1
-        except CannotSuspend as exc:
-            assert "greenlet" in str(exc)
-            self.refused += 1
-
-    def take(self):
-        place = self.random.randrange(len(self.greenlets))
-        return self.greenlets.pop(place)
-
-    def keep(self, raw):
-        if not raw.dead:
-            self.greenlets.append(raw)
-
-    def start(self):
-        raw = greenlet.greenlet(self.body)
-        raw.switch()
-        self.keep(raw)
-
-    def resume(self):
-        raw = self.take()
-        chance = self.random.random()
-        if chance < 0.2:
-            raw.throw(greenlet.GreenletExit)
-        elif chance < 0.3:
-            with pytest.raises(LookupError):
-                raw.throw(LookupError)
-        else:
-            raw.switch()
-        self.keep(raw)
-
-    def body(self):
-        try:
-            for _ in range(self.random.randrange(1, 6)):
-                chance = self.random.random()
-                if chance < 0.3:
-                    self.attempt()
-                elif chance < 0.6:
-                    greenlet.getcurrent().parent.switch()
-                elif chance < 0.7:
-                    self.start()
-                elif chance < 0.8 and self.greenlets:
-                    self.take()  # and drop it: it ends by GreenletExit
-        except greenlet.GreenletExit:
-            self.attempt()
-            raise
-
-    async def task(self, number):
-        for _ in range(self.random.randrange(2, 10)):
-            chance = self.random.random()
-            if chance < 0.25:
-                self.attempt()
-            elif chance < 0.5:
-                await asyncio.sleep(self.random.choice([0, 0, 0.001]))
-            elif chance < 0.7:
-                self.start()
-            elif self.greenlets:
-                self.resume()
-        return number
-
-    async def main(self):
-        if self.random.random() < 0.5:
-            self.attempt()
-        loop = asyncio.get_running_loop()
-        for _ in range(self.random.randrange(5)):
-            loop.call_soon(self.attempt)
-        count = self.random.randrange(2, 20)
-        tasks = [asyncio.create_task(self.task(n)) for n in range(count)]
-        assert await asyncio.gather(*tasks) == list(range(count))
-        self.nap()
-
-
 def test_raw_greenlets_at_random():
-    worked = refused = 0
-    for seed in range(50):
-        raw = Raw(seed)
-        asyncio.run(asyncio.wait_for(raw.main(), 20))
-        raw.greenlets.clear()
-        assert raw.open == 0, f"seed {seed}"
-        assert nap(0) == 0
-        worked += raw.worked
-        refused += raw.refused
+    worked, refused = greenlets.run(50, adopt=False)
     assert worked > 300 and refused > 300

@@ -4,11 +4,15 @@ In programs of their own: where SQLAlchemy's asyncio is loaded, which switches
 to greenlets by itself, such calls are refused.
 """
 
+from pathlib import Path
+
 import pytest
 
+import greenlets
+
 PRELUDE = """
-import asyncio, contextvars, random, sys
-from greenlet import GreenletExit, getcurrent, greenlet
+import asyncio, contextvars, sys
+from greenlet import getcurrent, greenlet
 from tworoutine import CannotSuspend, tworoutine
 
 @tworoutine
@@ -161,111 +165,8 @@ asyncio.run(main())
 
 
 def test_at_random(program):
-    """They begin, are resumed by other tasks, are killed and dropped.
-
-    Whoever resumes one becomes its parent, to which it switches back: that in
-    which it began may have come to be somebody else's stack.
-    """
-    program(
-        PRELUDE
-        + """
-class Raw:
-    def __init__(self, seed):
-        self.random = random.Random(seed)
-        self.greenlets = []
-        self.open = self.worked = self.refused = 0
-
-    async def _nap(self, seconds):
-        self.open += 1
-        try:
-            await asyncio.sleep(seconds)
-        finally:
-            self.open -= 1
-
-    def attempt(self):
-        try:
-            tworoutine(self._nap)(self.random.choice([0, 0, 0.001]))
-            self.worked += 1
-        except CannotSuspend as exc:
-            assert "greenlet" in str(exc)
-            self.refused += 1
-
-    def take(self):
-        place = self.random.randrange(len(self.greenlets))
-        return self.greenlets.pop(place)
-
-    def keep(self, raw):
-        if not raw.dead:
-            self.greenlets.append(raw)
-
-    def start(self):
-        raw = greenlet(self.body)
-        raw.switch()
-        self.keep(raw)
-
-    def resume(self):
-        raw = self.take()
-        raw.parent = getcurrent()
-        if self.random.random() < 0.2:
-            raw.throw(GreenletExit)
-        else:
-            raw.switch()
-        self.keep(raw)
-
-    def body(self):
-        try:
-            for _ in range(self.random.randrange(1, 6)):
-                chance = self.random.random()
-                if chance < 0.4:
-                    self.attempt()
-                elif chance < 0.6:
-                    getcurrent().parent.switch()
-                elif chance < 0.7:
-                    self.start()
-                elif chance < 0.8 and self.greenlets:
-                    self.take()  # and drop it: it ends by GreenletExit
-        except GreenletExit:
-            self.attempt()
-            raise
-
-    async def task(self, number):
-        for _ in range(self.random.randrange(2, 10)):
-            chance = self.random.random()
-            if chance < 0.25:
-                self.attempt()
-            elif chance < 0.5:
-                await asyncio.sleep(self.random.choice([0, 0, 0.001]))
-            elif chance < 0.7:
-                self.start()
-            elif self.greenlets:
-                self.resume()
-        return number
-
-    async def main(self):
-        if self.random.random() < 0.5:
-            self.attempt()
-        for _ in range(self.random.randrange(5)):
-            asyncio.get_running_loop().call_soon(self.attempt)
-        count = self.random.randrange(2, 20)
-        tasks = [asyncio.create_task(self.task(n)) for n in range(count)]
-        assert await asyncio.gather(*tasks) == list(range(count))
-        nap()
-
-worked = refused = 0
-for seed in range(int(sys.argv[1])):
-    raw = Raw(seed)
-    asyncio.run(asyncio.wait_for(raw.main(), 20))
-    raw.greenlets.clear()
-    assert raw.open == 0, seed
-    nap()
-    worked += raw.worked
-    refused += raw.refused
-assert worked > 10 * refused, (worked, refused)
-print(worked, refused)
-""",
-        "100",
-        flags=(),
-    )
+    """They begin, are resumed by other tasks, are killed and dropped."""
+    program(Path(greenlets.__file__).read_text(), "100", flags=())
 
 
 @pytest.mark.parametrize("library", ["sqlalchemy.ext.asyncio"])
