@@ -1,17 +1,13 @@
 """Ctrl-C: real signals, in processes of their own."""
 
-import subprocess
-import sys
-
 import pytest
+
+import signalled
 
 # SIGINT comes from a thread, once the loop waits: the child says so by
 # writing its step to `waiting`, and the thread reads it.
 PRELUDE = """
-import asyncio, os, resource, signal, sys, threading, time
-from tworoutine import tworoutine
-
-log = []
+import resource, threading, time
 
 def interrupt_when_waiting(times=1):
     read, write = os.pipe()
@@ -25,33 +21,13 @@ def interrupt_when_waiting(times=1):
 
 @tworoutine
 async def wait_long(waiting):
-    try:
-        asyncio.get_running_loop().call_soon(waiting)
-        await asyncio.sleep(60)
-    except asyncio.CancelledError:
-        log.append("cancelled")
-        raise
-    finally:
-        await asyncio.sleep(0.001)
-        log.append("finally")
-
-@tworoutine
-async def tick(n=1):
-    for _ in range(n):
-        await asyncio.sleep(0)
-    return "tick"
+    asyncio.get_running_loop().call_soon(waiting)
+    await wait_for_long()
 """
 
 
-def run(program, *, code=0, timeout=90):
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", PRELUDE + program],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    assert done.returncode == code, done.stderr
-    return done
+def run(program, **options):
+    return signalled.run(PRELUDE + program, **options)
 
 
 def test_without_a_loop():

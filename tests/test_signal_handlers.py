@@ -5,17 +5,13 @@ A call that one interrupts ends as by Ctrl-C: what was called is cancelled,
 its finally blocks run, then the exception appears at the caller's line.
 """
 
-import subprocess
 import sys
 
 import pytest
 
+import signalled
+
 PRELUDE = """
-import asyncio, os, signal, sys
-from tworoutine import tworoutine
-
-log = []
-
 class Limit(Exception):
     pass
 
@@ -24,7 +20,7 @@ def handler(signum, frame):
 
 signal.signal(signal.SIGUSR1, handler)
 
-def from_a_thread(after=0):
+def from_a_thread():
     '''Send the signal as the loop polls, as nothing else is to be done.'''
     import select, threading
     loop = asyncio.get_running_loop()
@@ -43,33 +39,12 @@ def from_a_thread(after=0):
 @tworoutine
 async def long():
     from_a_thread()
-    try:
-        await asyncio.sleep(60)
-    except asyncio.CancelledError:
-        log.append("cancelled")
-        raise
-    finally:
-        await asyncio.sleep(0.001)
-        log.append("finally")
-
-@tworoutine
-async def tick():
-    for _ in range(3):
-        await asyncio.sleep(0)
-    return "tick"
+    await wait_for_long()
 """
 
 
-def run(source, *args, code=0):
-    flags = "-X", "dev", "-W", "error", "-c"
-    done = subprocess.run(
-        [sys.executable, *flags, PRELUDE + source, *args],
-        capture_output=True,
-        text=True,
-        timeout=90,
-    )
-    assert done.returncode == code, done.stderr
-    return done
+def run(program, *args, **options):
+    return signalled.run(PRELUDE + program, *args, **options)
 
 
 def test_without_a_loop():
