@@ -167,6 +167,42 @@ def test_one_that_makes_calls_as_it_ends(asyncio_errors):
     destroyed(asyncio_errors, 1)
 
 
+def end_in_a_later_loop(leave):
+    leave()
+    nap()
+
+
+def end_with_its_thread(leave):
+    thread = threading.Thread(target=leave)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("end", [end_in_a_later_loop, end_with_its_thread])
+@pytest.mark.parametrize("awaited", [False, True])
+def test_what_its_cleanup_is_told(end, awaited, asyncio_errors):
+    """The same, wherever it ends."""
+    told = []
+
+    async def blocked(number):
+        try:
+            await_(asyncio.Event().wait())
+        finally:
+            try:
+                await_(asyncio.sleep(0)) if awaited else nap()
+            except CannotSuspend as exc:
+                told.append(str(exc))
+
+    end(lambda: leave_behind([], background=blocked))
+    name, form = repr(nap), "await its ~ form instead"
+    if awaited:
+        name, form = "await_()", "use await instead"
+    assert told == [
+        f"{name} cannot wait here: the loop has been closed meanwhile; {form}"
+    ]
+    destroyed(asyncio_errors, 1)
+
+
 def test_one_that_goes_on_awaiting(asyncio_errors):
     """As with coroutine.close()."""
     log = []

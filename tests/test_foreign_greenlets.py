@@ -3,8 +3,10 @@
 import _thread
 import asyncio
 import contextvars
+import gc
 import operator
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import greenback
 import greenlet
@@ -589,6 +591,49 @@ def test_calls_in_a_portal_of_greenback_on_trio():
         return sorted([0.002, 0.001], key=doze)
 
     assert trio.run(main) == [0.001, 0.002]
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_async_generator_in_a_portal_of_greenback_on_trio(kept):
+    """Its hooks are those of trio: no loop of asyncio's is made for it."""
+    trio = pytest.importorskip("trio", reason="needs trio")
+    ended_in, held, made, tokens = [], [], [], []
+
+    @tworoutine
+    async def numbers():
+        try:
+            yield 1
+            yield 2
+        finally:
+            ended_in.append(trio.lowlevel.current_trio_token())
+
+    async def main():
+        await greenback.ensure_portal()
+        iterator = iter(numbers())
+        assert next(iterator) == 1
+        tokens.append(trio.lowlevel.current_trio_token())
+        if kept:
+            held.append(iterator)
+        del iterator
+        assert ended_in == ([] if kept else tokens)
+
+    def loops():
+        return [
+            thing
+            for thing in gc.get_objects()
+            if isinstance(thing, asyncio.AbstractEventLoop)
+        ]
+
+    def run():
+        before = loops()
+        trio.run(main)
+        made.extend(loop for loop in loops() if loop not in before)
+
+    # In a thread that has no loop of its own.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result()
+    assert ended_in == tokens
+    assert made == []
 
 
 # --- raw greenlets, at random -----------------------------------------------
