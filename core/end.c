@@ -64,13 +64,7 @@ thread_clear(PyObject *op)
     Thread *th = (Thread *)op;
     Py_CLEAR(th->run.own_loop);
     Py_CLEAR(th->run.hidden);
-    PyObject *kept = th->drives.kept;
-    for (Py_ssize_t i = 0; kept != NULL && i < PyList_GET_SIZE(kept); i++) {
-        /* Calls that are still parked keep it. */
-        ((Driven *)PyList_GET_ITEM(kept, i))->thread = NULL;
-    }
-    Py_CLEAR(th->drives.now);
-    Py_CLEAR(th->drives.kept);
+    twr_drives_drop(th);
     Py_CLEAR(th->stacks.active);
     Py_CLEAR(th->stacks.target);
     Py_CLEAR(th->known.type);

@@ -61,13 +61,9 @@ run_entered(Thread *th, PyObject *loop, PyObject *coro, PyObject *callee)
     else {
         result = twr_carry(th, loop, driven, coro, callee);
     }
-    twr_driven_end_run(th, driven);
-    PyObject *pending = twr_error_take();
-    /* Whoever runs this loop next begins with it: see engine/drive.h. */
-    if (twr_loop_mark(&driven->it) < 0 || twr_driven_release(th, driven) < 0) {
+    if (twr_driven_end_run(th, driven) < 0) {
         Py_CLEAR(result);
     }
-    twr_error_put(pending);
     Py_DECREF(driven);
     return result;
 }

@@ -8,218 +8,107 @@
 
 #include <assert.h>
 
-static int
-driven_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Driven *driven = (Driven *)op;
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(driven->it.loop);
-    Py_VISIT(driven->it.ready);
-    Py_VISIT(driven->it.until);
-    Py_VISIT(driven->native);
-    Py_VISIT(driven->native_error);
-    Py_VISIT(driven->carriers);
-    return 0;
-}
-
-static int
-driven_clear(PyObject *op)
-{
-    Driven *driven = (Driven *)op;
-    Py_CLEAR(driven->it.loop);
-    Py_CLEAR(driven->it.ready);
-    Py_CLEAR(driven->it.until);
-    Py_CLEAR(driven->native);
-    Py_CLEAR(driven->native_error);
-    Py_CLEAR(driven->carriers);
-    return 0;
-}
-
-static void
-driven_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
-    driven_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
-
-static PyType_Slot driven_slots[] = {
-    {Py_tp_traverse, driven_traverse},
-    {Py_tp_clear, driven_clear},
-    {Py_tp_dealloc, driven_dealloc},
-    {0, NULL},
-};
-
-PyType_Spec twr_driven_spec = {
-    .name = "tworoutine._core.Loan",
-    .basicsize = sizeof(Driven),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = driven_slots,
-};
-
-static Driven *
-driven_new(Thread *th, PyObject *loop)
-{
-    TwrState *state = th->state;
-    Driven *driven =
-        (Driven *)state->types.driven->tp_alloc(state->types.driven, 0);
-    if (driven == NULL) {
-        return NULL;
-    }
-    driven->thread = th;
-    driven->it.state = state;
-    driven->it.loop = Py_NewRef(loop);
-    driven->it.ready = twr_loop_ready(state, loop);
-    driven->carriers = PyDict_New();
-    if (driven->it.ready == NULL || driven->carriers == NULL) {
-        Py_CLEAR(driven);
-    }
-    return driven;
-}
-
-/* What th->drives.kept has of loop; NULL without error: nothing. */
-static Driven *
-driven_in_list(Thread *th, PyObject *loop)
-{
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(th->drives.kept); i++) {
-        Driven *driven = (Driven *)PyList_GET_ITEM(th->drives.kept, i);
-        if (driven->it.loop == loop) {
-            return (Driven *)Py_NewRef((PyObject *)driven);
-        }
-    }
-    return NULL;
-}
-
-Driven *
-twr_driven_of(Thread *th, PyObject *loop)
-{
-    Driven *driven = driven_in_list(th, loop);
-    if (driven != NULL) {
-        return driven;
-    }
-    driven = driven_new(th, loop);
-    /* As that was made, 3.11 may have run a finalizer that made a call. */
-    Driven *other = driven == NULL ? NULL : driven_in_list(th, loop);
-    if (other != NULL) {
-        Py_DECREF(driven);
-        return other;
-    }
-    if (driven != NULL &&
-        PyList_Append(th->drives.kept, (PyObject *)driven) < 0) {
-        Py_CLEAR(driven);
-    }
-    return driven;
-}
-
-/* twr_driven_release() where nothing is pending. */
-static int
-forget(Thread *th, Driven *driven)
-{
-    PyObject *kept = th->drives.kept;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(kept); i++) {
-        if (PyList_GET_ITEM(kept, i) == (PyObject *)driven) {
-            return PyList_SetSlice(kept, i, i + 1, NULL);
-        }
-    }
-    return 0;
-}
-
-int
-twr_driven_release(Thread *th, Driven *driven)
-{
-    if (driven->parked != NULL) {
-        return 0;
-    }
-    PyObject *pending = twr_error_take();
-    int result = forget(th, driven);
-    twr_error_put(pending);
-    return result;
-}
-
-/* --- the moves */
-
-/* Whether all is as the place says; only asked by assert().  Quiet. */
+/* Whether all is as the place says, and th->drives.now, too; only asked by
+ * assert().  Quiet. */
 static inline bool
-is_ok(const Driven *driven)
+is_ok(const Thread *th, const Driven *driven)
 {
-    bool native = driven->native != NULL;
+    bool now = th->drives.now == driven, native = driven->native != NULL;
+    if ((driven->pinned != NULL && driven->place != PLACE_PINNED) ||
+        (driven->main_call != NULL && driven->place != PLACE_OURS)) {
+        return false;
+    }
     switch (driven->place) {
     case PLACE_NONE:
+        return !now && !native && driven->it.until == NULL;
     case PLACE_OURS:
-        return !native && driven->pinned == NULL && driven->it.until == NULL;
+        return now && !native && driven->it.until == NULL;
     case PLACE_PINNED:
-        return native;
     case PLACE_RETURNING:
     case PLACE_IDLE:
-        return native && driven->pinned == NULL;
+        return now && native;
     case PLACE_ENDING:
-        return driven->pinned == NULL;
+        return now == native && driven->it.until == NULL;
     }
     return false;
 }
 
+/* Whether the loop of driven can be run: nobody drives it.  Quiet. */
+static inline bool
+is_free(const Driven *driven)
+{
+    return driven->place == PLACE_NONE ||
+           (driven->place == PLACE_ENDING && driven->native == NULL);
+}
+
+/* Drive the loop of driven from now on; NULL: none. */
 static void
 set_now(Thread *th, Driven *driven)
 {
-    Py_XSETREF(th->drives.now, (Driven *)Py_NewRef((PyObject *)driven));
+    Py_XSETREF(th->drives.now, (Driven *)Py_XNewRef((PyObject *)driven));
 }
 
 void
 twr_driven_run(Thread *th, Driven *driven)
 {
-    assert(driven->place == PLACE_NONE);
+    assert(is_free(driven));
     driven->it.left = 0;
     driven->place = PLACE_OURS;
     set_now(th, driven);
-    assert(is_ok(driven));
+    assert(is_ok(th, driven));
 }
 
 void
 twr_driven_set_main_call(Driven *driven, Call *call)
 {
     if (driven != NULL) {
+        assert(driven->place == PLACE_OURS);
         driven->main_call = call;
     }
 }
 
-void
+int
 twr_driven_end_run(Thread *th, Driven *driven)
 {
+    assert(driven->place == PLACE_OURS);
     driven->place = PLACE_NONE;
-    Py_CLEAR(th->drives.now);
-    assert(is_ok(driven));
+    set_now(th, NULL);
+    assert(is_ok(th, driven));
+    PyObject *pending = twr_error_take();
+    int marked = twr_loop_mark(&driven->it); /* see engine/drive.h */
+    twr_error_put(pending);
+    return marked < 0 ? -1 : twr_driven_release(th, driven);
 }
 
-/* The loop is ours to drive from now on: native is in a _run_once that will
+/* Drive the loop, which runs by itself: native is in a _run_once that will
  * still pop so many handles. */
 static void
-begin(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
+begin_driving(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left,
+              NativePlace place)
 {
-    assert(driven->place == PLACE_NONE);
+    assert(is_free(driven) && th->drives.now == NULL);
     Py_XSETREF(driven->native, Py_NewRef(native));
     Py_XSETREF(driven->it.until, twr_frames_until(th->state));
     driven->native_left = left;
     driven->it.left = left;
     driven->it.stop_later = false;
     set_now(th, driven);
+    driven->place = place;
 }
 
 void
 twr_driven_take_over(Thread *th, Driven *driven, PyObject *native,
                      Py_ssize_t left)
 {
-    begin(th, driven, native, left);
-    driven->place = PLACE_PINNED;
+    begin_driving(th, driven, native, left, PLACE_PINNED);
     twr_switch_set_active(&th->stacks, native);
-    assert(is_ok(driven));
+    assert(is_ok(th, driven));
 }
 
 int
 twr_driven_pin(Driven *driven, Call *call)
 {
+    assert(driven->place == PLACE_PINNED || driven->place == PLACE_RETURNING);
     if (driven->place == PLACE_RETURNING &&
         (twr_loop_unmark(&driven->it) < 0 ||
          twr_debug_unforgive(driven->it.state, driven->it.loop) < 0)) {
@@ -227,28 +116,37 @@ twr_driven_pin(Driven *driven, Call *call)
     }
     driven->place = PLACE_PINNED;
     driven->pinned = call;
-    assert(is_ok(driven));
+    assert(is_ok(driven->thread, driven));
     return 0;
 }
 
 int
 twr_driven_unpin(Driven *driven)
 {
+    assert(driven->place == PLACE_PINNED);
     driven->place = PLACE_RETURNING;
     driven->pinned = NULL;
+    assert(is_ok(driven->thread, driven));
     PyObject *pending = twr_error_take();
     int result = twr_debug_forgive(driven->it.state, driven->it.loop) < 0
                      ? -1
                      : twr_loop_mark(&driven->it);
     twr_error_put(pending);
-    assert(is_ok(driven));
     return result;
 }
 
-/* Stop at the end of the turn, if that was put off.  The run that ends with
- * until, or NULL, does so by itself, and may have done. */
+int
+twr_driven_stop_later(Driven *driven)
+{
+    assert(driven->place == PLACE_PINNED);
+    driven->it.stop_later = true;
+    return twr_loop_set_stopping(driven->it.state, driven->it.loop, false);
+}
+
+/* Stop at the end of the turn, if that was put off.  A run that ends with
+ * until (NULL: with none) does so by itself, and may have done. */
 static int
-stop_now(Driven *driven, PyObject *until)
+stop_if_put_off(Driven *driven, PyObject *until)
 {
     if (!driven->it.stop_later) {
         return 0;
@@ -262,8 +160,9 @@ stop_now(Driven *driven, PyObject *until)
 
 /* RETURNING -> IDLE. */
 static int
-come_back(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
+idle_after_call(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
 {
+    assert(driven->place == PLACE_RETURNING);
     if (driven->native_left == 0 && driven->it.left == 0) {
         driven->it.left = left; /* its _run_once has just begun a turn */
     }
@@ -272,10 +171,9 @@ come_back(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
     driven->it.until = twr_frames_until(th->state);
     driven->native_left = left;
     driven->place = PLACE_IDLE;
-    driven->pinned = NULL;
     twr_switch_set_active(&th->stacks, native);
-    assert(is_ok(driven));
-    int stopped = stop_now(driven, until);
+    assert(is_ok(th, driven));
+    int stopped = stop_if_put_off(driven, until);
     Py_XDECREF(until);
     return stopped;
 }
@@ -284,23 +182,38 @@ int
 twr_driven_idle(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
 {
     if (th->drives.now != NULL) {
-        return come_back(th, driven, native, left);
+        return idle_after_call(th, driven, native, left);
     }
-    begin(th, driven, native, left);
-    driven->place = PLACE_IDLE;
-    assert(is_ok(driven));
+    begin_driving(th, driven, native, left, PLACE_IDLE);
+    assert(is_ok(th, driven));
     return 0;
+}
+
+/* The moves to NONE of a loop that runs by itself from now on, or no more. */
+static void
+stop_driving(Thread *th, Driven *driven)
+{
+    Py_INCREF(driven); /* th->drives.now may be all that keeps it */
+    driven->place = PLACE_NONE;
+    driven->pinned = NULL;
+    Py_CLEAR(driven->native);
+    Py_CLEAR(driven->it.until);
+    set_now(th, NULL);
+    assert(is_ok(th, driven));
+    Py_DECREF(driven);
 }
 
 int
 twr_driven_wait(Thread *th, Driven *driven, PyObject *greenlet)
 {
+    assert(driven->place == PLACE_IDLE);
     Py_INCREF(driven);
     int back = greenlet != NULL
                    ? twr_switch_to(&th->stacks, Py_NewRef(greenlet))
                    : twr_pool_park(&th->stacks);
     if (back < 0 && th->drives.now == driven) {
-        twr_driven_drop(th, driven); /* there was nobody to switch to */
+        twr_driven_set_error(driven, NULL);
+        stop_driving(th, driven); /* there was nobody to switch to */
     }
     if (back == 0 && driven->native_error != NULL) {
         back = twr_raise(&driven->native_error);
@@ -312,26 +225,11 @@ twr_driven_wait(Thread *th, Driven *driven, PyObject *greenlet)
 PyObject *
 twr_driven_let_go(Thread *th, Driven *driven)
 {
-    PyObject *native = driven->native;
-    driven->native = NULL;
-    Py_CLEAR(driven->it.until);
-    driven->place = PLACE_NONE;
-    driven->pinned = NULL;
+    assert(driven->place == PLACE_RETURNING || driven->place == PLACE_IDLE);
+    PyObject *native = Py_NewRef(driven->native);
+    stop_driving(th, driven);
     twr_switch_set_active(&th->stacks, native);
-    assert(is_ok(driven));
-    Py_CLEAR(th->drives.now);
     return native;
-}
-
-void
-twr_driven_drop(Thread *th, Driven *driven)
-{
-    driven->place = PLACE_NONE;
-    driven->pinned = NULL;
-    Py_CLEAR(driven->native);
-    Py_CLEAR(driven->native_error);
-    Py_CLEAR(driven->it.until);
-    Py_CLEAR(th->drives.now);
 }
 
 void
@@ -341,22 +239,29 @@ twr_driven_set_error(Driven *driven, PyObject *exc)
 }
 
 void
+twr_driven_set_polling(Driven *driven, bool polling)
+{
+    driven->it.polling = polling;
+}
+
+void
 twr_driven_end_calls(Thread *th, Driven *driven, PyObject *me)
 {
     assert(driven->place == PLACE_NONE);
     set_now(th, driven);
     Py_XSETREF(driven->native, Py_NewRef(me));
     driven->place = PLACE_ENDING;
-    assert(is_ok(driven));
+    assert(is_ok(th, driven));
 }
 
 void
 twr_driven_calls_ended(Thread *th, Driven *driven, Driven *before, bool stays)
 {
+    assert(driven->place == PLACE_ENDING);
     driven->place = stays ? PLACE_ENDING : PLACE_NONE;
     Py_CLEAR(driven->native);
-    Py_XSETREF(th->drives.now, (Driven *)Py_XNewRef((PyObject *)before));
-    assert(is_ok(driven));
+    set_now(th, before);
+    assert(is_ok(th, driven));
 }
 
 int
@@ -371,7 +276,8 @@ twr_driven_settle(Thread *th, PyObject *running)
         twr_driven_release(th, driven) < 0) {
         return -1;
     }
-    twr_driven_drop(th, driven);
+    twr_driven_set_error(driven, NULL);
+    stop_driving(th, driven);
     return twr_sigint_restore(th);
 }
 

@@ -1,62 +1,41 @@
 /* engine/driven.h - a loop that we drive, and where its native greenlet is.
  *
  * The native greenlet of a loop is the one inside its run_forever().  Where it
- * stands is a machine of which driven.c alone makes the moves, and asserts
- * after each that all is as the place says:
+ * stands is a machine of which driven.c alone makes the moves.  Each asserts
+ * the place from which it starts, and that all is as the new place says:
  *
  *     NONE       nobody drives the loop
  *     OURS       run.c runs it: there is no native greenlet
  *     PINNED     below a call that waits, or is about to
  *     RETURNING  its call is over, its callback is not yet
  *     IDLE       parked by us with no user frame above
- *     ENDING     not in it: closed.c, once the loop has been closed
+ *     ENDING     closed.c ends the calls of the loop, which is closed; native
+ *                is the greenlet that does, or, later, NULL: calls are left
+ *                that would not go, and are not looked for again
  *
- *     NONE --run--> OURS --end_run--> NONE
- *     NONE --take_over--> PINNED --unpin--> RETURNING --idle--> IDLE
- *                           ^------pin----------'
- *     NONE --idle--> IDLE      a callback of a loop that runs by itself, or
- *                              the marker that an earlier run has left
- *     PINNED, RETURNING, IDLE --let_go, drop--> NONE
- *     NONE --end_calls--> ENDING --calls_ended--> NONE */
+ *     NONE ------run-------> OURS
+ *     OURS ----end_run-----> NONE
+ *     NONE ---take_over----> PINNED
+ *     PINNED ----pin-------> PINNED     another call above it, or the same
+ *     PINNED ---unpin------> RETURNING
+ *     RETURNING --pin------> PINNED     the callback makes another call
+ *     RETURNING --idle-----> IDLE
+ *     NONE ------idle------> IDLE       in a callback of a loop that runs by
+ *                                       itself, or in the marker that an
+ *                                       earlier run has left
+ *     RETURNING --let_go---> NONE       the loop is to stop
+ *     IDLE -----let_go-----> NONE
+ *     RETURNING --settle---> NONE       it has stopped by itself
+ *     IDLE ------wait------> NONE       there was no driver to switch to
+ *     NONE ----end_calls---> ENDING
+ *     ENDING -calls_ended--> NONE       or it stays so, see above
+ *
+ * th->drives.now is the loop of every place but NONE; while calls of another
+ * one are ended, and afterwards, it is what it was before. */
 #ifndef TWR_DRIVEN_H
 #define TWR_DRIVEN_H
 
-#include "engine/thread.h"
-
-typedef enum {
-    PLACE_NONE,
-    PLACE_OURS,
-    PLACE_PINNED,
-    PLACE_RETURNING,
-    PLACE_IDLE,
-    PLACE_ENDING,
-} NativePlace;
-
-struct Driven {
-    PyObject_HEAD
-    Thread *thread;    /* that drives it; borrowed, NULL once it has ended */
-    TwrIteration it;   /* the loop, and where its turn stands */
-    NativePlace place; /* of the native greenlet: see above */
-    PyObject *native;  /* the greenlet inside run_forever, or NULL */
-    PyObject *native_error; /* to raise from run_forever; or NULL */
-    Py_ssize_t native_left; /* handles its _run_once will still pop */
-    Call *pinned;           /* the call above it; borrowed, or NULL */
-    Call *parked;           /* newest first; borrowed: their stacks own them */
-    Call *bounced;          /* hard build: parked only to go on; or NULL */
-    Call *main_call;        /* run.c's call, which ends the run; borrowed */
-    PyObject *carriers; /* dict: carried task -> Call (backends/callback.c) */
-    int refusals;       /* calls made while those left behind are ended */
-};
-
-extern PyType_Spec twr_driven_spec;
-
-/* The Driven of a loop that we do not drive: an old one if calls are parked in
- * it.  It stays in th->drives.kept until released. */
-Driven *twr_driven_of(Thread *th, PyObject *loop);
-
-/* Take it out of th->drives.kept, unless a call is still parked in it.  Keeps
- * a pending exception; -1: it has failed. */
-int twr_driven_release(Thread *th, Driven *driven);
+#include "engine/drives.h"
 
 /* NONE -> OURS. */
 void twr_driven_run(Thread *th, Driven *driven);
@@ -64,8 +43,9 @@ void twr_driven_run(Thread *th, Driven *driven);
 /* call, or NULL, is the one that runs the loop; driven may be NULL, too. */
 void twr_driven_set_main_call(Driven *driven, Call *call);
 
-/* OURS -> NONE. */
-void twr_driven_end_run(Thread *th, Driven *driven);
+/* OURS -> NONE, leaving the marker for whoever runs the loop next.  Keeps a
+ * pending exception; -1: it has failed. */
+int twr_driven_end_run(Thread *th, Driven *driven);
 
 /* NONE -> PINNED, inside a _run_once of native that will still pop so many
  * handles. */
@@ -89,15 +69,18 @@ int twr_driven_idle(Thread *th, Driven *driven, PyObject *native,
  * is to be raised from run_forever.  Switches. */
 int twr_driven_wait(Thread *th, Driven *driven, PyObject *greenlet);
 
-/* RETURNING or IDLE -> NONE: the loop is to go on by itself.  The native
- * greenlet. */
+/* RETURNING or IDLE -> NONE: the loop is to go on by itself, to its stop.  The
+ * native greenlet. */
 PyObject *twr_driven_let_go(Thread *th, Driven *driven);
 
-/* PINNED, RETURNING or IDLE -> NONE: nobody has driven it, or it has ended by
- * itself. */
-void twr_driven_drop(Thread *th, Driven *driven);
+/* The loop wants to stop, and goes on until its native greenlet, which is
+ * pinned, idles. */
+int twr_driven_stop_later(Driven *driven);
 
-/* exc (stolen) is to be raised from run_forever. */
+/* No handle runs while polling: calls are refused.  Quiet. */
+void twr_driven_set_polling(Driven *driven, bool polling);
+
+/* exc (stolen) is to be raised from run_forever; NULL: nothing is. */
 void twr_driven_set_error(Driven *driven, PyObject *exc);
 
 /* NONE -> ENDING: me is the greenlet that ends the calls in it. */
@@ -108,8 +91,8 @@ void twr_driven_end_calls(Thread *th, Driven *driven, PyObject *me);
 void twr_driven_calls_ended(Thread *th, Driven *driven, Driven *before,
                             bool stays);
 
-/* Take note if the loop that we drove has ended by itself.  running: the loop
- * that runs now, or NULL. */
+/* RETURNING -> NONE, if the loop that we drove has stopped by itself: another
+ * one runs now, or NULL, none. */
 int twr_driven_settle(Thread *th, PyObject *running);
 
 /* Hard build: call is parked only to go on at once; NULL: none is.  Quiet. */

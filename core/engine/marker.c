@@ -29,10 +29,16 @@ twr_marker_init(TwrState *state)
     return state->pad == NULL || state->marker == NULL ? -1 : 0;
 }
 
+void
+twr_marker_fail(TwrState *state, PyObject *exc)
+{
+    Py_XSETREF(state->child_error, exc);
+}
+
 /* Whether the native greenlet, in which the marker's turn has come, is to park
  * here, in a _run_once that will still pop *left handles. */
 static int
-may_idle(Thread *th, PyObject *loop, Py_ssize_t *left)
+may_park_native(Thread *th, PyObject *loop, Py_ssize_t *left)
 {
     Driven *driven = th->drives.now;
     if (loop == Py_None ||
@@ -47,7 +53,7 @@ may_idle(Thread *th, PyObject *loop, Py_ssize_t *left)
 /* Park the native greenlet until the loop stops: nothing of the user's is
  * above it.  Switches. */
 static int
-idle(Thread *th, PyObject *loop, Py_ssize_t left)
+park_native(Thread *th, PyObject *loop, Py_ssize_t left)
 {
     Driven *driven = (Driven *)Py_XNewRef((PyObject *)th->drives.now);
     if (driven == NULL) {
@@ -77,9 +83,9 @@ marker_run(PyObject *op, PyObject *unused)
     }
     PyObject *loop = th == NULL ? NULL : twr_running_loop(state);
     Py_ssize_t left;
-    int back = loop == NULL ? -1 : may_idle(th, loop, &left);
+    int back = loop == NULL ? -1 : may_park_native(th, loop, &left);
     if (back > 0) {
-        back = idle(th, loop, left);
+        back = park_native(th, loop, left);
     }
     Py_XDECREF(loop);
     return back < 0 ? NULL : Py_NewRef(Py_None);

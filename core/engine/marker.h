@@ -13,4 +13,8 @@ extern PyType_Spec twr_marker_spec;
 /* Make both: state->marker, state->pad. */
 int twr_marker_init(TwrState *state);
 
+/* In a forked child, have the marker raise exc (stolen) when its turn comes,
+ * and so run_forever. */
+void twr_marker_fail(TwrState *state, PyObject *exc);
+
 #endif

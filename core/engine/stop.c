@@ -5,10 +5,11 @@
 #include "asyncio/future.h"
 #include "base/error.h"
 #include "engine/interrupt.h"
+#include "engine/marker.h"
 #include "engine/sigint.h"
 
 /* Take back the stop that was put off until the native greenlet could raise an
- * error: a run that ends with a future would leave it set. */
+ * error: a run that ends with a future would leave the loop stopping. */
 static int
 clear_stop(Driven *driven)
 {
@@ -19,10 +20,10 @@ clear_stop(Driven *driven)
 }
 
 /* Prepare the loop to go on by itself.  The marker stays behind the padding:
- * the next run of this loop begins with it, and no call of that run pins its
- * native greenlet. */
+ * the next run of this loop begins with the marker, and no call of that run
+ * pins its native greenlet. */
 static int
-let_go(Thread *th, Driven *driven)
+restore_queue(Thread *th, Driven *driven)
 {
     if (clear_stop(driven) < 0 || twr_loop_mark(&driven->it) < 0 ||
         twr_loop_pad(&driven->it, driven->native_left) < 0 ||
@@ -38,35 +39,31 @@ let_go(Thread *th, Driven *driven)
 static int
 stop_later(Thread *th, Driven *driven)
 {
-    driven->it.stop_later = true;
-    if (twr_loop_set_stopping(th->state, driven->it.loop, false) < 0) {
+    if (twr_driven_stop_later(driven) < 0) {
         return -1;
     }
     return driven->pinned == NULL ? 0
                                   : twr_call_end(th->state, driven->pinned);
 }
 
-/* Say that the call above the native greenlet is going to be cancelled.  It
- * would live on, were it not the first one in the life of its loop. */
+/* Say that the call above the native greenlet is going to be cancelled: only
+ * the first one in the life of a loop is, others live on. */
 static void
-warn(Thread *th, Driven *driven)
+warn_pinned(Thread *th, Driven *driven)
 {
     Call *call = driven->pinned;
     if (call == NULL || call->ending) {
         return;
     }
     Py_INCREF(call);
-    driven->it.polling = true; /* whoever shows the warning makes no call */
+    twr_driven_set_polling(driven, true); /* whoever shows it may not call */
     PyObject *name = twr_callee_name(call->callee);
-    int warned = -1;
-    if (name != NULL) {
-        warned = twr_done(twr_cold(th->state, COLD_warn_cancelled, "(OOO)",
-                                   name, call->task, call->greenlet));
-    }
-    if (warned < 0) {
+    if (name == NULL ||
+        twr_done(twr_cold(th->state, COLD_warn_cancelled, "(OOO)", name,
+                          call->task, call->greenlet)) < 0) {
         PyErr_WriteUnraisable(call->task);
     }
-    driven->it.polling = false;
+    twr_driven_set_polling(driven, false);
     Py_XDECREF(name);
     Py_DECREF(call);
 }
@@ -75,13 +72,13 @@ PyObject *
 twr_stop_give_back(Thread *th, Driven *driven)
 {
     if (driven->place == PLACE_PINNED) {
-        warn(th, driven);
+        warn_pinned(th, driven);
         stop_later(th, driven);
         return NULL;
     }
-    driven->it.polling = true; /* a signal handler may make a call */
-    int ready = let_go(th, driven);
-    driven->it.polling = false;
+    twr_driven_set_polling(driven, true); /* a signal handler may call */
+    int ready = restore_queue(th, driven);
+    twr_driven_set_polling(driven, false);
     return ready < 0 ? NULL : twr_driven_let_go(th, driven);
 }
 
@@ -101,7 +98,7 @@ twr_stop_main_call(Thread *th, Driven *driven)
 
 /* The call in the foreground, or NULL.  Keeps the pending exception. */
 static Call *
-foreground(Thread *th)
+find_foreground(Thread *th)
 {
     Call *call = NULL;
     PyObject *pending = twr_error_take();
@@ -113,8 +110,8 @@ foreground(Thread *th)
 }
 
 /* Raise the pending exception, perhaps one of a signal handler, in call: the
- * greenlet to switch to, or NULL without error to go on until what was called
- * has ended, if that runs elsewhere. */
+ * greenlet to switch to; NULL without error: go on until the task that call
+ * carries, which has been cancelled, has ended. */
 static PyObject *
 fail_call(Thread *th, Call *call)
 {
@@ -123,12 +120,13 @@ fail_call(Thread *th, Call *call)
                : twr_call_fail(th, call);
 }
 
-/* The same in a forked child, where nothing runs the loop until its native
- * greenlet is free: what the call above it has to wait for is refused. */
+/* Raise the pending exception in a forked child, where nothing runs the loop
+ * until its native greenlet is free: what the call above that has to wait for
+ * is refused. */
 static PyObject *
 fail_child(Thread *th, Driven *driven)
 {
-    Py_XSETREF(th->state->child_error, twr_error_take());
+    twr_marker_fail(th->state, twr_error_take());
     PyErr_SetNone(th->state->CancelledError);
     return twr_call_fail(th, driven->pinned);
 }
@@ -153,7 +151,7 @@ twr_stop_failed(Thread *th, Driven *driven, bool in_handle)
         return fail_call(th, twr_call_uppermost(driven, driven->main_call));
     }
     bool interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-    Call *call = interrupt && !in_handle ? foreground(th) : NULL;
+    Call *call = interrupt && !in_handle ? find_foreground(th) : NULL;
     if (call != NULL) {
         return fail_call(th, call);
     }

@@ -10,17 +10,17 @@
 #include "stack/stacks.h"
 
 typedef struct Thread Thread;
-typedef struct Driven Driven; /* engine/driven.h */
+typedef struct Driven Driven; /* engine/drives.h */
 typedef struct Call Call;     /* engine/call.h */
 typedef struct Portal Portal; /* backends/portal.h */
 
-/* Written by engine/driven.c. */
+/* Written by engine/driven.c (now) and drives.c (kept). */
 typedef struct {
     Driven *now; /* the loop being driven; NULL: it runs by itself or none */
     PyObject *kept; /* list of Driven: those in which calls are parked */
 } TwrDrives;
 
-/* Written by engine/sigint.c, interrupt.c and closed.c. */
+/* Written by engine/sigint.c (ours) and interrupt.c. */
 typedef struct {
     PyObject *task; /* whose call is being interrupted; or NULL */
     bool ours;      /* our SIGINT handler is in place */

@@ -1,0 +1,147 @@
+/* engine/drives.c - the loops that a thread drives: a record of each. */
+#include "engine/drives.h"
+
+/* What a Driven owns. */
+#define OWNED(X)                                                              \
+    X(it.loop)                                                                \
+    X(it.ready)                                                               \
+    X(it.until)                                                               \
+    X(native)                                                                 \
+    X(native_error)                                                           \
+    X(carriers)
+
+static int
+driven_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Driven *driven = (Driven *)op;
+    Py_VISIT(Py_TYPE(op));
+#define X(field) Py_VISIT(driven->field);
+    OWNED(X)
+#undef X
+    return 0;
+}
+
+static int
+driven_clear(PyObject *op)
+{
+    Driven *driven = (Driven *)op;
+#define X(field) Py_CLEAR(driven->field);
+    OWNED(X)
+#undef X
+    return 0;
+}
+
+static void
+driven_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    driven_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyType_Slot driven_slots[] = {
+    {Py_tp_traverse, driven_traverse},
+    {Py_tp_clear, driven_clear},
+    {Py_tp_dealloc, driven_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec twr_driven_spec = {
+    .name = "tworoutine._core.Driven",
+    .basicsize = sizeof(Driven),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
+             Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = driven_slots,
+};
+
+static Driven *
+driven_new(Thread *th, PyObject *loop)
+{
+    TwrState *state = th->state;
+    Driven *driven =
+        (Driven *)state->types.driven->tp_alloc(state->types.driven, 0);
+    if (driven == NULL) {
+        return NULL;
+    }
+    driven->thread = th;
+    driven->it.state = state;
+    driven->it.loop = Py_NewRef(loop);
+    driven->it.ready = twr_loop_ready(state, loop);
+    driven->carriers = PyDict_New();
+    if (driven->it.ready == NULL || driven->carriers == NULL) {
+        Py_CLEAR(driven);
+    }
+    return driven;
+}
+
+/* The Driven of loop in th->drives.kept; NULL without error: none. */
+static Driven *
+find_kept(Thread *th, PyObject *loop)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(th->drives.kept); i++) {
+        Driven *driven = (Driven *)PyList_GET_ITEM(th->drives.kept, i);
+        if (driven->it.loop == loop) {
+            return (Driven *)Py_NewRef((PyObject *)driven);
+        }
+    }
+    return NULL;
+}
+
+Driven *
+twr_driven_of(Thread *th, PyObject *loop)
+{
+    Driven *driven = find_kept(th, loop);
+    if (driven != NULL) {
+        return driven;
+    }
+    driven = driven_new(th, loop);
+    /* As that was made, 3.11 may have run a finalizer that made a call. */
+    Driven *other = driven == NULL ? NULL : find_kept(th, loop);
+    if (other != NULL) {
+        Py_DECREF(driven);
+        return other;
+    }
+    if (driven != NULL &&
+        PyList_Append(th->drives.kept, (PyObject *)driven) < 0) {
+        Py_CLEAR(driven);
+    }
+    return driven;
+}
+
+/* Take driven out of th->drives.kept. */
+static int
+remove_kept(Thread *th, Driven *driven)
+{
+    PyObject *kept = th->drives.kept;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(kept); i++) {
+        if (PyList_GET_ITEM(kept, i) == (PyObject *)driven) {
+            return PyList_SetSlice(kept, i, i + 1, NULL);
+        }
+    }
+    return 0;
+}
+
+int
+twr_driven_release(Thread *th, Driven *driven)
+{
+    if (driven->parked != NULL) {
+        return 0;
+    }
+    PyObject *pending = twr_error_take();
+    int result = remove_kept(th, driven);
+    twr_error_put(pending);
+    return result;
+}
+
+void
+twr_drives_drop(Thread *th)
+{
+    PyObject *kept = th->drives.kept;
+    for (Py_ssize_t i = 0; kept != NULL && i < PyList_GET_SIZE(kept); i++) {
+        ((Driven *)PyList_GET_ITEM(kept, i))->thread = NULL;
+    }
+    Py_CLEAR(th->drives.now);
+    Py_CLEAR(th->drives.kept);
+}
