@@ -1,6 +1,7 @@
 /* await.c - the engine: find who serves a call, and let it wait there. */
 #include "await.h"
 
+#include "asyncio/frames.h"
 #include "asyncio/running.h"
 #include "backends/backend.h"
 #include "backends/own_loop.h"
@@ -10,6 +11,7 @@
 #include "coro/awaitable.h"
 #include "coro/awaiting.h"
 #include "coro/step.h"
+#include "engine/closed.h"
 #include "engine/interrupt.h"
 #include "engine/thread.h"
 #include "stack/stacks.h"
@@ -34,7 +36,7 @@ check_alive(TwrState *state, PyObject *callee)
                      "do it before, as in a function registered with atexit");
 }
 
-/* What runs as our greenlets end, a weakref's callback perhaps. */
+/* A weakref's callback, perhaps, calls as our greenlets end. */
 static int
 check_pool(Thread *th, PyObject *callee)
 {
@@ -46,9 +48,9 @@ check_pool(Thread *th, PyObject *callee)
                             "make the call later");
 }
 
-/* Have a running loop seen that we hide from who makes the call. */
+/* Show a running loop that we hide from the code that makes the call. */
 static int
-find_hidden(TwrPlace *place)
+show_hidden(TwrPlace *place)
 {
     Thread *th = place->th;
     if (place->loop != Py_None || th->run.hidden == NULL) {
@@ -59,21 +61,26 @@ find_hidden(TwrPlace *place)
     return twr_own_loop_show(th);
 }
 
-/* Where a call of callee made here waits; CannotSuspend if it cannot.  The
- * place has to be dropped in any case.  Switches. */
+/* The thread and the loop in which a call of callee made here runs.  The place
+ * has to be dropped in any case. */
 static int
-find_place(TwrState *state, PyObject *callee, TwrPlace *place)
+begin_place(TwrState *state, PyObject *callee, TwrPlace *place)
 {
     *place = (TwrPlace){.callee = callee};
     place->th = check_alive(state, callee) < 0 ? NULL : twr_thread(state);
     if (place->th != NULL && check_pool(place->th, callee) == 0) {
         place->loop = twr_running_loop(state);
     }
-    if (place->loop == NULL || find_hidden(place) < 0 ||
-        twr_libraries_check(state) < 0) {
-        return -1;
-    }
-    const unsigned libraries = twr_libraries(state);
+    return place->loop == NULL || show_hidden(place) < 0
+               ? -1
+               : twr_libraries_check(state);
+}
+
+/* Who serves the call.  Switches. */
+static int
+find_backend(TwrPlace *place)
+{
+    const unsigned libraries = twr_libraries(place->th->state);
     int found = 0;
     for (size_t i = 0; found == 0; i++) {
         const TwrBackend *backend = backends[i];
@@ -85,6 +92,15 @@ find_place(TwrState *state, PyObject *callee, TwrPlace *place)
     return found < 0 ? -1 : 0;
 }
 
+/* Where a call of callee made here waits; CannotSuspend if it cannot.  The
+ * place has to be dropped in any case.  Switches. */
+static int
+find_place(TwrState *state, PyObject *callee, TwrPlace *place)
+{
+    return begin_place(state, callee, place) < 0 ? -1 : find_backend(place);
+}
+
+/* Keeps a pending exception. */
 static void
 drop_place(TwrPlace *place)
 {
@@ -100,9 +116,9 @@ drop_place(TwrPlace *place)
 }
 
 /* The loop in which the call is going to wait; NULL without error: none that
- * we know. */
+ * is known. */
 static PyObject *
-loop_of(TwrPlace *place)
+loop_of_place(TwrPlace *place)
 {
     return place->backend->loop == NULL ? NULL : place->backend->loop(place);
 }
@@ -113,7 +129,7 @@ twr_await_check(TwrState *state, PyObject *callee, PyObject **loop)
     TwrPlace place;
     int result = find_place(state, callee, &place);
     if (loop != NULL) {
-        *loop = result < 0 ? NULL : loop_of(&place);
+        *loop = result < 0 ? NULL : loop_of_place(&place);
         if (*loop == NULL && PyErr_Occurred()) {
             result = -1;
         }
@@ -125,9 +141,25 @@ twr_await_check(TwrState *state, PyObject *callee, PyObject **loop)
     return result;
 }
 
-/* 0 if awaitable may be waited for in loop, or in one that is not known. */
+bool
+twr_await_may_finalize(TwrState *state, bool dropped)
+{
+    TwrPlace place;
+    bool may = begin_place(state, NULL, &place) == 0 &&
+               (place.loop == Py_None ? twr_frames_in_asyncio(state) == 0
+                                      : dropped) &&
+               /* Before it is asked for: a refusal is counted. */
+               twr_closed_is_below(place.th) == 0 && find_backend(&place) == 0;
+    PyErr_Clear();
+    drop_place(&place);
+    return may;
+}
+
+/* 0 if awaitable may be waited for in loop (NULL: in one that is not known).
+ */
 static int
-check(TwrState *state, PyObject *awaitable, PyObject *loop, PyObject *callee)
+check_awaitable(TwrState *state, PyObject *awaitable, PyObject *loop,
+                PyObject *callee)
 {
     if (loop != NULL) {
         return twr_check_awaitable(state, awaitable, loop, callee);
@@ -136,12 +168,11 @@ check(TwrState *state, PyObject *awaitable, PyObject *loop, PyObject *callee)
                                         : 0;
 }
 
-/* What the backend takes, made of awaitable, in a loop that is not known: a
- * coroutine. */
+/* A coroutine, of which some loop that is not known can make a task. */
 static PyObject *
 coroutine_for_any_loop(TwrState *state, PyObject *awaitable, PyObject *callee)
 {
-    if (check(state, awaitable, NULL, callee) < 0) {
+    if (check_awaitable(state, awaitable, NULL, callee) < 0) {
         return NULL;
     }
     return PyCoro_CheckExact(awaitable) ? Py_NewRef(awaitable)
@@ -150,7 +181,7 @@ coroutine_for_any_loop(TwrState *state, PyObject *awaitable, PyObject *callee)
 
 /* What the backend takes, made of awaitable. */
 static PyObject *
-prepare(TwrPlace *place, PyObject *loop, PyObject *awaitable)
+make_waitable(TwrPlace *place, PyObject *loop, PyObject *awaitable)
 {
     TwrState *state = place->th->state;
     PyObject *callee = place->callee;
@@ -159,11 +190,11 @@ prepare(TwrPlace *place, PyObject *loop, PyObject *awaitable)
         return loop == NULL ? coroutine_for_any_loop(state, awaitable, callee)
                             : twr_as_coroutine(state, awaitable, loop, callee);
     case TAKES_ITERATOR:
-        return check(state, awaitable, loop, callee) < 0
+        return check_awaitable(state, awaitable, loop, callee) < 0
                    ? NULL
                    : twr_await_iterator(state, awaitable);
     case TAKES_ANY:
-        return check(state, awaitable, loop, callee) < 0
+        return check_awaitable(state, awaitable, loop, callee) < 0
                    ? NULL
                    : Py_NewRef(awaitable);
     }
@@ -172,7 +203,7 @@ prepare(TwrPlace *place, PyObject *loop, PyObject *awaitable)
 
 /* In the hard build, park and go on.  Switches. */
 static int
-bounce(TwrPlace *place)
+bounce_call(TwrPlace *place)
 {
     const TwrBackend *backend = place->backend;
     return TWR_IS_HARD && backend->bounce != NULL ? backend->bounce(place) : 0;
@@ -180,13 +211,13 @@ bounce(TwrPlace *place)
 
 /* Step iterator here, waiting for all that it yields.  Switches. */
 static PyObject *
-step(TwrPlace *place, PyObject *iterator)
+step_iterator(TwrPlace *place, PyObject *iterator)
 {
     TwrState *state = place->th->state;
     PyObject *value = NULL, *error = NULL;
     PyObject *sent = Py_NewRef(Py_None);
     for (;;) {
-        if (error == NULL && bounce(place) < 0) {
+        if (error == NULL && bounce_call(place) < 0) {
             twr_close_iterator(state, iterator);
             break;
         }
@@ -214,20 +245,20 @@ step(TwrPlace *place, PyObject *iterator)
                : value;
 }
 
-/* Wait where place says.  Switches. */
+/* Wait for awaitable where place says.  Switches. */
 static PyObject *
 wait_at(TwrPlace *place, PyObject *awaitable)
 {
     PyObject *result = NULL, *what = NULL;
-    PyObject *loop = loop_of(place);
+    PyObject *loop = loop_of_place(place);
     if (loop != NULL || !PyErr_Occurred()) {
-        what = prepare(place, loop, awaitable);
+        what = make_waitable(place, loop, awaitable);
     }
     if (what == NULL) {
         twr_close_awaitable(place->th->state, awaitable);
     }
     else if (place->backend->takes == TAKES_ITERATOR) {
-        result = step(place, what);
+        result = step_iterator(place, what);
     }
     else {
         result = place->backend->wait(place, loop, what);
@@ -237,10 +268,10 @@ wait_at(TwrPlace *place, PyObject *awaitable)
     return result;
 }
 
-/* The first one of this very type among error and what it came of; NULL
+/* The first exception of this very type among error and its contexts; NULL
  * without error: there is none. */
 static PyObject *
-first_of(PyObject *error, PyObject *type)
+find_error(PyObject *error, PyObject *type)
 {
     PyObject *exc = Py_NewRef(error);
     for (int depth = 0; exc != NULL && depth < 10; depth++) {
@@ -253,11 +284,12 @@ first_of(PyObject *error, PyObject *type)
     return NULL;
 }
 
-/* A call has failed, and one of our own loops was there: if it has waited for
- * what belongs to another loop, say in a note whose the two are.  asyncio
- * raises a RuntimeError; or the wait was in vain, until some time limit. */
+/* A call has failed, and one of our own loops was there: if the call has
+ * waited for what belongs to another loop, a note says whose the two are.
+ * asyncio raises a RuntimeError; or the wait was in vain, until some time
+ * limit. */
 static void
-explain(const TwrPlace *place)
+explain_error(const TwrPlace *place)
 {
     TwrState *state = place->th->state;
     const TwrBackend *backend = place->backend;
@@ -267,10 +299,10 @@ explain(const TwrPlace *place)
     }
     PyObject *own = NULL;
     PyObject *pending = twr_error_take();
-    PyObject *error = first_of(pending, PyExc_RuntimeError);
+    PyObject *error = find_error(pending, PyExc_RuntimeError);
     if (error == NULL && backend->is_running_loop &&
         place->th->run.own_loop != NULL) {
-        error = first_of(pending, PyExc_TimeoutError);
+        error = find_error(pending, PyExc_TimeoutError);
         own = error == NULL ? NULL : Py_NewRef(place->th->run.own_loop);
     }
     PyObject *name = error == NULL ? NULL : twr_callee_name(place->callee);
@@ -299,7 +331,7 @@ twr_await(TwrState *state, PyObject *awaitable, PyObject *callee)
     if (find_place(state, callee, &place) == 0) {
         result = wait_at(&place, awaitable);
         if (result == NULL) {
-            explain(&place);
+            explain_error(&place);
         }
     }
     else {

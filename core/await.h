@@ -9,12 +9,19 @@
 
 #include "base/state.h"
 
-/* Wait for awaitable; callee (may be NULL) is named in errors.  Switches. */
+/* Wait for awaitable; callee (NULL: await_()) is named in errors.
+ * Switches. */
 PyObject *twr_await(TwrState *state, PyObject *awaitable, PyObject *callee);
 
-/* 0 if a call can wait here; CannotSuspend if not.  *loop, unless NULL, is set
- * to the loop in which it is going to wait, if that is not the running one; or
- * to NULL.  Switches. */
+/* 0 if a call can wait here; CannotSuspend if not.  *loop, unless NULL is
+ * given for loop, is set to the loop in which the call is going to wait, or to
+ * NULL if that is the running one.  Switches. */
 int twr_await_check(TwrState *state, PyObject *callee, PyObject **loop);
+
+/* Whether a finalizer may wait here.  In a running loop, only one that runs
+ * since its object was dropped, and not the collector's; where none runs, none
+ * in asyncio's own code; and none below a call that is being ended.  asyncio
+ * then ends what there is to end, as for `async for`.  Switches. */
+bool twr_await_may_finalize(TwrState *state, bool dropped);
 
 #endif

@@ -4,7 +4,12 @@ The collector may run them anywhere: also while asyncio.run makes ready for the
 next run of its loop.
 """
 
+import asyncio
+import gc
+
 import pytest
+
+from tworoutine import tworoutine
 
 PROGRAM = """
 import asyncio, gc, signal, sys
@@ -135,6 +140,38 @@ by_a_call()
         str(turns),
     )
     assert out == "finally\n" * 2
+
+
+def test_the_collector_in_a_loop_that_is_hidden():
+    """As below sync_to_async: the loop runs, although it does not look so."""
+    sync = pytest.importorskip("asgiref.sync", reason="needs asgiref")
+    log = []
+
+    @tworoutine
+    async def items():
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            log.append("finally")
+
+    def plain():
+        cycle = [iter(items())]
+        cycle.append(cycle)
+        next(cycle[0])
+        del cycle
+        gc.collect()
+        log.append("collected")
+
+    @tworoutine
+    async def call():
+        await sync.sync_to_async(plain)()
+        async with asyncio.timeout(10):
+            while len(log) < 2:
+                await asyncio.sleep(0)
+
+    call()
+    assert log == ["collected", "finally"]
 
 
 def test_as_greenlet_meets_a_thread(program):

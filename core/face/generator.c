@@ -1,11 +1,9 @@
 /* face/generator.c - a synchronous iterator over an async iterator. */
 #include "face/generator.h"
 
-#include "asyncio/frames.h"
 #include "asyncio/running.h"
 #include "asyncio/task.h"
 #include "await.h"
-#include "engine/closed.h"
 #include "engine/interrupt.h"
 #include "engine/thread.h"
 
@@ -75,28 +73,10 @@ generator_close(PyObject *op, PyObject *unused)
     return twr_wrapper_wait((Wrapper *)op, name, NULL, 0);
 }
 
-/* Whether the finalizer may wait.  In a running loop the collector's must not,
- * and where none runs, none in asyncio's own code: asyncio ends the generator
- * by itself, as for `async for`.  Switches. */
-static bool
-may_wait(TwrState *state, Wrapper *self)
-{
-    Thread *th = twr_thread(state);
-    PyObject *loop = th == NULL ? NULL : twr_running_loop(state);
-    /* Nor where the call is ended in whose code this is: engine/closed.c. */
-    bool may = loop != NULL &&
-               (loop == Py_None ? twr_frames_in_asyncio(state) == 0
-                                : self->dropped) &&
-               twr_closed_is_below(th) == 0 &&
-               twr_await_check(state, NULL, NULL) == 0;
-    PyErr_Clear();
-    Py_XDECREF(loop);
-    return may;
-}
-
-/* Have the current task get a cancel again when it next waits; 0: it cannot.
- * Where there is none, as in a callback, what was cancelled is the task of the
- * closing alone, of which asyncio would tell nobody. */
+/* Have the current task get the cancel exc again when it next waits; 0: that
+ * cannot be done.  Where there is no task, as in a callback, what was
+ * cancelled is the task of the closing alone, of which asyncio would tell
+ * nobody. */
 static int
 cancel_again(TwrState *state, PyObject *exc)
 {
@@ -118,10 +98,11 @@ comes_again(TwrState *state, PyObject *exc)
     return again == NULL ? -1 : again == Py_True;
 }
 
-/* The pending exception cannot be raised by a finalizer: whom it is for gets
- * it later, if that can be told; else it is reported. */
+/* The pending exception cannot be raised by a finalizer: the task or the code
+ * that the exception is for gets it later, if that can be told; else it is
+ * reported. */
 static void
-hand_on(Thread *th, PyObject *op)
+hand_on_error(Thread *th, PyObject *op)
 {
     TwrState *state = th->state;
     PyObject *exc = twr_error_take();
@@ -164,14 +145,12 @@ generator_finalize(PyObject *op)
     PyObject *pending = twr_error_take();
     if (self->inner != NULL && PyAsyncGen_CheckExact(self->inner) &&
         !twr_is_finalizing() && !is_asked(self->inner) &&
-        may_wait(twr_state_of(op), self)) {
-        Thread *th = twr_thread(twr_state_of(op)); /* is there: may_wait */
+        twr_await_may_finalize(twr_state_of(op), self->dropped)) {
+        Thread *th = twr_thread(twr_state_of(op)); /* is there */
         twr_interrupt_begin(th);
-        PyObject *none = generator_close(op, NULL);
-        if (none == NULL) {
-            hand_on(th, op);
+        if (twr_done(generator_close(op, NULL)) < 0) {
+            hand_on_error(th, op);
         }
-        Py_XDECREF(none);
     }
     twr_error_put(pending);
 }
