@@ -63,7 +63,7 @@ show_hidden(TwrPlace *place)
 
 /* The thread and the loop in which a call of callee made here runs.  The place
  * has to be dropped in any case. */
-static int
+static inline int
 begin_place(TwrState *state, PyObject *callee, TwrPlace *place)
 {
     *place = (TwrPlace){.callee = callee};
@@ -77,10 +77,10 @@ begin_place(TwrState *state, PyObject *callee, TwrPlace *place)
 }
 
 /* Who serves the call.  Switches. */
-static int
-find_backend(TwrPlace *place)
+static inline int
+find_backend(TwrState *state, TwrPlace *place)
 {
-    const unsigned libraries = twr_libraries(place->th->state);
+    const unsigned libraries = twr_libraries(state);
     int found = 0;
     for (size_t i = 0; found == 0; i++) {
         const TwrBackend *backend = backends[i];
@@ -97,7 +97,7 @@ find_backend(TwrPlace *place)
 static int
 find_place(TwrState *state, PyObject *callee, TwrPlace *place)
 {
-    return begin_place(state, callee, place) < 0 ? -1 : find_backend(place);
+    return begin_place(state, callee, place) < 0 ? -1 : find_backend(state, place);
 }
 
 /* Keeps a pending exception. */
@@ -149,7 +149,7 @@ twr_await_may_finalize(TwrState *state, bool dropped)
                (place.loop == Py_None ? twr_frames_in_asyncio(state) == 0
                                       : dropped) &&
                /* Before it is asked for: a refusal is counted. */
-               twr_closed_is_below(place.th) == 0 && find_backend(&place) == 0;
+               twr_closed_is_below(place.th) == 0 && find_backend(state, &place) == 0;
     PyErr_Clear();
     drop_place(&place);
     return may;
