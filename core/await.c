@@ -97,7 +97,8 @@ find_backend(TwrState *state, TwrPlace *place)
 static int
 find_place(TwrState *state, PyObject *callee, TwrPlace *place)
 {
-    return begin_place(state, callee, place) < 0 ? -1 : find_backend(state, place);
+    return begin_place(state, callee, place) < 0 ? -1
+                                                 : find_backend(state, place);
 }
 
 /* Keeps a pending exception. */
@@ -149,7 +150,8 @@ twr_await_may_finalize(TwrState *state, bool dropped)
                (place.loop == Py_None ? twr_frames_in_asyncio(state) == 0
                                       : dropped) &&
                /* Before it is asked for: a refusal is counted. */
-               twr_closed_is_below(place.th) == 0 && find_backend(state, &place) == 0;
+               twr_closed_is_below(place.th) == 0 &&
+               find_backend(state, &place) == 0;
     PyErr_Clear();
     drop_place(&place);
     return may;

@@ -2,6 +2,7 @@
 #include "end.h"
 
 #include "asyncio/running.h"
+#include "backends/own_loop.h"
 #include "backends/portal.h"
 #include "engine/closed.h"
 #include "engine/driven.h"
@@ -18,19 +19,19 @@ thread_traverse(PyObject *op, visitproc visit, void *arg)
     return 0;
 }
 
-/* Close the kept loop the way asyncio.Runner does, and end the calls parked in
- * portals; runs in its thread.  Whatever the code does that runs meanwhile,
- * the record can be used afterwards; th->ending stays set.  Switches. */
+/* Close the kept loop the way asyncio.Runner does, and end the calls that are
+ * still parked; runs in th's own thread.  Whatever the code does that runs
+ * meanwhile, the record can be used afterwards; th->ending stays set.
+ * Switches. */
 static void
-wind_up(Thread *th)
+end_calls(Thread *th)
 {
     th->ending = true;
     PyObject *loop = Py_XNewRef(th->run.own_loop);
     if (loop != NULL) {
         twr_thread_cold(th, COLD_close_loop, loop);
         if (th->run.own_loop == loop) {
-            Py_CLEAR(th->run.own_loop);
-            Py_CLEAR(th->run.hidden);
+            twr_own_loop_drop(th);
         }
         Py_DECREF(loop);
     }
@@ -50,7 +51,7 @@ thread_finalize(PyObject *op)
     Thread *th = (Thread *)op;
     PyObject *pending = twr_error_take();
     if (twr_thread_is_here(th) && !th->forked) {
-        wind_up(th);
+        end_calls(th);
         if (!th->is_main) {
             twr_thread_cold(th, COLD_forget_thread, NULL);
         }
@@ -62,8 +63,7 @@ static int
 thread_clear(PyObject *op)
 {
     Thread *th = (Thread *)op;
-    Py_CLEAR(th->run.own_loop);
-    Py_CLEAR(th->run.hidden);
+    twr_own_loop_drop(th);
     twr_drives_drop(th);
     Py_CLEAR(th->stacks.active);
     Py_CLEAR(th->stacks.target);
@@ -128,10 +128,11 @@ PyType_Spec twr_thread_spec = {
     .slots = thread_slots,
 };
 
-/* Whether the loop that we drive has been hidden by somebody above a step of
- * it.  gevent's adapter hides it, too, while it polls in another greenlet. */
+/* Whether the loop that we drive has been hidden by somebody in one of its
+ * steps.  gevent's adapter hides the loop, too, while that polls in another
+ * greenlet. */
 static int
-is_hidden(Thread *th)
+is_loop_hidden(Thread *th)
 {
     if (th->drives.now == NULL) {
         return 0;
@@ -160,7 +161,7 @@ is_in_use(Thread *th)
     if (runs == 0) {
         runs = twr_thread_is_foreign(th->state);
     }
-    return runs == 0 ? is_hidden(th) : runs;
+    return runs == 0 ? is_loop_hidden(th) : runs;
 }
 
 int
@@ -180,7 +181,7 @@ twr_end_thread(void)
         }
         return 0;
     }
-    wind_up(th);
+    end_calls(th);
     if (th->forked) {
         return 0; /* meanwhile, and this is the child */
     }

@@ -49,6 +49,20 @@ struct TwrBackend {
     bool is_running_loop; /* the loop is the running one, shared with others */
 };
 
+/* Call undo (stolen) for what was begun with it: a function, None or NULL.
+ * Keeps a pending exception; a failure is reported. */
+static inline void
+twr_backend_undo(PyObject *undo)
+{
+    PyObject *pending = twr_error_take();
+    if (undo != NULL && undo != Py_None &&
+        twr_done(PyObject_CallNoArgs(undo)) < 0) {
+        PyErr_WriteUnraisable(undo);
+    }
+    twr_error_put(pending);
+    Py_XDECREF(undo);
+}
+
 /* In the order in which they are asked. */
 extern const TwrBackend twr_portal_backend;     /* portal.c */
 extern const TwrBackend twr_greenback_backend;  /* others.c */

@@ -24,8 +24,8 @@ carry_step(Thread *th, Call *call, PyObject *handle)
     if (ran == 0) {
         return th->forked ? twr_task_ended_child(state, call->task) : 0;
     }
-    /* KeyboardInterrupt or SystemExit: the task has it too, and would
-     * complain that nobody asked for it. */
+    /* KeyboardInterrupt or SystemExit: the task has the exception, too, and
+     * would complain that nobody asked for it. */
     PyObject *pending = twr_error_take();
     twr_handle_drop_frame(state, pending);
     if (twr_future_is_done(state, call->task)) {
@@ -52,8 +52,8 @@ carry_register(Call *call, bool present)
     return result;
 }
 
-/* What a signal handler had to raise here, and not in the task, cancels that,
- * as Ctrl-C does while the call waits.  Whether it has. */
+/* What a signal handler has raised here, and not in the task, cancels the
+ * task, as Ctrl-C does while the call waits.  Whether it has. */
 static bool
 carry_interrupted(Thread *th, Call *call)
 {
@@ -62,8 +62,8 @@ carry_interrupted(Thread *th, Call *call)
 }
 
 /* Whether call is to wait on: until its task is done; in a run of our own,
- * until the task's done callbacks have run, which in a forked child nobody
- * runs. */
+ * until the task's done callbacks have run, too, which in a forked child
+ * nobody runs. */
 static bool
 has_to_wait(Thread *th, Call *call, bool own_run)
 {
@@ -145,20 +145,25 @@ carry_result(Thread *th, Call *call)
                : result;
 }
 
-/* The coroutine of the task; NULL: that has failed, which is reported. */
-static PyObject *
-coro_of(Call *call)
+/* Close the coroutine of the task; a failure is reported. */
+static void
+carry_close_coro(TwrState *state, Call *call,
+                 void (*close)(TwrState *, PyObject *))
 {
-    PyObject *coro = PyObject_CallMethod(call->task, "get_coro", NULL);
+    PyObject *coro =
+        PyObject_CallMethodNoArgs(call->task, state->names.get_coro);
     if (coro == NULL) {
         PyErr_WriteUnraisable(call->task);
+        return;
     }
-    return coro;
+    close(state, coro);
+    Py_DECREF(coro);
 }
 
 /* The first step has failed, but not the coroutine: before that began, as at
- * the end of the stack, or after it.  If nobody is going to run it again, it
- * ends here, and the task is not to be missed.  Whether somebody is. */
+ * the end of the stack, or after it.  If nobody is going to run the coroutine
+ * again, it ends here, and the task is not to be missed.  Whether somebody is.
+ * Keeps the pending exception. */
 static bool
 carry_abandon(TwrState *state, PyObject *loop, Call *call)
 {
@@ -167,12 +172,8 @@ carry_abandon(TwrState *state, PyObject *loop, Call *call)
     if (!twr_future_is_done(state, call->task)) {
         goes_on = twr_handle_is_due(state, loop, call->task);
         PyErr_Clear();
-        PyObject *coro = goes_on ? NULL : coro_of(call);
-        if (coro != NULL) {
-            twr_close_awaitable(state, coro);
-            Py_DECREF(coro);
-        }
         if (!goes_on) {
+            carry_close_coro(state, call, twr_close_awaitable);
             twr_task_hush(call->task);
         }
     }
@@ -181,7 +182,8 @@ carry_abandon(TwrState *state, PyObject *loop, Call *call)
 }
 
 /* The call has been ended together with its loop (engine/closed.c): what it
- * called ends before it, and not when the task is collected. */
+ * called ends before it, and not when the task is collected.  Keeps the
+ * pending exception. */
 static void
 carry_close(TwrState *state, Call *call)
 {
@@ -189,17 +191,14 @@ carry_close(TwrState *state, Call *call)
         return;
     }
     PyObject *pending = twr_error_take();
-    PyObject *coro =
-        twr_future_is_done(state, call->task) ? NULL : coro_of(call);
-    if (coro != NULL) {
-        twr_close_iterator(state, coro);
-        Py_DECREF(coro);
+    if (!twr_future_is_done(state, call->task)) {
+        carry_close_coro(state, call, twr_close_iterator);
     }
     twr_error_put(pending);
 }
 
-/* The first step is run at once, wherever the loop stands; most calls at a
- * prompt need no more.  Whether to wait, then; -1: it has failed.
+/* Run the first step at once, wherever the loop stands: most calls at a prompt
+ * need no more.  1 if there is more to wait for; -1: it has failed.
  * Switches. */
 static int
 carry_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
@@ -257,7 +256,7 @@ carrier_new(Thread *th, Driven *own_run, PyObject *task, PyObject *callee)
     return call;
 }
 
-/* twr_carry() in no context of the caller's; the task runs in `context`.
+/* twr_carry() with no context entered; the task runs in `context`.
  * Switches. */
 static PyObject *
 carry_outside(Thread *th, PyObject *loop, Driven *own_run, PyObject *coro,

@@ -9,7 +9,7 @@
 
 /* Why a loop of this type cannot be driven; format has two %S for its name. */
 static PyObject *
-about_type(TwrState *state, PyObject *loop, const char *format)
+describe_type(TwrState *state, PyObject *loop, const char *format)
 {
     PyObject *reason = NULL;
     PyObject *type = (PyObject *)Py_TYPE(loop);
@@ -72,9 +72,9 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *callee)
     if (nested) {
         return twr_refuse(
             state, callee,
-            about_type(state, loop,
-                       "nest_asyncio has changed the running loop, of type "
-                       "%S.%S, and something else takes its turns"),
+            describe_type(state, loop,
+                          "nest_asyncio has changed the running loop, of type "
+                          "%S.%S, and something else takes its turns"),
             "run main() by a call, await_(main()), or do without "
             "nest_asyncio.apply(), which no call needs");
     }
@@ -84,9 +84,10 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *callee)
     }
     return twr_refuse(
         state, callee,
-        about_type(state, loop,
-                   "the running loop, of type %S.%S, does not take its turns "
-                   "the way asyncio's own loops do"),
+        describe_type(
+            state, loop,
+            "the running loop, of type %S.%S, does not take its turns "
+            "the way asyncio's own loops do"),
         advice);
 }
 

@@ -137,9 +137,10 @@ loop_of_host(TwrPlace *place)
                : PyObject_GetAttr(place->who, place->th->state->names.loop);
 }
 
-/* The result of a task, or the exception in its place. */
+/* The result of the task of a pair (task, exception or None), or the exception
+ * in its place. */
 static PyObject *
-outcome(TwrState *state, PyObject *pair)
+result_of_host(TwrState *state, PyObject *pair)
 {
     PyObject *task, *thrown;
     if (!PyArg_ParseTuple(pair, "OO", &task, &thrown)) {
@@ -154,7 +155,7 @@ outcome(TwrState *state, PyObject *pair)
 
 /* Have backend, an object in Python, wait.  Switches. */
 static PyObject *
-let_wait(TwrState *state, PyObject *backend, PyObject *coro)
+let_host_wait(TwrState *state, PyObject *backend, PyObject *coro)
 {
     PyObject *pair = NULL, *contexts = NULL;
     PyObject *context = twr_context_current();
@@ -167,7 +168,7 @@ let_wait(TwrState *state, PyObject *backend, PyObject *coro)
     if (pair == NULL) {
         twr_close_awaitable(state, coro); /* Ctrl-C came before it began */
     }
-    PyObject *result = pair == NULL ? NULL : outcome(state, pair);
+    PyObject *result = pair == NULL ? NULL : result_of_host(state, pair);
     Py_XDECREF(pair);
     Py_XDECREF(contexts);
     Py_XDECREF(context);
@@ -180,7 +181,7 @@ wait_in_host(TwrPlace *place, PyObject *loop, PyObject *coro)
 {
     return PyTuple_CheckExact(place->who)
                ? twr_run_in(place->th, loop, coro, place->callee)
-               : let_wait(place->th->state, place->who, coro);
+               : let_host_wait(place->th->state, place->who, coro);
 }
 
 const TwrBackend twr_host_backend = {

@@ -6,10 +6,10 @@
 #include "base/error.h"
 #include "base/libraries.h"
 
-/* What that cold function knows of the IPython prompt at which the call was
- * made; NULL without error: nothing, or it was made elsewhere. */
+/* What a cold function knows of the IPython prompt at which the call was made;
+ * NULL without error: nothing, or the call was made elsewhere. */
 static PyObject *
-of_prompt(Thread *th, TwrCold which)
+ask_prompt(Thread *th, TwrCold which)
 {
     TwrState *state = th->state;
     if (!th->is_main || !(twr_libraries(state) & LIBRARY_IPython)) {
@@ -25,14 +25,14 @@ of_prompt(Thread *th, TwrCold which)
 PyObject *
 twr_own_loop_runner(Thread *th)
 {
-    return of_prompt(th, COLD_prompt_runner);
+    return ask_prompt(th, COLD_prompt_runner);
 }
 
-/* The loop of that prompt, likewise. */
+/* The loop of that prompt, if it can be run; NULL without error: none. */
 static PyObject *
-prompt_loop(Thread *th)
+find_prompt_loop(Thread *th)
 {
-    PyObject *loop = of_prompt(th, COLD_prompt_loop);
+    PyObject *loop = ask_prompt(th, COLD_prompt_loop);
     if (loop != NULL && twr_loop_is_usable(th->state, loop) <= 0) {
         Py_CLEAR(loop);
     }
@@ -41,7 +41,7 @@ prompt_loop(Thread *th)
 
 /* The loop kept for this thread, made if there is none that can be used. */
 static PyObject *
-kept_loop(Thread *th, PyObject *callee)
+find_kept_loop(Thread *th, PyObject *callee)
 {
     PyObject *loop = Py_XNewRef(th->run.own_loop);
     int good = loop == NULL ? 0 : twr_loop_is_usable(th->state, loop);
@@ -73,19 +73,26 @@ twr_own_loop(Thread *th, PyObject *callee)
 {
     TwrState *state = th->state;
     bool vacant = false;
-    PyObject *loop = prompt_loop(th);
+    PyObject *loop = find_prompt_loop(th);
     if (loop == NULL && !PyErr_Occurred()) {
         loop = twr_loop_set_for_thread(state, th->run.own_loop, &vacant);
     }
     if (loop != NULL || PyErr_Occurred()) {
         return loop;
     }
-    loop = kept_loop(th, callee);
+    loop = find_kept_loop(th, callee);
     if (loop != NULL && vacant &&
         twr_done(PyObject_CallOneArg(state->set_event_loop, loop)) < 0) {
         Py_CLEAR(loop);
     }
     return loop;
+}
+
+void
+twr_own_loop_drop(Thread *th)
+{
+    Py_CLEAR(th->run.own_loop);
+    Py_CLEAR(th->run.hidden);
 }
 
 int

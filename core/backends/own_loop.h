@@ -11,15 +11,19 @@
 /* The loop that a call would run. */
 PyObject *twr_own_loop(Thread *th, PyObject *callee);
 
-/* What runs what is awaited at IPython's prompt, in a loop that it alone
+/* What runs what is awaited at IPython's prompt, in a loop that only IPython
  * knows; NULL without error: the call was made elsewhere. */
 PyObject *twr_own_loop_runner(Thread *th);
 
-/* Have it look as if no loop ran, to synchronous code that a callback of loop,
- * which does, runs.  Calls made by that code find the loop. */
+/* Have it look as if no loop ran to the synchronous code that a callback of
+ * loop, which runs, is about to run.  Calls made by that code find the loop.
+ */
 int twr_own_loop_hide(Thread *th, PyObject *loop);
 
-/* Undo that. */
+/* Undo twr_own_loop_hide(). */
 int twr_own_loop_show(Thread *th);
+
+/* Keep no loop any longer. */
+void twr_own_loop_drop(Thread *th);
 
 #endif

@@ -12,8 +12,8 @@ _Static_assert(offsetof(Portal, begun) == offsetof(TwrSteppable, begun),
                "a Portal begins as a TwrSteppable does");
 
 /* The portal being stepped of which greenlet is the worker; or NULL.  Usually
- * the latest; but who switches greenlets by hand in the middle of a step, or
- * has gevent do so, may begin and end steps in any order. */
+ * that is the latest; but who switches greenlets by hand in the middle of a
+ * step, or has gevent do so, may begin and end steps in any order. */
 static Portal *
 find_portal(Thread *th, PyObject *greenlet)
 {
@@ -63,13 +63,15 @@ twr_portal_work(Thread *th, PyObject *worker)
     return asker;
 }
 
+/* Put self in front of the list of those with a call parked. */
 static void
 portal_park(Thread *th, Portal *self)
 {
     self->thread = th;
     self->older = th->portals.parked;
-    if (th->portals.parked != NULL) {
-        th->portals.parked->newer = self;
+    self->link = &th->portals.parked;
+    if (self->older != NULL) {
+        self->older->link = &self->older;
     }
     th->portals.parked = self;
 }
@@ -80,23 +82,18 @@ twr_portal_unpark(Portal *self)
     if (self->thread == NULL) {
         return;
     }
-    if (self->newer != NULL) {
-        self->newer->older = self->older;
-    }
-    else {
-        self->thread->portals.parked = self->older;
-    }
+    *self->link = self->older;
     if (self->older != NULL) {
-        self->older->newer = self->newer;
+        self->older->link = self->link;
     }
-    self->newer = self->older = NULL;
+    self->older = NULL;
     self->thread = NULL;
 }
 
-/* The portal in a step of which this is, here on its worker or on another
+/* The portal in a step of which this code is, on the worker or on another
  * greenlet that the step has switched to; NULL without error: in none. */
 static Portal *
-portal_of_step(Thread *th)
+find_portal_of_step(Thread *th)
 {
     PyObject *me = th->portals.stepped == NULL ? NULL : twr_greenlet_current();
     Portal *self = me == NULL ? NULL : find_portal(th, me);
@@ -114,7 +111,7 @@ portal_of_step(Thread *th)
 int
 twr_portal_here(Thread *th, PyObject *loop)
 {
-    Portal *self = portal_of_step(th);
+    Portal *self = find_portal_of_step(th);
     if (self == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
@@ -135,12 +132,13 @@ twr_portal_here(Thread *th, PyObject *loop)
 int
 twr_portal_is_stepped(Thread *th)
 {
-    bool stepped = portal_of_step(th) != NULL;
+    bool stepped = find_portal_of_step(th) != NULL;
     return PyErr_Occurred() ? -1 : stepped;
 }
 
-/* In below, of greenlets that wait for the one of the call, the worker being
- * the last: have its outermost context be that of the step that goes on. */
+/* below was left in greenlets that wait for the one of the call; if the last
+ * of them is the worker, have its outermost context be now, that of the step
+ * that goes on. */
 static int
 rebase_below(Portal *self, PyObject *below, PyObject *now)
 {
@@ -178,17 +176,16 @@ leave_step(Thread *th, Portal *self, Left *left)
             Py_XSETREF(self->waits, Py_NewRef(me));
         }
         else {
-            PyObject *pending = twr_error_take();
             twr_context_enter(left->contexts);
             Py_CLEAR(left->contexts);
-            twr_error_put(pending);
         }
     }
     Py_XDECREF(me);
     return result;
 }
 
-/* Enter all that again, in the step that goes on. */
+/* Enter what was left again, in the step that goes on.  Keeps a pending
+ * exception; -1: it has failed. */
 static int
 enter_step(Portal *self, Left *left)
 {
@@ -242,7 +239,7 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
 {
     Thread *th = place->th;
     Left left;
-    Portal *self = portal_of_step(th);
+    Portal *self = find_portal_of_step(th);
     if (self == NULL) {
         if (!PyErr_Occurred()) {
             PyErr_SetString(PyExc_RuntimeError,

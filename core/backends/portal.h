@@ -59,9 +59,9 @@ struct Portal {
     PyObject *task;     /* the current task of that loop, or NULL */
     PyObject *inner;    /* what the parked call iterates over, or NULL */
     PyObject *lowest;   /* contexts of the asker that the worker has entered */
-    Thread *thread;     /* in whose `parked` we are; borrowed, or NULL */
-    Portal *newer;      /* neighbours there; borrowed */
-    Portal *older;
+    Thread *thread;     /* in whose `parked` it is; borrowed, or NULL */
+    Portal *older;      /* the next one there; borrowed */
+    Portal **link;      /* what points to this one there */
     PyObject *weakrefs;
 };
 
@@ -76,17 +76,18 @@ int twr_portal_here(Thread *th, PyObject *loop);
 /* 1 if a portal is stepped in the running greenlet. */
 int twr_portal_is_stepped(Thread *th);
 
-/* Do worker's part of the step that it was switched to for.  Returns the
+/* Do worker's part of the step for which it was switched to.  Returns the
  * greenlet that asked for the step.  Switches. */
 PyObject *twr_portal_work(Thread *th, PyObject *worker);
 
 /* The greenlet that steps the portal in which greenlet is parked, if no step
- * is under way: an exception that another library throws into it, a
- * gevent.Timeout perhaps, is for that one, since to that library the coroutine
- * is a part of it.  NULL without error: none does, or it cannot be told. */
+ * is under way: what another library throws into greenlet, a gevent.Timeout
+ * perhaps, is for the one that steps, of which the coroutine is a part to that
+ * library.  NULL without error: none does, or it cannot be told. */
 PyObject *twr_portal_stray(Thread *th, PyObject *greenlet);
 
-/* Take portal out of the list of those with a call parked.  Quiet. */
+/* Take self out of the list of those with a call parked, if it is there.
+ * Quiet. */
 void twr_portal_unpark(Portal *self);
 
 /* The record of a thread is dropped: portals forget it.  Quiet. */

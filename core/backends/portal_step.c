@@ -4,6 +4,7 @@
 #include "asyncio/frames.h"
 #include "asyncio/running.h"
 #include "asyncio/task.h"
+#include "backends/backend.h"
 #include "base/hard.h"
 #include "coro/awaitable.h"
 #include "coro/step.h"
@@ -13,7 +14,7 @@
  * steps self.  Twisted's asyncio reactor steps the coroutine of a Deferred in
  * plain callbacks, and what it waits for is a Deferred. */
 static int
-find_direct(Thread *th, Portal *self)
+is_direct(Thread *th, Portal *self)
 {
     int foreign = twr_thread_is_foreign(th->state);
     if (foreign != 0 || self->task == NULL) {
@@ -23,7 +24,7 @@ find_direct(Thread *th, Portal *self)
     return direct > 0 ? twr_frames_steps_task(th->state, self->task) : direct;
 }
 
-/* Call the hook. */
+/* Call the hook, once. */
 static int
 call_hook(Portal *self)
 {
@@ -52,13 +53,13 @@ portal_begin(Thread *th, Portal *self)
             return -1;
         }
     }
-    int direct = find_direct(th, self);
+    int direct = is_direct(th, self);
     if (direct < 0) {
         return -1;
     }
     self->direct = direct;
     if (direct) {
-        Py_CLEAR(self->task); /* which keeps us */
+        Py_CLEAR(self->task); /* which keeps self */
     }
     return call_hook(self);
 }
@@ -69,16 +70,10 @@ twr_portal_end(Portal *self)
     PyObject *undo = self->undo;
     self->undo = NULL;
     Py_CLEAR(self->task);
-    if (undo != NULL && undo != Py_None) {
-        PyObject *pending = twr_error_take();
-        if (twr_done(PyObject_CallNoArgs(undo)) < 0) {
-            PyErr_WriteUnraisable(undo);
-        }
-        twr_error_put(pending);
-    }
-    Py_XDECREF(undo);
+    twr_backend_undo(undo);
 }
 
+/* A step of self, on worker, begins. */
 static void
 portal_link(Thread *th, Portal *self, PyObject *worker)
 {
@@ -108,7 +103,8 @@ portal_unlink(Thread *th, Portal *self)
     Py_XSETREF(*active, found);
 }
 
-/* Let the worker run, in our contexts, until it leaves a result.  Switches. */
+/* Let worker run, in the contexts of the running greenlet, until it leaves a
+ * result.  Switches. */
 static int
 portal_switch(Thread *th, Portal *self, PyObject *worker)
 {
@@ -128,11 +124,9 @@ portal_switch(Thread *th, Portal *self, PyObject *worker)
     int result = twr_pool_work(&th->stacks, to);
     Py_DECREF(to);
     portal_unlink(th, self);
-    PyObject *pending = twr_error_take();
     if (twr_context_enter(left) < 0) {
         result = -1;
     }
-    twr_error_put(pending);
     Py_XDECREF(left);
     Py_CLEAR(self->step.contexts);
     return result;
@@ -213,7 +207,7 @@ step_on_worker(Thread *th, Portal *self, PyObject *value, PyObject **error,
     return how;
 }
 
-/* The same, at some depth.  Switches. */
+/* Have a worker make the step, some levels deeper.  Switches. */
 static PySendResult
 step_deeper(Thread *th, Portal *self, PyObject *value, PyObject **error,
             PyObject **result)

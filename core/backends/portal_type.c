@@ -3,53 +3,50 @@
 
 #include "coro/step.h"
 
+/* What a Portal owns at any time. */
+#define OWNED(X)                                                              \
+    X(coro)                                                                   \
+    X(hook)                                                                   \
+    X(undo)                                                                   \
+    X(step.asker)                                                             \
+    X(loop)                                                                   \
+    X(task)                                                                   \
+    X(step.contexts)                                                          \
+    X(lowest)                                                                 \
+    X(step.value)                                                             \
+    X(step.error)
+
 static int
 portal_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Portal *self = (Portal *)op;
     Py_VISIT(Py_TYPE(op));
-    Py_VISIT(self->coro);
-    Py_VISIT(self->hook);
-    Py_VISIT(self->undo);
+#define X(field) Py_VISIT(self->field);
+    OWNED(X)
+#undef X
     Py_VISIT(self->worker);
     Py_VISIT(self->waits);
-    Py_VISIT(self->step.asker);
-    Py_VISIT(self->loop);
-    Py_VISIT(self->task);
     Py_VISIT(self->inner);
-    Py_VISIT(self->step.contexts);
-    Py_VISIT(self->lowest);
-    Py_VISIT(self->step.value);
-    Py_VISIT(self->step.error);
     return 0;
 }
 
+/* If a call is parked that cannot be ended, since its thread has ended or it
+ * will not go, its stack is left alone for ever. */
 static int
 portal_clear(PyObject *op)
 {
     Portal *self = (Portal *)op;
-    Py_CLEAR(self->coro);
-    Py_CLEAR(self->hook);
-    Py_CLEAR(self->undo);
-    Py_CLEAR(self->step.asker);
-    Py_CLEAR(self->loop);
-    Py_CLEAR(self->task);
-    Py_CLEAR(self->step.contexts);
-    Py_CLEAR(self->lowest);
-    Py_CLEAR(self->step.value);
-    Py_CLEAR(self->step.error);
+#define X(field) Py_CLEAR(self->field);
+    OWNED(X)
+#undef X
     if (self->inner == NULL) {
         Py_CLEAR(self->worker);
         Py_CLEAR(self->waits);
     }
-    /* Else a call is parked that cannot be ended, since its thread has ended
-     * or it will not go: its stack is left alone for ever. */
     return 0;
 }
 
-/* --- the worker's side */
-
-/* --- the root's side */
+/* --- stepping it */
 
 /* Switches. */
 static PySendResult
@@ -156,50 +153,52 @@ portal_repr(PyObject *op)
     return PyUnicode_FromFormat("<portal of %R>", ((Portal *)op)->coro);
 }
 
+/* Whether a call is parked: the coroutine inside thinks then that it runs. */
 static bool
-parked(Portal *self)
+is_parked(PyObject *op)
 {
-    return self->inner != NULL && !self->running;
+    return ((Portal *)op)->inner != NULL && !((Portal *)op)->running;
 }
 
-/* While a call is parked, the coroutine inside thinks that it runs. */
+/* value while a call is parked, else what the coroutine inside has. */
+static PyObject *
+get_unless_parked(PyObject *op, const char *name, PyObject *value)
+{
+    return is_parked(op) ? Py_NewRef(value)
+                         : PyObject_GetAttrString(((Portal *)op)->coro, name);
+}
+
 static PyObject *
 portal_get_running(PyObject *op, void *closure)
 {
     (void)closure;
-    return parked((Portal *)op)
-               ? Py_NewRef(Py_False)
-               : PyObject_GetAttrString(((Portal *)op)->coro, "cr_running");
+    return get_unless_parked(op, "cr_running", Py_False);
 }
 
 static PyObject *
 portal_get_suspended(PyObject *op, void *closure)
 {
     (void)closure;
-    return parked((Portal *)op)
-               ? Py_NewRef(Py_True)
-               : PyObject_GetAttrString(((Portal *)op)->coro, "cr_suspended");
-}
-
-/* 3.15+; before, a coroutine has none, and so neither have we. */
-static PyObject *
-portal_get_state(PyObject *op, void *closure)
-{
-    (void)closure;
-    PyObject *state = PyObject_GetAttrString(((Portal *)op)->coro, "cr_state");
-    if (state != NULL && parked((Portal *)op)) {
-        Py_SETREF(state, PyUnicode_FromString("CORO_SUSPENDED"));
-    }
-    return state;
+    return get_unless_parked(op, "cr_suspended", Py_True);
 }
 
 static PyObject *
 portal_get_await(PyObject *op, void *closure)
 {
     (void)closure;
-    return parked((Portal *)op)
-               ? Py_NewRef(((Portal *)op)->inner)
-               : PyObject_GetAttrString(((Portal *)op)->coro, "cr_await");
+    return get_unless_parked(op, "cr_await", ((Portal *)op)->inner);
+}
+
+/* 3.15+; before, a coroutine has none, and so neither has a portal. */
+static PyObject *
+portal_get_state(PyObject *op, void *closure)
+{
+    (void)closure;
+    PyObject *state = PyObject_GetAttrString(((Portal *)op)->coro, "cr_state");
+    if (state != NULL && is_parked(op)) {
+        Py_SETREF(state, PyUnicode_FromString("CORO_SUSPENDED"));
+    }
+    return state;
 }
 
 /* Everything else is asked of the coroutine inside. */

@@ -14,9 +14,8 @@
 #include "engine/interrupt.h"
 #include "engine/sigint.h"
 
-/* If Ctrl-C came when there was no step of the call's that it could end, it
- * ends the call now, after what the call itself may have raised.  Steals
- * result. */
+/* The result (stolen) of a call, unless Ctrl-C came when it could end no step
+ * of the call: KeyboardInterrupt then, after what the call may have raised. */
 static PyObject *
 end_interrupted(Thread *th, PyObject *result)
 {
@@ -39,7 +38,7 @@ end_interrupted(Thread *th, PyObject *result)
     return NULL;
 }
 
-/* Carry coro in loop, which has been entered.  Switches. */
+/* Carry coro in loop, which counts as running.  Switches. */
 static PyObject *
 run_entered(Thread *th, PyObject *loop, PyObject *coro, PyObject *callee)
 {
@@ -95,8 +94,7 @@ run_driven(Thread *th, PyObject *loop, PyObject *coro, PyObject *callee)
     return end_interrupted(th, result);
 }
 
-/* A loop that we drive may be hidden, by somebody who has set that none runs
- * in the middle of one that does. */
+/* Somebody may have set that no loop runs, in the middle of one that does. */
 int
 twr_run_check(Thread *th, PyObject *callee)
 {
@@ -131,43 +129,34 @@ twr_run_in(Thread *th, PyObject *loop, PyObject *coro, PyObject *callee)
 /* Where asgiref has been imported: have what its sync_to_async is given run in
  * this thread while loop runs.  A function that undoes it, or None. */
 static PyObject *
-for_asgiref(TwrState *state, PyObject *loop)
+enter_asgiref(TwrState *state, PyObject *loop)
 {
     return twr_libraries(state) & LIBRARY_asgiref
                ? twr_cold(state, COLD_for_asgiref, "(O)", loop)
                : Py_NewRef(Py_None);
 }
 
-/* twr_run_in(), with that.  Switches. */
+/* twr_run_in(), with enter_asgiref() around it.  Switches. */
 static PyObject *
 run_beside_asgiref(Thread *th, PyObject *loop, PyObject *coro,
                    PyObject *callee)
 {
-    PyObject *undo = for_asgiref(th->state, loop);
+    PyObject *undo = enter_asgiref(th->state, loop);
     if (undo == NULL) {
         twr_close_awaitable(th->state, coro);
         return NULL;
     }
     PyObject *result = twr_run_in(th, loop, coro, callee);
-    if (undo != Py_None) {
-        PyObject *pending = twr_error_take();
-        if (twr_done(PyObject_CallNoArgs(undo)) < 0) {
-            PyErr_WriteUnraisable(undo);
-        }
-        twr_error_put(pending);
-    }
-    Py_DECREF(undo);
+    twr_backend_undo(undo);
     return result;
 }
 
 /* --- the backends */
 
+/* What runs the loop: place->who, or NULL, we. */
 static int
-find_run(TwrPlace *place)
+find_runner(TwrPlace *place)
 {
-    if (place->loop != Py_None) {
-        return 0;
-    }
     if (twr_run_check(place->th, place->callee) < 0) {
         return -1;
     }
@@ -175,9 +164,15 @@ find_run(TwrPlace *place)
     return place->who == NULL && PyErr_Occurred() ? -1 : 1;
 }
 
-/* IPython's runner knows its own loop. */
+static int
+find_run(TwrPlace *place)
+{
+    return place->loop != Py_None ? 0 : find_runner(place);
+}
+
+/* NULL without error: IPython's runner, which alone knows its loop, serves. */
 static PyObject *
-own_loop(TwrPlace *place)
+find_own_loop(TwrPlace *place)
 {
     return place->who != NULL ? NULL : twr_own_loop(place->th, place->callee);
 }
@@ -203,7 +198,7 @@ const TwrBackend twr_run_backend = {
     .name = "run",
     .takes = TAKES_COROUTINE,
     .find = find_run,
-    .loop = own_loop,
+    .loop = find_own_loop,
     .wait = wait_in_run,
     .is_own_loop = true,
 };
@@ -225,14 +220,7 @@ static int
 find_input_hook(TwrPlace *place)
 {
     int hook = in_input_hook(place->th, place->loop);
-    if (hook <= 0) {
-        return hook;
-    }
-    if (twr_run_check(place->th, place->callee) < 0) {
-        return -1;
-    }
-    place->who = twr_own_loop_runner(place->th);
-    return place->who == NULL && PyErr_Occurred() ? -1 : 1;
+    return hook <= 0 ? hook : find_runner(place);
 }
 
 /* The own loop is found as where no loop runs: IPython would take the one that
@@ -244,7 +232,7 @@ own_loop_in_input_hook(TwrPlace *place)
     if (twr_running_set(state, Py_None) < 0) {
         return NULL;
     }
-    PyObject *loop = own_loop(place);
+    PyObject *loop = find_own_loop(place);
     if (twr_running_set(state, place->loop) < 0) {
         Py_CLEAR(loop);
     }

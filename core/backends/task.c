@@ -35,29 +35,24 @@ running_loop(TwrPlace *place)
     return Py_NewRef(place->loop);
 }
 
-/* Park the call, out of its task, until it is woken up.  Switches. */
+/* Park call until it is resumed; if task is eager and holds others up, have
+ * them cancel it, too.  Switches. */
 static int
-park_outside(Thread *th, PyObject *loop, PyObject *task, Call *call)
+park_held(Thread *th, PyObject *task, Call *call)
 {
     TwrState *state = th->state;
     PyObject *held = twr_task_hold(state, task);
     if (held == NULL) {
         return -1;
     }
-    int result = twr_task_leave(state, loop, task);
-    if (result == 0) {
-        result = twr_park(th, call);
-        if (twr_task_enter(state, loop, task) < 0) {
-            result = -1;
-        }
-    }
+    int result = twr_park_in_task(th, task, call);
     twr_task_release(state, held);
     return result;
 }
 
-/* Have call woken up when the wait for yielded is over. */
+/* Have call called when the wait for yielded is over. */
 static int
-subscribe(TwrState *state, Call *call, PyObject *yielded)
+listen_to(TwrState *state, Call *call, PyObject *yielded)
 {
     TwrWaiter waiter = {.loop = call->driven->it.loop,
                         .task = call->task,
@@ -77,7 +72,7 @@ wait_suspended(TwrPlace *place, Call *call, PyObject **error)
     PyObject *task = place->who;
     int result = -1;
     if (twr_task_suspend(state, task, call->awaited) == 0) {
-        result = park_outside(place->th, place->loop, task, call);
+        result = park_held(place->th, task, call);
     }
     twr_task_resume(state, task, call->awaited);
     place->interrupted |= call->interrupted;
@@ -88,11 +83,7 @@ wait_suspended(TwrPlace *place, Call *call, PyObject **error)
         result = twr_task_take_cancel(state, task, error);
     }
     if (result < 0) {
-        PyObject *pending = twr_error_take();
-        if (twr_call_detach(state, call) < 0) {
-            PyErr_Clear();
-        }
-        twr_error_put(pending);
+        twr_call_detach(state, call);
     }
     return result;
 }
@@ -114,7 +105,7 @@ hold_task(TwrPlace *place, PyObject *iterator, PyObject *yielded,
     call->ending = place->ending;
     int result = -1;
     if (twr_park_take_over(th, place->loop, call) == 0 &&
-        subscribe(th->state, call, yielded) == 0) {
+        listen_to(th->state, call, yielded) == 0) {
         result = wait_suspended(place, call, error);
     }
     if (result < 0) {

@@ -7,22 +7,28 @@
 
 #include <assert.h>
 
+/* What a Call owns. */
+#define OWNED(X)                                                              \
+    X(driven)                                                                 \
+    X(callee)                                                                 \
+    X(greenlet)                                                               \
+    X(step_greenlet)                                                          \
+    X(task)                                                                   \
+    X(awaited)                                                                \
+    X(error)                                                                  \
+    X(thrown)                                                                 \
+    X(handle)                                                                 \
+    X(contexts)                                                               \
+    X(below)
+
 static int
 call_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Call *call = (Call *)op;
     Py_VISIT(Py_TYPE(op));
-    Py_VISIT(call->driven);
-    Py_VISIT(call->callee);
-    Py_VISIT(call->greenlet);
-    Py_VISIT(call->step_greenlet);
-    Py_VISIT(call->task);
-    Py_VISIT(call->awaited);
-    Py_VISIT(call->error);
-    Py_VISIT(call->thrown);
-    Py_VISIT(call->handle);
-    Py_VISIT(call->contexts);
-    Py_VISIT(call->below);
+#define X(field) Py_VISIT(call->field);
+    OWNED(X)
+#undef X
     return 0;
 }
 
@@ -30,17 +36,9 @@ static int
 call_clear(PyObject *op)
 {
     Call *call = (Call *)op;
-    Py_CLEAR(call->driven);
-    Py_CLEAR(call->callee);
-    Py_CLEAR(call->greenlet);
-    Py_CLEAR(call->step_greenlet);
-    Py_CLEAR(call->task);
-    Py_CLEAR(call->awaited);
-    Py_CLEAR(call->error);
-    Py_CLEAR(call->thrown);
-    Py_CLEAR(call->handle);
-    Py_CLEAR(call->contexts);
-    Py_CLEAR(call->below);
+#define X(field) Py_CLEAR(call->field);
+    OWNED(X)
+#undef X
     return 0;
 }
 
@@ -76,32 +74,29 @@ twr_call_new(TwrState *state, PyObject *task, PyObject *callee)
 }
 
 void
-twr_call_link(Driven *driven, Call *call)
+twr_call_link(Call *call)
 {
-    assert(call->driven == driven && !call->parked);
+    assert(!call->parked);
+    Driven *driven = call->driven;
     call->older = driven->parked;
-    call->newer = NULL;
-    if (driven->parked != NULL) {
-        driven->parked->newer = call;
+    call->link = &driven->parked;
+    if (call->older != NULL) {
+        call->older->link = &call->older;
     }
     driven->parked = call;
+    driven->it.parks++;
     call->parked = true;
 }
 
 void
-twr_call_unlink(Driven *driven, Call *call)
+twr_call_unlink(Call *call)
 {
-    assert(call->driven == driven && call->parked);
-    if (call->newer != NULL) {
-        call->newer->older = call->older;
-    }
-    else {
-        driven->parked = call->older;
-    }
+    assert(call->parked);
+    *call->link = call->older;
     if (call->older != NULL) {
-        call->older->newer = call->newer;
+        call->older->link = call->link;
     }
-    call->newer = call->older = NULL;
+    call->older = NULL;
     call->parked = false;
 }
 
@@ -111,8 +106,11 @@ twr_call_detach(TwrState *state, Call *call)
     if (call->awaited == NULL) {
         return 0;
     }
-    return twr_done(PyObject_CallMethodOneArg(
+    PyObject *pending = twr_error_take();
+    int detached = twr_done(PyObject_CallMethodOneArg(
         call->awaited, state->names.remove_done_callback, (PyObject *)call));
+    twr_error_put(pending);
+    return detached;
 }
 
 void
@@ -121,12 +119,10 @@ twr_call_collect(TwrState *state, Call *call)
     if (call->error != NULL || call->awaited == NULL) {
         return;
     }
-    PyObject *result =
-        PyObject_CallMethodNoArgs(call->awaited, state->names.result);
-    if (result == NULL) {
+    if (twr_done(PyObject_CallMethodNoArgs(call->awaited,
+                                           state->names.result)) < 0) {
         call->error = twr_error_take();
     }
-    Py_XDECREF(result);
 }
 
 PyObject *
@@ -144,15 +140,14 @@ twr_call_fail(Thread *th, Call *call)
     if (twr_call_detach(th->state, call) < 0) {
         PyErr_Clear();
     }
-    /* What it waits for may be so bold as to let others run meanwhile. */
+    /* The future may be so bold as to let others run meanwhile. */
     PyObject *next = call->parked ? twr_call_resume(th, call) : NULL;
     Py_DECREF(call);
     return next;
 }
 
-/* Whether the code that runs is cleaning up after a cancel: that is the one
- * exception handled, or what the handled ones came of.  Chains may be circles.
- */
+/* Whether the code that runs is cleaning up after a cancel: a CancelledError
+ * is the exception handled, or among its contexts, which may form a circle. */
 static bool
 is_cleaning_up(TwrState *state)
 {
@@ -223,7 +218,7 @@ twr_call_is_due(TwrState *state, Call *call)
     return due && call->parked;
 }
 
-/* Its future calls it, or a handle does.  Switches. */
+/* The future that it waits for calls it, or a handle does.  Switches. */
 static PyObject *
 call_call(PyObject *op, PyObject *args, PyObject *kwargs)
 {

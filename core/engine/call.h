@@ -22,13 +22,13 @@ struct Call {
     PyObject *handle;   /* of a carrier: a handle of its task, to run */
     PyObject *contexts; /* what it left of contexts, in its greenlet */
     PyObject *below;    /* ... and in those that wait for that; or NULL */
-    Call *newer;        /* neighbours in driven->parked; borrowed */
-    Call *older;
-    bool carries;     /* it carries its own task: backends/callback.c */
-    bool woken;       /* its turn came before it was parked */
-    bool parked;      /* it is in driven->parked */
-    bool interrupted; /* Ctrl-C, or the like, has cancelled the task */
-    bool ending;      /* so has the loop, which is to stop */
+    Call *older;        /* the next one in driven->parked; borrowed */
+    Call **link;        /* what points to this one there */
+    bool carries;       /* it carries its own task: backends/callback.c */
+    bool woken;         /* its turn has come before it was parked */
+    bool parked;        /* it is in driven->parked */
+    bool interrupted;   /* Ctrl-C, or the like, has cancelled the task */
+    bool ending;        /* so has the loop, which is to stop */
 };
 
 extern PyType_Spec twr_call_spec;
@@ -43,11 +43,11 @@ extern const TwrCallJobs twr_call_jobs; /* in hooks.c */
 /* A call of callee in a step of task, both of which may be NULL. */
 Call *twr_call_new(TwrState *state, PyObject *task, PyObject *callee);
 
-/* Put call in front of driven->parked.  Quiet. */
-void twr_call_link(Driven *driven, Call *call);
+/* Put call in front of driven->parked of its own loop.  Quiet. */
+void twr_call_link(Call *call);
 
 /* Take call out of driven->parked.  Quiet. */
-void twr_call_unlink(Driven *driven, Call *call);
+void twr_call_unlink(Call *call);
 
 /* The call that is parked uppermost in the step that call is part of; or call.
  * Borrowed.  Quiet. */
@@ -56,7 +56,8 @@ Call *twr_call_uppermost(Driven *driven, Call *call);
 /* CannotSuspend in a child that was forked while the call ran. */
 int twr_call_check_fork(Thread *th, PyObject *callee);
 
-/* Stop listening to what call waits for. */
+/* Stop listening to what call waits for.  Keeps a pending exception; a failure
+ * is of no consequence then, else -1. */
 int twr_call_detach(TwrState *state, Call *call);
 
 /* Whether call, whose turn has come in the queue, is to go on. */

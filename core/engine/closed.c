@@ -8,8 +8,8 @@
 #include "engine/sigint.h"
 #include "stack/context.h"
 
-/* The pending exception came while they were ended: report it, or keep it if
- * it is Ctrl-C. */
+/* The pending exception came while calls were ended: Ctrl-C is kept, all else
+ * is reported. */
 static void
 note_failure(Thread *th, PyObject *where)
 {
@@ -22,8 +22,8 @@ note_failure(Thread *th, PyObject *where)
     }
 }
 
-/* Call that cold function; NULL: it has failed, which has been reported.  A
- * pending exception is kept. */
+/* Call a cold function; NULL: it has failed, which has been reported.  Keeps a
+ * pending exception. */
 static PyObject *
 ask_cold(Thread *th, TwrCold which, PyObject *task)
 {
@@ -39,16 +39,14 @@ ask_cold(Thread *th, TwrCold which, PyObject *task)
 static bool
 is_closed(Thread *th, Driven *driven)
 {
-    PyObject *flag =
-        PyObject_CallMethodNoArgs(driven->it.loop, th->state->names.is_closed);
-    if (flag == NULL) {
+    int closed = twr_ask(driven->it.loop, th->state->names.is_closed);
+    if (closed < 0) {
         note_failure(th, driven->it.loop);
     }
-    Py_XDECREF(flag);
-    return flag == Py_True;
+    return closed > 0;
 }
 
-/* Whether calls wait in driven, and nothing runs its loop. */
+/* Whether calls wait in driven, and nothing runs its loop.  Quiet. */
 static bool
 is_at_rest(Thread *th, Driven *driven)
 {
@@ -56,7 +54,7 @@ is_at_rest(Thread *th, Driven *driven)
            driven->it.loop != NULL && driven != th->drives.now;
 }
 
-/* The first loop with calls that can never go on, as its loop is closed, or
+/* The first Driven with calls that can never go on, as its loop is closed, or
  * (at_end) its thread ends; NULL: none. */
 static Driven *
 find_closed(Thread *th, bool at_end)
@@ -64,7 +62,7 @@ find_closed(Thread *th, bool at_end)
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(th->drives.kept); i++) {
         Driven *driven =
             (Driven *)Py_NewRef(PyList_GET_ITEM(th->drives.kept, i));
-        /* Once more, for a loop may be so bold as to run in is_closed(). */
+        /* Asked again: a loop may be so bold as to run in is_closed(). */
         if (is_at_rest(th, driven) && (at_end || is_closed(th, driven)) &&
             is_at_rest(th, driven)) {
             return driven;
@@ -74,17 +72,15 @@ find_closed(Thread *th, bool at_end)
     return NULL;
 }
 
-/* Tell of a task that has been let go of, as `destroying` has returned; takes
- * it, and it may be NULL. */
+/* Tell of a task that has been let go of; left (stolen) is what `destroying`
+ * has returned, or NULL. */
 static void
 tell_lost(Thread *th, PyObject *left)
 {
-    PyObject *none =
-        left == NULL ? NULL : PyObject_CallMethod(left, "tell", NULL);
-    if (none == NULL && left != NULL) {
+    if (left != NULL &&
+        twr_done(PyObject_CallMethod(left, "tell", NULL)) < 0) {
         note_failure(th, left);
     }
-    Py_XDECREF(none);
     Py_XDECREF(left);
 }
 
@@ -156,7 +152,7 @@ end_and_tell(Thread *th, Call *call, bool quietly)
     return !stays;
 }
 
-/* Switches. */
+/* End the calls that wait in driven; me is the running greenlet.  Switches. */
 static void
 end_calls(Thread *th, Driven *driven, PyObject *me, bool quietly)
 {
@@ -214,9 +210,9 @@ twr_closed_is_below(Thread *th)
  * do so for ever. */
 enum { REFUSALS_MAX = 100 };
 
-/* This greenlet is left alone for ever.  Switches. */
+/* Leave the running greenlet alone for ever.  Switches. */
 static int
-leave_alone(Thread *th, Driven *driven, PyObject *callee)
+leave_greenlet_alone(Thread *th, Driven *driven, PyObject *callee)
 {
     PyObject *me = twr_greenlet_current();
     if (me == NULL) {
@@ -241,10 +237,10 @@ twr_closed_refuse(Thread *th, PyObject *callee)
     }
     return ++driven->refusals <= REFUSALS_MAX
                ? twr_refuse_closed(th->state, callee)
-               : leave_alone(th, driven, callee);
+               : leave_greenlet_alone(th, driven, callee);
 }
 
-/* Switches. */
+/* end_closed(): the callback by which a loop ends them.  Switches. */
 static PyObject *
 end_closed(PyObject *module, PyObject *unused)
 {
@@ -269,7 +265,7 @@ PyMethodDef twr_closed_def = {"end_closed", end_closed, METH_NOARGS,
 /* If calls of this thread still wait in loops that are closed, have them ended
  * by a callback of loop. */
 static int
-look(Thread *th, PyObject *loop)
+queue_end(Thread *th, PyObject *loop)
 {
     TwrState *state = th->state;
     Driven *driven =
@@ -285,7 +281,7 @@ Driven *
 twr_closed_driven_of(Thread *th, PyObject *loop)
 {
     Driven *driven = twr_driven_of(th, loop);
-    if (driven != NULL && look(th, loop) < 0) {
+    if (driven != NULL && queue_end(th, loop) < 0) {
         twr_driven_release(th, driven);
         Py_CLEAR(driven);
     }

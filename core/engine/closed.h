@@ -16,23 +16,23 @@
 
 #include "engine/call.h"
 
-/* The function of the module that ends them; queued by twr_closed_driven_of().
- */
+/* end_closed() of the module, which twr_closed_driven_of() queues. */
 extern PyMethodDef twr_closed_def;
 
 /* twr_driven_of() a loop that is about to be driven.  If calls of this thread
  * still wait in loops that are closed, they are ended by a callback of it. */
 Driven *twr_closed_driven_of(Thread *th, PyObject *loop);
 
-/* End them now; at_end: in all loops, since the thread ends.  No exception may
- * be pending; -1: Ctrl-C came meanwhile.  Switches. */
+/* End the calls in closed loops now; at_end: in all loops, since the thread
+ * ends.  No exception may be pending; -1: Ctrl-C came meanwhile.  Switches. */
 int twr_closed_end(Thread *th, bool at_end);
 
 /* 1 if the running code is below a call that is being ended. */
 int twr_closed_is_below(Thread *th);
 
-/* Refuse a call that is made there, -1; 0 elsewhere.  If there have been too
- * many of them, the running greenlet is left alone for ever.  Switches. */
+/* Refuse a call that is made below one that is being ended, -1; 0 elsewhere.
+ * After too many of these the running greenlet is left alone for ever.
+ * Switches. */
 int twr_closed_refuse(Thread *th, PyObject *callee);
 
 /* Where a step goes that has ended, in which a call was ended; the pending

@@ -25,7 +25,7 @@ struct Driven {
     PyObject *native_error; /* to raise from run_forever; or NULL */
     Py_ssize_t native_left; /* handles its _run_once will still pop */
     Call *pinned;           /* the call above it; borrowed, or NULL */
-    Call *parked;       /* by call.c: newest first; their stacks own them */
+    Call *parked;       /* by call.c: newest first; owned by their stacks */
     Call *bounced;      /* hard build: parked only to go on; or NULL */
     Call *main_call;    /* run.c's call, which ends the run; borrowed */
     PyObject *carriers; /* by callback.c, dict: id of carried task -> Call */

@@ -5,10 +5,11 @@
 #include "asyncio/running.h"
 #include "asyncio/task.h"
 
-/* Whether the coroutine of a carried task runs.  An exception raised elsewhere
- * in its step, as where the loop queues the next one, would lose the step. */
+/* Whether the coroutine of the task that main_call carries runs.  An exception
+ * raised elsewhere in a step, as where the loop queues the next one, would
+ * lose the step. */
 static bool
-is_running(Call *main_call)
+is_task_running(Call *main_call)
 {
     PyObject *coro = PyObject_CallMethod(main_call->task, "get_coro", NULL);
     PyObject *running =
@@ -44,7 +45,8 @@ waiting_calls(Driven *driven)
     return calls;
 }
 
-/* Ask _prompts.py.  frame: of the code that runs now, or None. */
+/* Ask _prompts.py for the call in the foreground, or what is no call: none.
+ * frame: of the code that runs now, or None. */
 static PyObject *
 ask_foreground(TwrState *state, Driven *driven, PyObject *frame)
 {
@@ -72,8 +74,8 @@ twr_interrupt_foreground(Thread *th, PyObject *frame, Call **call)
     Call *main_call = driven->main_call;
     if (main_call != NULL) {
         /* If its stack is the active one, its own code is what runs. */
-        bool runs =
-            th->stacks.active == main_call->greenlet && is_running(main_call);
+        bool runs = th->stacks.active == main_call->greenlet &&
+                    is_task_running(main_call);
         *call = runs ? NULL : main_call;
     }
     else if (driven->parked != NULL && driven->place != PLACE_ENDING) {
@@ -90,9 +92,10 @@ twr_interrupt_foreground(Thread *th, PyObject *frame, Call **call)
     return 0;
 }
 
-/* Whether what was called has ended as it was told to. */
+/* Whether what was called has ended as a cancel tells: with CancelledError, or
+ * in any way without error, if a signal handler has raised. */
 static bool
-is_ended(TwrState *state, PyObject *thrown, PyObject *error)
+has_obeyed(TwrState *state, PyObject *thrown, PyObject *error)
 {
     return error == NULL
                ? thrown != NULL
@@ -112,7 +115,7 @@ twr_interrupt_result(Thread *th, PyObject *task, PyObject *thrown,
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(task);
     }
-    if (count == 0 && is_ended(state, thrown, error)) {
+    if (count == 0 && has_obeyed(state, thrown, error)) {
         Py_XDECREF(error);
         Py_XDECREF(result);
         th->sigint.raised = true;
@@ -144,7 +147,7 @@ twr_interrupt_ends(Thread *th, PyObject *exc)
 }
 
 static int
-raise_pending(void *exc)
+raise_later(void *exc)
 {
     PyErr_SetRaisedException(exc);
     return -1;
@@ -153,7 +156,7 @@ raise_pending(void *exc)
 void
 twr_interrupt_raise_soon(PyObject *exc)
 {
-    if (Py_AddPendingCall(raise_pending, exc) < 0) {
+    if (Py_AddPendingCall(raise_later, exc) < 0) {
         PyObject *pending = twr_error_take();
         PyErr_SetRaisedException(exc);
         PyErr_WriteUnraisable(NULL);
@@ -161,9 +164,9 @@ twr_interrupt_raise_soon(PyObject *exc)
     }
 }
 
-/* Whether a signal comes when it can end no call, and is kept. */
+/* Whether Ctrl-C, as it comes now, can end no call, and is to be kept. */
 static bool
-is_to_be_kept(Thread *th)
+has_to_keep(Thread *th)
 {
     Driven *driven = th->drives.now;
     if (driven != NULL && driven->place == PLACE_ENDING) {
@@ -197,6 +200,7 @@ twr_interrupt_deliver(Thread *th)
     return done;
 }
 
+/* on_sigint(number, frame): the handler. */
 static PyObject *
 on_sigint(PyObject *module, PyObject *args)
 {
@@ -211,7 +215,7 @@ on_sigint(PyObject *module, PyObject *args)
         return NULL;
     }
     Py_DECREF(running); /* only compared */
-    if (!th->sigint.kept && is_to_be_kept(th)) {
+    if (!th->sigint.kept && has_to_keep(th)) {
         th->sigint.kept = true;
         Py_RETURN_NONE;
     }

@@ -41,14 +41,14 @@ extern PyMethodDef twr_interrupt_def;
  * runs now, in frame (or None). */
 int twr_interrupt_foreground(Thread *th, PyObject *frame, Call **call);
 
-/* A call begins, of which twr_interrupt_ends() is going to be asked. */
+/* A call begins, of whose error twr_interrupt_ends() is going to be asked. */
 void twr_interrupt_begin(Thread *th);
 
-/* Whether exc, of the call that has begun so, has come of a signal or is to
- * end the program. */
+/* Whether exc, the error of the call for which twr_interrupt_begin() was
+ * called, has come of a signal or is to end the program. */
 bool twr_interrupt_ends(Thread *th, PyObject *exc);
 
-/* Have exc (stolen) raised by the code that runs next in the main thread. */
+/* Have exc (stolen) raised in the code that runs next in the main thread. */
 void twr_interrupt_raise_soon(PyObject *exc);
 
 /* If Ctrl-C was kept, interrupt the call that runs the loop, or raise
@@ -58,16 +58,15 @@ int twr_interrupt_deliver(Thread *th);
 /* Keep Ctrl-C until it can be delivered. */
 void twr_interrupt_keep(Thread *th);
 
-/* Ctrl-C was kept, if it was, and is so no more. */
+/* Whether Ctrl-C was kept; it is no longer. */
 bool twr_interrupt_take_kept(Thread *th);
 
-/* Cancel the task that call carries, for Ctrl-C; false if it cannot be, since
- * it is done. */
+/* Cancel the task that call carries, for Ctrl-C; false: the task is done. */
 bool twr_interrupt_carrier(Thread *th, Call *call);
 
-/* Cancel the task that call carries, which raises the pending exception (then
- * taken) when that is done.  False if it has been cancelled so before, or is
- * done. */
+/* Cancel the task that call carries; when that is done, call raises the
+ * pending exception, which is taken.  False: the task is done, or was
+ * cancelled so before, and the exception stays. */
 bool twr_interrupt_carrier_with(Thread *th, Call *call);
 
 /* What the interrupted call of task is to return, now that what it called has

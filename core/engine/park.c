@@ -3,15 +3,16 @@
 
 #include "asyncio/frames.h"
 #include "asyncio/likeness.h"
+#include "asyncio/task.h"
 #include "base/error.h"
 #include "engine/closed.h"
 #include "engine/sigint.h"
 #include "stack/context.h"
 
-/* The loop runs by itself: it is ours to drive from now on, if the frames
- * below call are those of a run_forever of its. */
+/* Drive loop, which runs by itself, from now on, if the frames below call are
+ * those of a run_forever of that loop. */
 static int
-take_over(Thread *th, PyObject *loop, Call *call)
+take_over_loop(Thread *th, PyObject *loop, Call *call)
 {
     PyObject *native;
     Py_ssize_t left = twr_frames_native(th->state, loop, &native);
@@ -37,7 +38,7 @@ take_over(Thread *th, PyObject *loop, Call *call)
 int
 twr_park_take_over(Thread *th, PyObject *loop, Call *call)
 {
-    if (th->drives.now == NULL && take_over(th, loop, call) < 0) {
+    if (th->drives.now == NULL && take_over_loop(th, loop, call) < 0) {
         return -1;
     }
     if (th->drives.now->place == PLACE_ENDING) {
@@ -48,8 +49,8 @@ twr_park_take_over(Thread *th, PyObject *loop, Call *call)
     return 0;
 }
 
-/* Leave the contexts of the greenlets that wait for that of call.  One without
- * a frame, which runs a C function, does not tell its own. */
+/* Leave the contexts of the greenlets that wait for that of call.  A greenlet
+ * without a frame, which runs a C function, does not tell its context. */
 static int
 leave_below(Thread *th, Call *call)
 {
@@ -76,11 +77,12 @@ note_greenlets(Thread *th, Call *call)
     return 0;
 }
 
-/* Before call parks: leave what must not stay entered, pin what must not be
- * popped.  Signals are handled here, and 3.11 may collect: calls may be made,
- * which pin and unpin; so this pins last of all. */
+/* Before call parks: leave the contexts, which must not stay entered, and pin
+ * the native greenlet, which must not be popped.  Signals are handled here,
+ * and 3.11 may collect: calls may be made, which pin and unpin; so this pins
+ * last of all. */
 static int
-prepare(Thread *th, Call *call)
+leave_step(Thread *th, Call *call)
 {
     Driven *driven = call->driven;
     if (twr_sigint_set(th) < 0 ||
@@ -94,10 +96,10 @@ prepare(Thread *th, Call *call)
                                                  : 0;
 }
 
-/* Undo that, after call has been parked or could not be.  Keeps a pending
- * exception; -1: it has failed. */
+/* Undo leave_step(), after call has been parked or could not be.  Keeps a
+ * pending exception; -1: it has failed. */
 static int
-go_on(Thread *th, Call *call)
+enter_step(Thread *th, Call *call)
 {
     Driven *driven = call->driven;
     int result = 0;
@@ -121,18 +123,32 @@ twr_park(Thread *th, Call *call)
         note_greenlets(th, call) < 0) {
         return -1;
     }
-    int result = prepare(th, call);
+    int result = leave_step(th, call);
     if (result == 0 && call->woken) {
         call->woken = false;
         twr_call_collect(th->state, call);
     }
     else if (result == 0) {
-        twr_call_link(call->driven, call);
-        call->driven->it.parks++;
+        twr_call_link(call);
         result = twr_pool_park(&th->stacks);
-        twr_call_unlink(call->driven, call);
+        twr_call_unlink(call);
     }
-    return go_on(th, call) < 0 ? -1 : result;
+    return enter_step(th, call) < 0 ? -1 : result;
+}
+
+int
+twr_park_in_task(Thread *th, PyObject *task, Call *call)
+{
+    TwrState *state = th->state;
+    PyObject *loop = call->driven->it.loop;
+    if (task == NULL) {
+        return twr_park(th, call);
+    }
+    if (twr_task_leave(state, loop, task) < 0) {
+        return -1;
+    }
+    int result = twr_park(th, call);
+    return twr_task_enter(state, loop, task) < 0 ? -1 : result;
 }
 
 int
@@ -140,7 +156,7 @@ twr_park_bounce(Thread *th, Call *call)
 {
     Driven *driven = call->driven;
     if (driven->bounced != NULL) {
-        return 0; /* made by a finalizer, perhaps, as that one parks */
+        return 0; /* a finalizer makes it, perhaps, as another call parks */
     }
     twr_driven_set_bounced(driven, call);
     int result = twr_park(th, call);

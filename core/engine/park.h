@@ -14,6 +14,10 @@ int twr_park_take_over(Thread *th, PyObject *loop, Call *call);
 /* Park the calling greenlet until call is resumed.  Switches. */
 int twr_park(Thread *th, Call *call);
 
+/* twr_park() in a step of task, which is not current meanwhile; NULL: in none.
+ * Switches. */
+int twr_park_in_task(Thread *th, PyObject *task, Call *call);
+
 /* Hard build: park call, and go on at once, for the exercise.  Switches. */
 int twr_park_bounce(Thread *th, Call *call);
 

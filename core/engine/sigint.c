@@ -5,7 +5,7 @@
 
 /* The handler in place for SIGINT; borrowed, and only to be compared. */
 static PyObject *
-in_place(TwrState *state)
+find_handler(TwrState *state)
 {
     PyObject *number = PyLong_FromLong(SIGINT);
     PyObject *now =
@@ -16,7 +16,7 @@ in_place(TwrState *state)
 }
 
 static int
-put_in_place(TwrState *state, PyObject *handler)
+put_handler(TwrState *state, PyObject *handler)
 {
     return twr_done(
         PyObject_CallFunction(state->signal, "iO", SIGINT, handler));
@@ -29,29 +29,29 @@ twr_sigint_set(Thread *th)
         return 0;
     }
     /* Others may have put theirs in place, or ours back, at any time. */
-    PyObject *now = in_place(th->state);
+    PyObject *now = find_handler(th->state);
     th->sigint.ours = now == th->state->interrupted;
     if (now != th->state->default_int_handler) {
         return now == NULL ? -1 : 0;
     }
     th->sigint.ours = true;
-    return put_in_place(th->state, th->state->interrupted);
+    return put_handler(th->state, th->state->interrupted);
 }
 
 /* twr_sigint_restore() where ours may be in place, and nothing is pending. */
 static int
-restore(Thread *th)
+restore_default(Thread *th)
 {
     TwrState *state = th->state;
-    PyObject *now = in_place(state);
+    PyObject *now = find_handler(state);
     if (now != state->interrupted) {
         return now == NULL ? -1 : 0;
     }
-    int put = put_in_place(state, state->default_int_handler);
+    int put = put_handler(state, state->default_int_handler);
     if (put < 0 && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         /* signal() looks for signals first, and has found one. */
         PyObject *interrupt = twr_error_take();
-        put_in_place(state, state->default_int_handler);
+        put_handler(state, state->default_int_handler);
         twr_error_put(interrupt);
     }
     return put;
@@ -65,7 +65,7 @@ twr_sigint_restore(Thread *th)
     }
     th->sigint.ours = false;
     PyObject *pending = twr_error_take();
-    int result = restore(th);
+    int result = restore_default(th);
     twr_error_put(pending);
     return result;
 }

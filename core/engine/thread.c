@@ -7,7 +7,7 @@
  * which owns it. */
 static _Thread_local Thread *this_thread;
 
-/* Signals are handled in the main thread alone. */
+/* Whether this is the main thread, which alone handles signals. */
 static int
 find_main(Thread *th)
 {

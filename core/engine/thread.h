@@ -34,7 +34,8 @@ typedef struct {
     Portal *parked;  /* with a call parked, latest first; borrowed */
 } TwrPortals;
 
-/* Written by backends/run.c. */
+/* Written by backends/own_loop.c and, in_run, run.c; but a fork takes own_loop
+ * away. */
 typedef struct {
     PyObject *own_loop; /* the loop kept for calls where none runs */
     PyObject *hidden;   /* a running loop that we hide from the code above */
@@ -65,7 +66,7 @@ twr_thread_of(TwrStacks *st)
 /* This thread's record, made when first asked for; borrowed. */
 Thread *twr_thread(TwrState *state);
 
-/* The same if there is one and it is of this process; or NULL.  Quiet. */
+/* This thread's record if there is one of this process; or NULL.  Quiet. */
 Thread *twr_thread_if_any(void);
 
 /* Whether th is the record of the running thread, be it of a parent process.
@@ -75,12 +76,13 @@ bool twr_thread_is_here(const Thread *th);
 /* Have the next call make another record.  Quiet. */
 void twr_thread_forget(Thread *th);
 
-/* The same, while frames go on using this one, which is never freed. */
+/* Have the next call make another record, while frames go on using th, which
+ * is never freed. */
 int twr_thread_abandon(Thread *th);
 
-/* In a forked child: drop this thread's record.  Its loop, which must not be
- * closed in the usual way; NULL without error: none.  If it runs, the call
- * that runs it discards it as it ends. */
+/* In a forked child: drop this thread's record.  Returns the kept loop, which
+ * must not be closed in the usual way; NULL without error: none.  If that loop
+ * runs, the call that runs it discards it in the end. */
 PyObject *twr_thread_after_fork(void);
 
 /* Whether the running greenlet is the one in which the steps of the loop run:
@@ -98,8 +100,8 @@ PyObject *twr_thread_library(TwrState *state);
 /* 1 if there is such a library. */
 int twr_thread_is_foreign(TwrState *state);
 
-/* Call the cold function with th's consent: a failure is reported, and a
- * pending exception kept.  arg may be NULL.  -1: it has failed. */
+/* Call a cold function with arg (may be NULL).  A failure is reported, and a
+ * pending exception kept.  -1: it has failed. */
 int twr_thread_cold(Thread *th, TwrCold which, PyObject *arg);
 
 /* Have atexit end this thread's loop and greenlets, if it has forgotten to. */

@@ -7,10 +7,10 @@
 #include "engine/park.h"
 #include "stack/context.h"
 
-/* In a forked child, a call that waits on a stack of the parent's: its task is
- * over.  NULL, with what there is to say. */
+/* In a forked child, call waits on a stack of the parent's: its task is over.
+ * NULL, with what there is to say. */
 static PyObject *
-lose(TwrState *state, Call *call)
+lose_call(TwrState *state, Call *call)
 {
     if (twr_done(twr_cold(state, COLD_lose, "(O)", call->task)) == 0) {
         PyErr_Format(PyExc_RuntimeError,
@@ -21,9 +21,9 @@ lose(TwrState *state, Call *call)
     return NULL;
 }
 
-/* A loop that we drive is turned by somebody else above us, as by the nested
- * run_until_complete of nest_asyncio, who has come upon call: let a driver run
- * it, and go on in the next turn.  Switches. */
+/* A loop that we drive is turned by somebody else in one of its steps, as by
+ * the nested run_until_complete of nest_asyncio, who has come upon call: let a
+ * driver find call, and the turner go on in the next turn.  Switches. */
 static int
 make_way(Thread *th, Driven *driven, Call *call)
 {
@@ -34,23 +34,15 @@ make_way(Thread *th, Driven *driven, Call *call)
         return -1;
     }
     int result = -1;
-    PyObject *task = NULL;
     if (twr_park_take_over(th, loop, turner) == 0 &&
         twr_loop_call_soon(state, loop, (PyObject *)call) == 0 &&
         twr_loop_call_soon(state, loop, (PyObject *)turner) == 0) {
-        task = twr_task_current(state, loop);
-        result = PyErr_Occurred() ? -1 : 0;
-    }
-    if (result == 0 && task != NULL) {
-        result = twr_task_leave(state, loop, task);
-    }
-    if (result == 0) {
-        result = twr_park(th, turner);
-        if (task != NULL && twr_task_enter(state, loop, task) < 0) {
-            result = -1;
+        PyObject *task = twr_task_current(state, loop);
+        if (task != NULL || !PyErr_Occurred()) {
+            result = twr_park_in_task(th, task, turner);
         }
+        Py_XDECREF(task);
     }
-    Py_XDECREF(task);
     Py_DECREF(turner);
     return result;
 }
@@ -58,7 +50,7 @@ make_way(Thread *th, Driven *driven, Call *call)
 /* Park the native greenlet here, inside this callback, and let call go on.
  * left: handles that its _run_once will still pop.  Switches. */
 static int
-idle_here(Thread *th, Call *call, Py_ssize_t left)
+park_native(Thread *th, Call *call, Py_ssize_t left)
 {
     twr_likeness_of_native(&th->stacks);
     PyObject *contexts;
@@ -89,20 +81,20 @@ idle_here(Thread *th, Call *call, Py_ssize_t left)
 
 /* call is due, and its loop is one of this thread.  Switches. */
 static int
-wake(Thread *th, Call *call)
+wake_due(Thread *th, Call *call)
 {
     TwrState *state = th->state;
     Driven *driven = call->driven;
     twr_call_collect(state, call);
     if (!call->parked) {
-        return 0; /* what it waited for has let others run */
+        return 0; /* the future has let others run */
     }
     Py_ssize_t left =
         th->drives.now != NULL
             ? -1
             : twr_frames_native_left(state, driven->it.loop, false);
     if (left >= 0) {
-        return idle_here(th, call, left);
+        return park_native(th, call, left);
     }
     if (left == -1 && th->drives.now == driven &&
         twr_frames_caller(state) == CALLER_OTHER) {
@@ -119,7 +111,7 @@ twr_wake(Thread *th, Call *call)
     }
     Thread *other = call->driven->thread;
     if (other != NULL && other->forked) {
-        return lose(th->state, call);
+        return lose_call(th->state, call);
     }
     if (th != other) {
         PyErr_Format(PyExc_RuntimeError,
@@ -128,5 +120,5 @@ twr_wake(Thread *th, Call *call)
                      (PyObject *)call);
         return NULL;
     }
-    return wake(th, call) < 0 ? NULL : Py_NewRef(Py_None);
+    return wake_due(th, call) < 0 ? NULL : Py_NewRef(Py_None);
 }

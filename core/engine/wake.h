@@ -7,7 +7,8 @@
 
 #include "engine/call.h"
 
-/* Do that; None.  Switches. */
+/* call has been called by such a loop, or by somebody else's callback; None.
+ * Switches. */
 PyObject *twr_wake(Thread *th, Call *call);
 
 #endif

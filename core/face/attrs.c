@@ -27,7 +27,7 @@ is_metadata(TwrState *state, PyObject *name)
 }
 
 static bool
-is_func(PyObject *name)
+is_dunder_func(PyObject *name)
 {
     return PyUnicode_CompareWithASCIIString(name, "__func__") == 0;
 }
@@ -36,7 +36,7 @@ is_func(PyObject *name)
 static bool
 is_passed_on(TwrState *state, PyObject *name)
 {
-    if (name == state->names.__self__ || is_func(name) ||
+    if (name == state->names.__self__ || is_dunder_func(name) ||
         name == state->names.__isabstractmethod__) {
         return true;
     }
@@ -219,7 +219,7 @@ get_attribute(PyObject *op, PyObject *name)
         Py_DECREF(missing);
         return value;
     }
-    if (PyMethod_Check(self->fn) && is_func(name)) {
+    if (PyMethod_Check(self->fn) && is_dunder_func(name)) {
         Py_DECREF(missing);
         return get_func(op);
     }

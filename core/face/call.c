@@ -25,10 +25,10 @@ forget_name(PyObject *dict, const char *name)
     return 0;
 }
 
-/* functools.wraps over a tworoutine copies its __dict__: let it hold what the
- * function's holds, but for what makes a coroutine function of it. */
+/* functools.wraps over a tworoutine copies the __dict__: have it hold what
+ * that of the function holds, but for what marks a coroutine function. */
 static int
-adopt(PyObject *op)
+adopt_dict(PyObject *op)
 {
     Tworoutine *self = (Tworoutine *)op;
     if (!PyFunction_Check(self->fn)) {
@@ -64,7 +64,7 @@ twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin)
         self->vectorcall = call_tworoutine;
         self->fn = Py_NewRef(fn);
         self->origin = Py_XNewRef(origin);
-        if (origin == NULL && adopt((PyObject *)self) < 0) {
+        if (origin == NULL && adopt_dict((PyObject *)self) < 0) {
             Py_CLEAR(self);
         }
     }
@@ -118,7 +118,8 @@ twr_tworoutine_serve(PyObject *op, PyObject *made)
                                   : serve_other(op, made);
 }
 
-/* Whether calling fn only makes a coroutine or an async generator. */
+/* Whether calling fn makes a coroutine or an async generator and does no more.
+ */
 static bool
 only_makes(TwrState *state, PyObject *fn)
 {
@@ -160,7 +161,8 @@ needs_loop(TwrState *state, Tworoutine *self)
     return loop == NULL ? -1 : loop == Py_None;
 }
 
-/* fn has refused its arguments, perhaps by the name that it has as ~f. */
+/* fn has failed: if it has refused its arguments by the name that it has as
+ * ~f, have the error use its plain name. */
 static void
 name_plainly(PyObject *op)
 {
@@ -220,9 +222,10 @@ done:
     return result;
 }
 
-/* Whether f itself is a signal handler, and has interrupted asyncio. */
+/* Whether the call is that of a signal handler, f itself, which has
+ * interrupted asyncio's own code. */
 static int
-interrupts(TwrState *state, PyObject *const *args, size_t nargsf)
+is_handler_in_asyncio(TwrState *state, PyObject *const *args, size_t nargsf)
 {
     return PyVectorcall_NARGS(nargsf) == 2 && PyFrame_Check(args[1])
                ? twr_frames_own(state, args[1])
@@ -235,7 +238,7 @@ call_tworoutine(PyObject *op, PyObject *const *args, size_t nargsf,
                 PyObject *kwnames)
 {
     Tworoutine *self = (Tworoutine *)op;
-    int interrupted = interrupts(twr_state_of(op), args, nargsf);
+    int interrupted = is_handler_in_asyncio(twr_state_of(op), args, nargsf);
     if (interrupted != 0) {
         if (interrupted > 0) {
             twr_refuse_between(twr_state_of(op), op);
@@ -248,7 +251,7 @@ call_tworoutine(PyObject *op, PyObject *const *args, size_t nargsf,
             return needs < 0 ? NULL : call_in_loop(op, args, nargsf, kwnames);
         }
     }
-    PyObject *fn = Py_NewRef(self->fn); /* it may be given another one */
+    PyObject *fn = Py_NewRef(self->fn); /* self may be given another one */
     PyObject *made = PyObject_Vectorcall(fn, args, nargsf, kwnames);
     Py_DECREF(fn);
     if (made == NULL) {

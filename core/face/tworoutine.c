@@ -10,7 +10,7 @@
 /* fn itself, or, where fn is a bound method or a partial of a tworoutine,
  * the same made of what the tworoutine is made of. */
 static PyObject *
-from_callable(TwrState *state, PyObject *fn)
+make_from_callable(TwrState *state, PyObject *fn)
 {
     if (Py_IS_TYPE(fn, state->types.tworoutine)) {
         return Py_NewRef(fn);
@@ -36,7 +36,7 @@ from_callable(TwrState *state, PyObject *fn)
 
 /* What may be meant by something that cannot be called. */
 static const char *
-hint(PyObject *op)
+hint_at_mistake(PyObject *op)
 {
     if (twr_is_awaitable(op) || PyAsyncGen_CheckExact(op)) {
         return "; pass the function, without calling it";
@@ -99,11 +99,11 @@ tworoutine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_Format(PyExc_TypeError,
                      "tworoutine() takes an async function or another "
                      "callable that returns an awaitable, not %R%s",
-                     fn, hint(fn));
+                     fn, hint_at_mistake(fn));
         twr_close_awaitable(state, fn);
         return NULL;
     }
-    return from_callable(state, fn);
+    return make_from_callable(state, fn);
 }
 
 static int

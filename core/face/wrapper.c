@@ -69,7 +69,7 @@ twr_wrapper_new(PyTypeObject *type, PyObject *inner, PyObject *callee)
  * portal they are there already, if the library that runs has any.
  * Switches. */
 static PyObject *
-begin(Wrapper *self, PyObject *name, PyObject *const *args, size_t n)
+ask_inner(Wrapper *self, PyObject *name, PyObject *const *args, size_t n)
 {
     TwrState *state = twr_state_of((PyObject *)self);
     bool hooks_matter = PyAsyncGen_CheckExact(args[0]);
@@ -106,7 +106,7 @@ twr_wrapper_wait(Wrapper *self, PyObject *name, PyObject *const *args,
         all[i + 1] = args[i];
     }
     TwrState *state = twr_state_of((PyObject *)self);
-    PyObject *awaitable = begin(self, name, all, (size_t)(n + 1));
+    PyObject *awaitable = ask_inner(self, name, all, (size_t)(n + 1));
     if (awaitable == NULL) {
         return NULL;
     }
@@ -137,7 +137,7 @@ twr_wrapper_refuse(PyObject *op, const char *what)
 }
 
 static int
-hide(PyTypeObject *type, const char *name)
+hide_name(PyTypeObject *type, const char *name)
 {
     int hidden = PyDict_DelItemString(type->tp_dict, name);
     PyType_Modified(type);
@@ -147,10 +147,10 @@ hide(PyTypeObject *type, const char *name)
 int
 twr_wrapper_init(TwrState *state)
 {
-    return hide(state->types.generator, "__aiter__") < 0 ||
-                   hide(state->types.generator, "__anext__") < 0 ||
-                   hide(state->types.generator, "__await__") < 0 ||
-                   hide(state->types.manager, "__await__") < 0
+    return hide_name(state->types.generator, "__aiter__") < 0 ||
+                   hide_name(state->types.generator, "__anext__") < 0 ||
+                   hide_name(state->types.generator, "__await__") < 0 ||
+                   hide_name(state->types.manager, "__await__") < 0
                ? -1
                : 0;
 }
