@@ -72,6 +72,13 @@ core_await(PyObject *module, PyObject *const *args, Py_ssize_t n,
     return NULL;
 }
 
+/* What a function returns that has only done something; -1: it has failed. */
+static PyObject *
+return_none(int done)
+{
+    return done < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 /* prime(loop): no call in its runs is to pin the native greenlet, if the loop
  * is ours to drive; see engine/drive.h. */
 static PyObject *
@@ -80,10 +87,7 @@ core_prime(PyObject *module, PyObject *loop)
     TwrState *state = twr_state(module);
     Thread *th = twr_thread(state);
     int drivable = th == NULL ? -1 : twr_thread_can_drive(th, loop);
-    if (drivable < 0 || (drivable && twr_loop_prime(state, loop) < 0)) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return return_none(drivable > 0 ? twr_loop_prime(state, loop) : drivable);
 }
 
 /* refit(f, g): f has the function of g from now on, or, if g is f, the one
@@ -129,10 +133,7 @@ core_run_in(PyObject *module, PyObject *args)
 static PyObject *
 core_cold(PyObject *module, PyObject *cold)
 {
-    if (twr_cold_use(twr_state(module), cold) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return return_none(twr_cold_use(twr_state(module), cold));
 }
 
 /* Close this thread's loop and end its greenlets now.  Switches. */
@@ -141,10 +142,7 @@ core_end_thread(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    if (twr_end_thread() < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return return_none(twr_end_thread());
 }
 
 /* The next call has atexit call end_thread again. */
@@ -216,8 +214,7 @@ static PyObject *
 core_hide(PyObject *module, PyObject *loop)
 {
     Thread *th = twr_thread(twr_state(module));
-    return th == NULL || twr_own_loop_hide(th, loop) < 0 ? NULL
-                                                         : Py_NewRef(Py_None);
+    return return_none(th == NULL ? -1 : twr_own_loop_hide(th, loop));
 }
 
 static PyObject *
@@ -225,7 +222,7 @@ core_show(PyObject *module, PyObject *unused)
 {
     (void)unused;
     Thread *th = twr_thread(twr_state(module));
-    return th == NULL || twr_own_loop_show(th) < 0 ? NULL : Py_NewRef(Py_None);
+    return return_none(th == NULL ? -1 : twr_own_loop_show(th));
 }
 
 PyMethodDef twr_api_methods[] = {

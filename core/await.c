@@ -121,7 +121,11 @@ drop_place(TwrPlace *place)
 static PyObject *
 loop_of_place(TwrPlace *place)
 {
-    return place->backend->loop == NULL ? NULL : place->backend->loop(place);
+    const TwrBackend *backend = place->backend;
+    if (backend->is_running_loop) {
+        return Py_NewRef(place->loop);
+    }
+    return backend->loop == NULL ? NULL : backend->loop(place);
 }
 
 int

@@ -7,6 +7,11 @@
 
 #include "engine/thread.h"
 
+/* The advice of a refusal where code that awaits would be served. */
+#define TWR_AWAIT_OR(callee, what)                                            \
+    ((callee) != NULL ? "await its ~ form instead, or " what                  \
+                      : "use await instead, or " what)
+
 typedef struct TwrBackend TwrBackend;
 
 /* Where a call waits: found once, before anything has begun. */
@@ -33,8 +38,9 @@ struct TwrBackend {
      * cannot wait, CannotSuspend is set.  Starts nothing; but one that
      * refuses may leave the running greenlet alone for ever.  Switches. */
     int (*find)(TwrPlace *place);
-    /* The loop in which the call is going to wait; NULL: none of asyncio's
-     * that we know, and what is waited for is not checked against it. */
+    /* The loop in which the call is going to wait; NULL, also without error:
+     * none of asyncio's that is known, unless is_running_loop.  What is waited
+     * for is checked against the loop. */
     PyObject *(*loop)(TwrPlace *place);
     /* TAKES_ITERATOR: wait for what iterator has yielded; *sent or *error is
      * set to what is to be sent or thrown into it.  Switches. */

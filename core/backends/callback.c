@@ -309,12 +309,6 @@ find_callback(TwrPlace *place)
                : 1;
 }
 
-static PyObject *
-running_loop(TwrPlace *place)
-{
-    return Py_NewRef(place->loop);
-}
-
 /* Switches. */
 static PyObject *
 wait_in_callback(TwrPlace *place, PyObject *loop, PyObject *coro)
@@ -326,7 +320,6 @@ const TwrBackend twr_callback_backend = {
     .name = "callback",
     .takes = TAKES_COROUTINE,
     .find = find_callback,
-    .loop = running_loop,
     .wait = wait_in_callback,
     .is_running_loop = true,
 };

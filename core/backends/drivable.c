@@ -4,6 +4,7 @@
 
 #include "asyncio/frames.h"
 #include "asyncio/task.h"
+#include "backends/backend.h"
 #include "backends/portal.h"
 #include "base/error.h"
 
@@ -50,12 +51,9 @@ advice_on_loop(TwrState *state, PyObject *loop, PyObject *callee)
         return NULL;
     }
     if (has == Py_True) {
-        return callee != NULL
-                   ? "await its ~ form instead, or " WHAT_SERVES_THE_TASK
-                   : "use await instead, or " WHAT_SERVES_THE_TASK;
+        return TWR_AWAIT_OR(callee, WHAT_SERVES_THE_TASK);
     }
-    return callee != NULL ? "await its ~ form instead, or " WHAT_SERVES_IT
-                          : "use await instead, or " WHAT_SERVES_IT;
+    return TWR_AWAIT_OR(callee, WHAT_SERVES_IT);
 }
 
 /* Somebody else's kind of loop, or one that somebody has changed. */
@@ -119,8 +117,7 @@ check_portal(Thread *th, PyObject *callee)
         th->state, callee,
         PyUnicode_FromString("this is the first step of an eager task, on the "
                              "stack of one that is in a portal"),
-        callee != NULL ? "await its ~ form instead, or " WHAT_SERVES_THE_TASK
-                       : "use await instead, or " WHAT_SERVES_THE_TASK);
+        TWR_AWAIT_OR(callee, WHAT_SERVES_THE_TASK));
 }
 
 static int

@@ -90,10 +90,7 @@ find_foreign(TwrPlace *place)
             PyUnicode_FromFormat("%S runs in this thread, and this task is "
                                  "not in a portal",
                                  name),
-            place->callee != NULL ? "await its ~ form instead, or start with "
-                                    "tworoutine.portal(main)"
-                                  : "use await instead, or start with "
-                                    "tworoutine.portal(main)");
+            TWR_AWAIT_OR(place->callee, "start with tworoutine.portal(main)"));
     }
     Py_XDECREF(name);
     return result;

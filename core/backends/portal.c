@@ -95,9 +95,8 @@ twr_portal_unpark(Portal *self)
 static Portal *
 find_portal_of_step(Thread *th)
 {
-    PyObject *me = th->portals.stepped == NULL ? NULL : twr_greenlet_current();
+    PyObject *me = th->portals.stepped == NULL ? NULL : twr_greenlet_running();
     Portal *self = me == NULL ? NULL : find_portal(th, me);
-    Py_XDECREF(me);
     if (me == NULL || self != NULL || th->stacks.active == NULL) {
         return self;
     }

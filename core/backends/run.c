@@ -43,16 +43,14 @@ static PyObject *
 run_entered(Thread *th, PyObject *loop, PyObject *coro, PyObject *callee)
 {
     twr_likeness_of_run(&th->stacks, th->is_main);
-    PyObject *me = twr_greenlet_current();
+    PyObject *me = twr_greenlet_running();
     Driven *driven = me == NULL ? NULL : twr_closed_driven_of(th, loop);
     if (driven == NULL) {
-        Py_XDECREF(me);
         twr_close_awaitable(th->state, coro);
         return NULL;
     }
     twr_driven_run(th, driven);
     twr_switch_set_active(&th->stacks, me);
-    Py_DECREF(me);
     PyObject *result = NULL;
     if (twr_loop_unmark(&driven->it) < 0) {
         twr_close_awaitable(th->state, coro);

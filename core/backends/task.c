@@ -29,12 +29,6 @@ find_task(TwrPlace *place)
                        : twr_refuse_here(state, place->callee, Py_NewRef(why));
 }
 
-static PyObject *
-running_loop(TwrPlace *place)
-{
-    return Py_NewRef(place->loop);
-}
-
 /* Park call until it is resumed; if task is eager and holds others up, have
  * them cancel it, too.  Switches. */
 static int
@@ -152,7 +146,6 @@ const TwrBackend twr_task_backend = {
     .name = "task",
     .takes = TAKES_ITERATOR,
     .find = find_task,
-    .loop = running_loop,
     .hold = hold_task,
     .bounce = bounce_task,
     .is_running_loop = true,

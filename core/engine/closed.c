@@ -200,10 +200,8 @@ twr_closed_is_below(Thread *th)
     if (driven == NULL || driven->place != PLACE_ENDING) {
         return 0;
     }
-    PyObject *me = twr_greenlet_current();
-    int below = me == NULL ? -1 : me != driven->native;
-    Py_XDECREF(me);
-    return below;
+    PyObject *me = twr_greenlet_running();
+    return me == NULL ? -1 : me != driven->native;
 }
 
 /* Code that goes on calling whatever is raised, as below a bare except, would

@@ -1,23 +1,17 @@
 /* engine/drives.c - the loops that a thread drives: a record of each. */
 #include "engine/drives.h"
 
-/* What a Driven owns. */
-#define OWNED(X)                                                              \
-    X(it.loop)                                                                \
-    X(it.ready)                                                               \
-    X(it.until)                                                               \
-    X(native)                                                                 \
-    X(native_error)                                                           \
-    X(carriers)
-
 static int
 driven_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Driven *driven = (Driven *)op;
     Py_VISIT(Py_TYPE(op));
-#define X(field) Py_VISIT(driven->field);
-    OWNED(X)
-#undef X
+    Py_VISIT(driven->it.loop);
+    Py_VISIT(driven->it.ready);
+    Py_VISIT(driven->it.until);
+    Py_VISIT(driven->native);
+    Py_VISIT(driven->native_error);
+    Py_VISIT(driven->carriers);
     return 0;
 }
 
@@ -25,9 +19,12 @@ static int
 driven_clear(PyObject *op)
 {
     Driven *driven = (Driven *)op;
-#define X(field) Py_CLEAR(driven->field);
-    OWNED(X)
-#undef X
+    Py_CLEAR(driven->it.loop);
+    Py_CLEAR(driven->it.ready);
+    Py_CLEAR(driven->it.until);
+    Py_CLEAR(driven->native);
+    Py_CLEAR(driven->native_error);
+    Py_CLEAR(driven->carriers);
     return 0;
 }
 

@@ -46,12 +46,10 @@ twr_greenback_portal_of(TwrState *state, PyObject *task)
         ref == NULL ? NULL
                     : PyDict_GetItemWithError(state->greenback_portals, ref);
     Py_XINCREF(portal);
-    PyObject *me = portal == NULL ? NULL : twr_greenlet_current();
-    if (portal == me || portal == Py_None) {
+    if (portal == twr_greenlet_running() || portal == Py_None) {
         Py_CLEAR(portal);
     }
     PyErr_Clear();
-    Py_XDECREF(me);
     Py_XDECREF(ref);
     Py_XDECREF(task);
     return portal;

@@ -68,11 +68,7 @@ twr_thread(TwrState *state)
         Py_DECREF(th);
         return this_thread;
     }
-    if (known < 0) {
-        Py_DECREF(th);
-        return NULL;
-    }
-    if (th->drives.kept == NULL ||
+    if (known < 0 || th->drives.kept == NULL ||
         PyDict_SetItemString(dict, "tworoutine", (PyObject *)th) < 0) {
         Py_DECREF(th);
         return NULL;

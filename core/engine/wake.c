@@ -58,7 +58,7 @@ park_native(Thread *th, Call *call, Py_ssize_t left)
         return -1;
     }
     Driven *driven = (Driven *)Py_NewRef((PyObject *)call->driven);
-    PyObject *me = twr_greenlet_current();
+    PyObject *me = twr_greenlet_running();
     int back = me == NULL ? -1 : 0;
     if (me != NULL && call->parked && th->drives.now == NULL) {
         back = twr_driven_idle(th, driven, me, left);
@@ -70,7 +70,6 @@ park_native(Thread *th, Call *call, Py_ssize_t left)
         /* What has run meanwhile, a finalizer perhaps, made calls. */
         back = twr_driven_call_next(driven, (PyObject *)call);
     }
-    Py_XDECREF(me);
     if (twr_context_enter(contexts) < 0) {
         back = -1;
     }
