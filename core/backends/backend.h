@@ -1,7 +1,7 @@
 /* backends/backend.h - a way for a call to wait.
  *
  * await.c asks each in turn whether a call made here waits in its way; the
- * first that says so serves it. */
+ * first that says so serves the call. */
 #ifndef TWR_BACKEND_H
 #define TWR_BACKEND_H
 
@@ -51,8 +51,8 @@ struct TwrBackend {
     /* Hard build: leave the stack, and go on with nothing waited for; NULL:
      * nothing to exercise.  Switches. */
     int (*bounce)(TwrPlace *place);
-    bool is_own_loop;     /* the loop is one that runs for calls alone */
-    bool is_running_loop; /* the loop is the running one, shared with others */
+    bool is_own_loop;     /* the loop runs for calls alone */
+    bool is_running_loop; /* the running loop, which others share */
 };
 
 /* Call undo (stolen) for what was begun with it: a function, None or NULL.

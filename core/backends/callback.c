@@ -71,7 +71,7 @@ has_to_wait(Thread *th, Call *call, bool own_run)
            !twr_future_is_done(th->state, call->task);
 }
 
-/* Park, running the task's handles whenever one is due.  Switches. */
+/* Park, running each handle of the task when it is due.  Switches. */
 static int
 carry_park(Thread *th, Call *call, bool own_run)
 {
@@ -239,7 +239,7 @@ carry_run(Thread *th, PyObject *loop, Driven *own_run, Call *call)
     return wait < 0 ? NULL : carry_result(th, call);
 }
 
-/* A call that carries task; in a run of our own it is the main one. */
+/* A call that carries task; in a run of our own, the main call. */
 static Call *
 carrier_new(Thread *th, Driven *own_run, PyObject *task, PyObject *callee)
 {

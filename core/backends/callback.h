@@ -1,11 +1,11 @@
 /* backends/callback.h - a call made where there is no task.
  *
  * A plain callback, or a thread without a running loop, has no current task,
- * and much of asyncio needs one.  So the coroutine of such a call is made a
- * task, carried by the call: its handles, when a driver comes upon them, are
- * run on the caller's stack, so that a traceback or a debugger inside shows
- * the caller, and a nested call parks this stack and no other.  The first step
- * is run at once. */
+ * and much of asyncio needs a task.  So the coroutine of such a call is made a
+ * task, which the call carries: the handles of the task, when a driver comes
+ * upon them, are run on the caller's stack, so that a traceback or a debugger
+ * inside shows the caller, and a nested call parks this stack and no other.
+ * The first step is run at once. */
 #ifndef TWR_CALLBACK_H
 #define TWR_CALLBACK_H
 

@@ -29,7 +29,7 @@ describe_type(TwrState *state, PyObject *loop, const char *format)
     "start with tworoutine.run(main(), loop_factory=...), or make its task "  \
     "after loop.set_task_factory(tworoutine.task_factory)"
 
-/* ... and one that was made without asking the factory that makes them so. */
+/* How a task comes to have a portal that was made past its loop's factory. */
 #define WHAT_SERVES_THE_TASK                                                  \
     "await tworoutine.portal(afn)(...) in this task, which was made past "    \
     "the loop's task factory, as by asyncio.Task(...)"
@@ -89,9 +89,9 @@ refuse_loop(TwrState *state, PyObject *loop, PyObject *callee)
         advice);
 }
 
-/* Whether loop, which nest_asyncio has changed, is one that we drive, or that
- * something drives from which we can take it: a run_forever, or the
- * run_until_complete of nest_asyncio. */
+/* Whether loop has been changed by nest_asyncio, and either we drive it, or a
+ * run_forever or the run_until_complete of nest_asyncio does, from which it
+ * can be taken over. */
 static int
 is_driven(Thread *th, PyObject *loop)
 {
@@ -104,8 +104,8 @@ is_driven(Thread *th, PyObject *loop)
     return left == -2 ? -1 : left >= 0;
 }
 
-/* The first step of an eager task, made in a portal's step but without a
- * portal of its own: that stack is not one to be parked. */
+/* Refuse the first step of an eager task that is made in a portal's step, and
+ * has no portal of its own: the stack of that portal must not be parked. */
 static int
 check_portal(Thread *th, PyObject *callee)
 {
@@ -167,8 +167,8 @@ is_in_greenlet_of_step(Thread *th, PyObject *loop)
     return may;
 }
 
-/* Others must not run where a signal handler has interrupted asyncio at work
- * on what they use. */
+/* Refuse a call of a signal handler that has interrupted asyncio at work on
+ * what others use, who would run meanwhile. */
 static int
 check_interrupted(Thread *th, PyObject *callee)
 {
@@ -177,8 +177,7 @@ check_interrupted(Thread *th, PyObject *callee)
                             : twr_refuse_between(th->state, callee);
 }
 
-/* Whether a call made in the step that runs of loop can wait while we drive
- * it. */
+/* Whether a call made in a step of loop can wait in the loop that we drive. */
 static int
 check_driven(Thread *th, PyObject *loop, PyObject *callee)
 {

@@ -13,10 +13,10 @@
 /* 0 if calls can wait in loop, which runs; CannotSuspend if not. */
 int twr_drivable_check(Thread *th, PyObject *loop, PyObject *callee);
 
-/* The same for a caller without a task, for whom twr_drivable_check() was 0: a
- * signal handler or another library's greenlet may look like a callback, and
- * the first step of the task that is going to be carried cannot be taken
- * back. */
+/* 0 if a caller without a task, for whom twr_drivable_check() was 0, can wait
+ * in loop; CannotSuspend if not: a signal handler or another library's
+ * greenlet may look like a callback, and the first step of the task that is
+ * going to be carried cannot be taken back. */
 int twr_drivable_check_callback(Thread *th, PyObject *loop, PyObject *callee);
 
 #endif

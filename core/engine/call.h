@@ -1,9 +1,10 @@
 /* engine/call.h - one call that waits.
  *
- * A Call lives on the stack of the call that waits, which owns it.  It is the
- * done callback of what the call waits for, and stands in the ready queue when
- * that is done.  There it is usually found by a driver (engine/drive.c);
- * called by a loop that runs by itself, it wakes up as engine/wake.c says. */
+ * A Call is owned by the stack of the call that waits.  It is the done
+ * callback of the future that the call waits for, and stands in the ready
+ * queue when that is done.  There a driver usually finds the Call
+ * (engine/drive.c); if a loop that runs by itself calls it, engine/wake.c says
+ * what happens. */
 #ifndef TWR_CALL_H
 #define TWR_CALL_H
 
@@ -49,8 +50,8 @@ void twr_call_link(Call *call);
 /* Take call out of driven->parked.  Quiet. */
 void twr_call_unlink(Call *call);
 
-/* The call that is parked uppermost in the step that call is part of; or call.
- * Borrowed.  Quiet. */
+/* The call that is parked uppermost in the step of which call is part; or
+ * call. Borrowed.  Quiet. */
 Call *twr_call_uppermost(Driven *driven, Call *call);
 
 /* CannotSuspend in a child that was forked while the call ran. */
@@ -63,9 +64,9 @@ int twr_call_detach(TwrState *state, Call *call);
 /* Whether call, whose turn has come in the queue, is to go on. */
 bool twr_call_is_due(TwrState *state, Call *call);
 
-/* Ask the future that call waits for how it ended.  Done before call goes on,
- * since it may be handling an exception, which would become the context of
- * this one. */
+/* Ask the future that call waits for how it ended.  To be done before call
+ * goes on: what the code of the call is handling would become the context of
+ * the future's exception. */
 void twr_call_collect(TwrState *state, Call *call);
 
 /* The greenlet to switch to so that call goes on. */
@@ -76,11 +77,11 @@ PyObject *twr_call_resume(Thread *th, Call *call);
 PyObject *twr_call_fail(Thread *th, Call *call);
 
 /* The loop is to stop: cancel the task of call, but only once, and not where
- * it cleans up after a cancel. */
+ * the task cleans up after a cancel. */
 int twr_call_end(TwrState *state, Call *call);
 
-/* Cancel the task of a parked call, or (at_once, or if that is done) make the
- * call go on with KeyboardInterrupt.  For signal handlers. */
+/* Cancel the task of a parked call; or, if the task is done or at_once is set,
+ * make the call go on with KeyboardInterrupt.  For signal handlers. */
 int twr_call_interrupt(TwrState *state, Call *call, bool at_once);
 
 #endif

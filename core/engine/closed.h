@@ -1,13 +1,13 @@
 /* engine/closed.h - calls that still wait when their loop has been closed.
  *
- * They never go on: nothing runs their loop again.  Nor does the collector
- * find them, since the stack on which a call waits owns it.  A task that waits
- * by itself in such a loop is collected: asyncio says that it "was destroyed
- * but it is pending", and its coroutine is closed.  Here the same is done for
- * a task that waits in a call, when the thread runs another loop next or ends:
- * the call raises GeneratorExit, and the same is said when the task is
- * dropped, which whoever holds it may never do.  At the end of the interpreter
- * nothing is said of what is left in open loops.
+ * Such calls never go on: nothing runs their loop again.  Nor does the
+ * collector find them, since the stack on which a call waits owns the Call.  A
+ * task that awaits in such a loop is collected: asyncio says that it "was
+ * destroyed but it is pending", and its coroutine is closed.  A task that
+ * waits in a call is ended likewise when the thread runs another loop next, or
+ * ends: the call raises GeneratorExit, and asyncio's sentence is said when the
+ * task is dropped, which whoever holds the task may never do.  At the end of
+ * the interpreter nothing is said of what is left in open loops.
  *
  * Ctrl-C meanwhile is not for the calls that end but for who runs now, and is
  * kept until they have ended. */

@@ -8,10 +8,9 @@
 #include "engine/greenback.h"
 #include "engine/stop.h"
 
-/* The call that carries task, as driven->carriers says, without memory for a
- * key. */
+/* The call that carries task, found without memory for a key. */
 static Call *
-find_carrier(Driven *driven, PyObject *task)
+find_carrier_slowly(Driven *driven, PyObject *task)
 {
     Call *call = driven->parked;
     while (call != NULL && !(call->carries && call->task == task)) {
@@ -22,7 +21,7 @@ find_carrier(Driven *driven, PyObject *task)
 
 /* The call that carries the task of which callback is a method; or NULL. */
 static Call *
-carrier_of(TwrState *state, Driven *driven, PyObject *callback)
+find_carrier(TwrState *state, Driven *driven, PyObject *callback)
 {
     PyObject *task, *key;
     if (PyDict_GET_SIZE(driven->carriers) == 0) {
@@ -40,13 +39,14 @@ carrier_of(TwrState *state, Driven *driven, PyObject *callback)
     Py_XDECREF(key);
     if (call == NULL && PyErr_Occurred()) {
         PyErr_Clear();
-        call = find_carrier(driven, task);
+        call = find_carrier_slowly(driven, task);
     }
     Py_DECREF(task);
     return call != NULL && call->parked ? call : NULL;
 }
 
-/* A handle calls call, whose loop this is: it goes on, if it is due. */
+/* A handle calls call, of this loop: the greenlet of call, if that is due;
+ * NULL without error: it is not. */
 static PyObject *
 next_of_call(TwrState *state, Thread *th, Call *call)
 {
@@ -54,7 +54,7 @@ next_of_call(TwrState *state, Thread *th, Call *call)
         return NULL;
     }
     twr_call_collect(state, call);
-    /* What it waited for may have let others run meanwhile. */
+    /* The future may have let others run meanwhile. */
     return call->parked ? twr_call_resume(th, call) : NULL;
 }
 
@@ -70,8 +70,8 @@ run_handle(Thread *th, Driven *driven, PyObject *handle)
     return result;
 }
 
-/* Run one handle (stolen), or say which greenlet has to (*next).  It is
- * dropped before the decision, since that may run other code.  Switches. */
+/* Run handle (stolen), or set *next to the greenlet that has to.  The handle
+ * is dropped before the decision, since that may run other code.  Switches. */
 static int
 drive_handle(Thread *th, Driven *driven, PyObject *handle, PyObject **next)
 {
@@ -84,7 +84,7 @@ drive_handle(Thread *th, Driven *driven, PyObject *handle, PyObject **next)
     if (callback == NULL) {
         return run_handle(th, driven, handle);
     }
-    /* A call of another loop or thread knows what to do. */
+    /* A call of another loop or thread is called, and knows what to do. */
     if (Py_IS_TYPE(callback, state->types.call) &&
         ((Call *)callback)->driven == driven) {
         Py_DECREF(handle);
@@ -92,7 +92,7 @@ drive_handle(Thread *th, Driven *driven, PyObject *handle, PyObject **next)
         Py_DECREF(callback);
         return 0;
     }
-    Call *carrier = carrier_of(state, driven, callback);
+    Call *carrier = find_carrier(state, driven, callback);
     if (carrier == NULL) {
         twr_greenback_step(state, handle, callback);
     }
@@ -105,7 +105,7 @@ drive_handle(Thread *th, Driven *driven, PyObject *handle, PyObject **next)
     return 0;
 }
 
-/* The next handle; in a forked child there is none, ever. */
+/* Set *handle to the next handle; in a forked child there is none, ever. */
 static TwrNext
 next_handle(Thread *th, Driven *driven, PyObject **handle)
 {

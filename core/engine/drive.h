@@ -19,19 +19,19 @@
  * the turn where the other left it.  At most one runs; none waits for another.
  *
  * The native greenlet is the one inside run_forever.  It must not stay pinned
- * below somebody's call, or asyncio.run could not return; so when its call is
- * over, a marker in front of the queue makes its _run_once call us
- * (engine/marker.c), and it parks there, with nothing of the user's above it,
- * until the loop stops.  Its _run_once will then still pop the handles that it
- * counted when its turn began: padding is put in front for them
- * (engine/stop.c).  Where run_until_complete of nest_asyncio takes the turns
- * in place of run_forever, its run ends with its future: driven->it.until.
+ * below somebody's call, or asyncio.run could not return; so when that call is
+ * over, a marker in front of the queue makes the native _run_once call us
+ * (engine/marker.c), and the native greenlet parks there, with nothing of the
+ * user's above, until the loop stops.  Its _run_once will then still pop the
+ * handles that were counted when its turn began: padding is put in front for
+ * them (engine/stop.c).  Where run_until_complete of nest_asyncio takes the
+ * turns in place of run_forever, the run ends with a future: driven->it.until.
  *
- * The one call that can still pin it is the first in the life of a loop: when
- * the loop stops, the marker is left in its queue, and a later run begins with
- * that.  So it is in a loop that we ran ourselves (backends/run.c), and in
- * that of IPython's prompt.  If the loop stops while that first call waits,
- * the call is cancelled, with a warning.
+ * The only call that can still pin the native greenlet is the first in the
+ * life of a loop: when the loop stops, the marker is left in the queue, and a
+ * later run begins with the marker.  So does one of a loop that we ran
+ * ourselves (backends/run.c), or of IPython's prompt.  If the loop stops while
+ * that first call waits, the call is cancelled, with a warning.
  *
  * A parked call leaves its task (asyncio knows one current task a loop) and
  * its contexts, and makes its task look suspended (asyncio/task.c), so that it
@@ -43,7 +43,7 @@
 
 #include "engine/call.h"
 
-/* Drive th->drives.now until another greenlet has to run; that one.
+/* Drive th->drives.now until another greenlet has to run, which is returned.
  * Switches. */
 PyObject *twr_drive(Thread *th);
 

@@ -1,11 +1,11 @@
 /* engine/greenback.h - greenback's portals, beside our drivers.
  *
  * A task with a portal of greenback runs in a greenlet of its own, a child of
- * the one in which its first step ran: the portal.  At each step greenback
- * asks the portal for its contextvars context, taking it for the greenlet in
- * which the step runs.  Here that may be another driver.  So before a step of
- * such a task its portal, which is parked, is given the context of the step;
- * when the portal goes on, it takes its own one back (twr_switch_to()).
+ * the portal, which is the greenlet in which the first step of the task ran.
+ * At each step greenback asks the portal for a contextvars context, as if the
+ * step ran there.  Here the step may run in another driver.  So before a step
+ * of such a task the portal, which is parked, is given the context of the
+ * step; when the portal goes on, its own context is back (twr_switch_to()).
  *
  * What the portal is sent by its child comes to us, and is forwarded like any
  * switch that was not meant for us. */

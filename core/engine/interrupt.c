@@ -73,7 +73,7 @@ twr_interrupt_foreground(Thread *th, PyObject *frame, Call **call)
     }
     Call *main_call = driven->main_call;
     if (main_call != NULL) {
-        /* If its stack is the active one, its own code is what runs. */
+        /* If its greenlet is the active one, its own code is what runs. */
         bool runs = th->stacks.active == main_call->greenlet &&
                     is_task_running(main_call);
         *call = runs ? NULL : main_call;

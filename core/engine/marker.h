@@ -1,8 +1,8 @@
 /* engine/marker.h - what stands in the ready queue for us.
  *
- * Two objects that look like a Handle to _run_once: the marker, which parks
- * the native greenlet when its turn comes, with nothing of the user's above
- * it; and padding, which is cancelled, and so skipped. */
+ * Two objects that look like a Handle to _run_once: the marker, which, when
+ * its turn comes, parks the native greenlet, with nothing of the user's above;
+ * and padding, which is cancelled, and so skipped. */
 #ifndef TWR_MARKER_H
 #define TWR_MARKER_H
 

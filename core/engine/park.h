@@ -2,7 +2,8 @@
  * another.
  *
  * Before it parks, a call leaves its contexts, and pins the native greenlet if
- * that is the one it stands in; when it goes on, it undoes both. */
+ * the call is made in a step of that; when the call goes on, both are undone.
+ */
 #ifndef TWR_PARK_H
 #define TWR_PARK_H
 
@@ -21,8 +22,8 @@ int twr_park_in_task(Thread *th, PyObject *task, Call *call);
 /* Hard build: park call, and go on at once, for the exercise.  Switches. */
 int twr_park_bounce(Thread *th, Call *call);
 
-/* call has failed before it waited: it pins the native greenlet no more.
- * Keeps a pending exception. */
+/* call has failed before it waited: unpin the native greenlet, unless another
+ * call does.  Keeps a pending exception. */
 void twr_park_give_up(Call *call);
 
 #endif

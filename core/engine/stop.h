@@ -7,17 +7,16 @@
 
 #include "engine/call.h"
 
-/* The loop wants to stop: its native greenlet, or NULL until that, which is
- * pinned, is free. */
+/* The loop wants to stop: its native greenlet; NULL while that is pinned. */
 PyObject *twr_stop_give_back(Thread *th, Driven *driven);
 
-/* run.c's loop was stopped by somebody: its main call goes on if it is done,
- * or fails. */
+/* run.c's loop was stopped by somebody: the main call goes on if its task is
+ * done, or fails. */
 PyObject *twr_stop_main_call(Thread *th, Driven *driven);
 
-/* The pending exception ends the run of the loop, as one would that comes out
- * of run_forever: who is to raise it.  in_handle: a handle has raised it, and
- * not the loop itself. */
+/* The pending exception ends the run of the loop, as if it came out of
+ * run_forever: who is to raise it.  in_handle: a handle has raised it, and not
+ * the loop itself. */
 PyObject *twr_stop_failed(Thread *th, Driven *driven, bool in_handle);
 
 #endif

@@ -63,7 +63,7 @@ twr_thread(TwrState *state)
     int known = find_main(th);
     th->drives.kept = PyList_New(0);
     if (this_thread != NULL && !this_thread->forked) {
-        /* Other code ran meanwhile, a finalizer perhaps, and made one. */
+        /* Other code, a finalizer perhaps, has made a record meanwhile. */
         PyErr_Clear();
         Py_DECREF(th);
         return this_thread;

@@ -1,7 +1,7 @@
 /* engine/thread.h - what belongs to one thread of the operating system.
  *
- * The record is made when a call is first made in a thread, and lives in the
- * thread's dictionary; it goes when the thread ends (end.c).  It is composed
+ * The record is made when a call is first made in a thread, lives in the
+ * thread's dictionary, and goes when the thread ends (end.c).  It is composed
  * of one struct for each unit, which alone writes there; the others read. */
 #ifndef TWR_THREAD_H
 #define TWR_THREAD_H

@@ -1,7 +1,7 @@
 /* engine/wake.h - a loop that runs by itself calls a parked call back.
  *
- * Its native greenlet is then inside that callback, with no user frame above:
- * it parks there, idle, and the call goes on. */
+ * The native greenlet is then inside that callback, with no user frame above:
+ * there it parks, idle, and the call goes on. */
 #ifndef TWR_WAKE_H
 #define TWR_WAKE_H
 

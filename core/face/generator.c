@@ -89,7 +89,7 @@ cancel_again(TwrState *state, PyObject *exc)
     return PyErr_Occurred() ? -1 : done;
 }
 
-/* Whether exc comes again by itself, as libraries have it. */
+/* Whether exc comes again by itself, as the cancels of trio do. */
 static int
 comes_again(TwrState *state, PyObject *exc)
 {
@@ -123,8 +123,8 @@ hand_on_error(Thread *th, PyObject *op)
     Py_DECREF(exc);
 }
 
-/* Whether an item of agen is still asked for: before 3.13, one that was waited
- * for in a loop that has been closed is, for ever.  Then nothing can end it.
+/* Whether an item of agen is still asked for: before 3.13, an item waited for
+ * in a loop that has been closed is, for ever, and nothing can end agen then.
  */
 static bool
 is_asked(PyObject *agen)
@@ -137,7 +137,7 @@ is_asked(PyObject *agen)
     return running == Py_True;
 }
 
-/* Dropped in the middle: run its finally.  Switches. */
+/* Dropped in the middle: run the finally of the async generator.  Switches. */
 static void
 generator_finalize(PyObject *op)
 {
@@ -171,8 +171,8 @@ generator_aiter(PyObject *op)
     return twr_wrapper_refuse(op, "iterator: write async for ... in");
 }
 
-/* An error here would crash anext(op, default), at least up to 3.13: what is
- * awaited next raises it. */
+/* An error here would crash anext(op, default), at least up to 3.13: the await
+ * that follows raises instead. */
 static PyObject *
 generator_anext(PyObject *op)
 {

@@ -63,11 +63,11 @@ twr_wrapper_new(PyTypeObject *type, PyObject *inner, PyObject *callee)
     return (PyObject *)self;
 }
 
-/* inner.name(*args), if that can be waited for.  An async generator takes note
- * of the asyncgen hooks when it is first asked for an item: where the loop
- * does not run yet that is going to, they have to be those of that loop.  In a
- * portal they are there already, if the library that runs has any.
- * Switches. */
+/* inner.name(*args), if that can be waited for; args[0] is inner.  An async
+ * generator takes note of the asyncgen hooks when it is first asked for an
+ * item: these have to be those of the loop in which the call is going to wait,
+ * also if that does not run yet.  Under other libraries they are in place, if
+ * the library has any.  Switches. */
 static PyObject *
 ask_inner(Wrapper *self, PyObject *name, PyObject *const *args, size_t n)
 {
@@ -112,7 +112,7 @@ twr_wrapper_wait(Wrapper *self, PyObject *name, PyObject *const *args,
     }
     PyObject *result = twr_await(state, awaitable, self->callee);
     if (result == NULL && PyErr_ExceptionMatches(PyExc_MemoryError)) {
-        /* It may not have begun; if it has, it has ended. */
+        /* awaitable may not have begun; or it has begun and ended. */
         twr_close_iterator(state, awaitable);
     }
     Py_DECREF(awaitable);
