@@ -25,8 +25,8 @@
  *         callback            in no task of it: the call carries one
  *     engine/                 park a call, drive the loop, let the call go on
  *         thread              what belongs to a thread of the system
- *         driven              a loop that we drive: the state machine
- *         call park wake      a call; how it parks; how it is called back
+ *         drives driven       loops that we drive; one of them: the state
+ * machine call park wake      a call; how it parks; how it is called back
  *         drive stop marker   the loop over handles; its end; the queue's end
  *         interrupt sigint    Ctrl-C: whom it is for; our handler in place
  *         closed              calls whose loop has been closed

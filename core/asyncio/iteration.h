@@ -4,7 +4,7 @@
 
 #include "base/state.h"
 
-/* Part of Driven (engine/driven.h). */
+/* Part of Driven (engine/drives.h). */
 typedef struct {
     TwrState *state;
     PyObject *loop;

@@ -211,7 +211,7 @@ typedef struct {
     PyTypeObject *manager;    /* face/manager.c */
     PyTypeObject *portal;     /* backends/portal_type.c */
     PyTypeObject *thread;     /* end.c */
-    PyTypeObject *driven;     /* engine/driven.c */
+    PyTypeObject *driven;     /* engine/drives.c */
     PyTypeObject *marker;     /* engine/marker.c */
     PyTypeObject *call;       /* engine/call.c */
     PyTypeObject *awaiting;   /* coro/awaiting_type.c */
