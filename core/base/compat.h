@@ -1,5 +1,8 @@
-/* compat.h - what differs between CPython 3.11 and today, under its newest
- * name.  The only file that tests the Python version. */
+/* base/compat.h - what differs between CPython 3.11 and today.
+ *
+ * The only file that tests the Python version.  What newer versions have is
+ * here under its own name, for those that lack it; what is called in another
+ * way in each, or is in no public interface, is a twr_ function. */
 #ifndef TWR_COMPAT_H
 #define TWR_COMPAT_H
 
@@ -10,7 +13,7 @@
 #define Py_T_PYSSIZET T_PYSSIZET
 #define Py_READONLY READONLY
 
-/* The pending exception as one object, which may be put back. */
+/* Take the pending exception away, as one object. */
 static inline PyObject *
 PyErr_GetRaisedException(void)
 {
@@ -28,18 +31,18 @@ PyErr_GetRaisedException(void)
     return value;
 }
 
-static inline PyCodeObject *
-PyGen_GetCode(PyGenObject *gen)
-{
-    return (PyCodeObject *)Py_NewRef((PyObject *)gen->gi_code);
-}
-
-/* Steals exc. */
+/* Put back what PyErr_GetRaisedException() has returned; steals exc. */
 static inline void
 PyErr_SetRaisedException(PyObject *exc)
 {
     PyObject *type = Py_NewRef((PyObject *)Py_TYPE(exc));
     PyErr_Restore(type, exc, PyException_GetTraceback(exc));
+}
+
+static inline PyCodeObject *
+PyGen_GetCode(PyGenObject *gen)
+{
+    return (PyCodeObject *)Py_NewRef((PyObject *)gen->gi_code);
 }
 #endif
 
@@ -61,7 +64,8 @@ PyObject_GetOptionalAttr(PyObject *obj, PyObject *name, PyObject **result)
 #endif
 
 /* The innermost frame of this thread; NULL without exception: there is none.
- * Python takes it for the same if there is no memory for its object. */
+ * PyThreadState_GetFrame() returns NULL, without exception, where there is no
+ * memory for the frame object, too. */
 static inline PyFrameObject *
 twr_thread_frame(void)
 {
@@ -72,7 +76,7 @@ twr_thread_frame(void)
 #elif PY_VERSION_HEX < 0x030F0000
     bool any = tstate->current_frame != NULL;
 #else
-    /* The outermost one is nobody's. */
+    /* The outermost frame is nobody's. */
     bool any = tstate->current_frame != NULL &&
                tstate->current_frame != tstate->base_frame;
 #endif
@@ -99,8 +103,9 @@ twr_frame_local(PyFrameObject *frame, const char *name)
 #endif
 }
 
-/* A greenlet inherits the recursion depth of its maker: let a new one start
- * as shallow as a thread, since Python frames are not on the C stack. */
+/* Let the running greenlet, which has inherited the recursion depth of its
+ * maker, start as shallow as a thread: Python frames are not on the C stack.
+ */
 static inline void
 twr_reset_python_depth(void)
 {
@@ -122,6 +127,8 @@ twr_python_depth_left(void)
     return PyThreadState_Get()->py_recursion_remaining;
 #endif
 }
+
+/* Let the running greenlet go so many Python calls deep. */
 static inline void
 twr_set_python_depth_left(int left)
 {
@@ -132,8 +139,8 @@ twr_set_python_depth_left(int left)
 #endif
 }
 
-/* Let C code call so many more levels deep, or take that back: at the end of
- * the stack there is no room even for what cleans up. */
+/* Let C code call so many levels deeper, or fewer again if negative: at the
+ * end of the stack there is no room even for what cleans up. */
 static inline void
 twr_give_room(int levels)
 {
@@ -142,17 +149,17 @@ twr_give_room(int levels)
 #elif PY_VERSION_HEX < 0x030E0000
     PyThreadState_Get()->c_recursion_remaining += levels;
 #else
-    (void)levels; /* it is the C stack itself that is measured */
+    (void)levels; /* the C stack itself is measured */
 #endif
 }
 
-/* Objects whose deallocation has been put off: take them away, and put them
- * back. */
+/* Take away the objects of this thread whose deallocation has been put off;
+ * NULL: there are none, or they are no greenlet's own. */
 static inline PyObject *
 twr_trash_take(void)
 {
 #if PY_VERSION_HEX < 0x030D0000
-    return NULL; /* it is not a greenlet's own */
+    return NULL;
 #else
     PyThreadState *tstate = PyThreadState_Get();
     PyObject *trash = tstate->delete_later;
@@ -160,6 +167,8 @@ twr_trash_take(void)
     return trash;
 #endif
 }
+
+/* Put back what twr_trash_take() has returned. */
 static inline void
 twr_trash_put(PyObject *trash)
 {
@@ -234,7 +243,8 @@ twr_dict_changes(PyDict_WatchEvent event, PyObject *dict, PyObject *key,
 }
 #endif
 
-/* Begin to watch dict, which lives as long as the process. */
+/* Begin to watch dict, which lives as long as the process; changed, until
+ * twr_dict_note() is called. */
 static inline int
 twr_dict_watch(PyObject *dict, TwrDictWatch *watch)
 {
@@ -249,7 +259,8 @@ twr_dict_watch(PyObject *dict, TwrDictWatch *watch)
 #endif
 }
 
-/* The dictionary is about to be looked at. */
+/* The dictionary is about to be looked at: what counts are changes from now
+ * on. */
 static inline void
 twr_dict_note(TwrDictWatch *watch)
 {
@@ -260,7 +271,7 @@ twr_dict_note(TwrDictWatch *watch)
 #endif
 }
 
-/* It could not be: look again. */
+/* The dictionary could not be looked at: it counts as changed. */
 static inline void
 twr_dict_forget(TwrDictWatch *watch)
 {
@@ -271,6 +282,7 @@ twr_dict_forget(TwrDictWatch *watch)
 #endif
 }
 
+/* Whether the dictionary is as it was at the last twr_dict_note(). */
 static inline bool
 twr_dict_is_unchanged(const TwrDictWatch *watch)
 {

@@ -4,8 +4,9 @@
  *
  *     <name> cannot wait here: <reason>; <advice>
  *
- * It is raised before anything has begun.  Reasons that need more than a
- * sentence are found where they are known (backends/drivable.c). */
+ * CannotSuspend is raised before the coroutine has begun, which is then
+ * closed. Reasons that need more than a sentence are found where they are
+ * known (backends/drivable.c). */
 #ifndef TWR_ERROR_H
 #define TWR_ERROR_H
 
@@ -20,7 +21,8 @@ PyObject *twr_callee_name(PyObject *callee);
 int twr_refuse(TwrState *state, PyObject *callee, PyObject *reason,
                const char *advice);
 
-/* twr_refuse where code that awaits would be served: says so.  Always -1. */
+/* twr_refuse where code that awaits would be served, as the advice says.
+ * Always -1. */
 int twr_refuse_here(TwrState *state, PyObject *callee, PyObject *reason);
 
 /* twr_refuse in a greenlet that is not the loop's, and of which nothing is

@@ -9,8 +9,8 @@
 
 enum { SPOILT = 4096 }; /* bytes, and more than any frame of ours */
 
-/* Not inlined: its frame is where those of the calls were that have returned.
- * Quiet. */
+/* Not inlined: the frame of this call lies where the frames of earlier calls,
+ * which have returned, have been.  Quiet. */
 static void TWR_NOINLINE
 spoil(void)
 {

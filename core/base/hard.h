@@ -2,9 +2,9 @@
  *
  * Built with TWR_HARD, a call parks and goes on wherever it may, even if there
  * is nothing to wait for: nothing else runs meanwhile, so that the order of
- * events is the same, but all that a switch can spoil is put to the test.  And
- * the part of its stack that a greenlet of ours has left is filled with
- * rubbish, before it idles and as it goes on. */
+ * events stays what it is, but all that a switch can spoil is put to the test.
+ * And a greenlet of ours fills the free part of its stack with rubbish, before
+ * each switch and after, so that no pointer to what was there still works. */
 #ifndef TWR_HARD_H
 #define TWR_HARD_H
 

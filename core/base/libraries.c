@@ -4,7 +4,8 @@
 
 TwrDictWatch *twr_dict_watched;
 
-static const char *const names[] = {
+/* By INDEX_. */
+static const char *const module_names[] = {
 #define X(name, module) module,
     TWR_LIBRARIES(X)
 #undef X
@@ -14,7 +15,8 @@ int
 twr_libraries_init(TwrState *state)
 {
     for (int i = 0; i < N_LIBRARIES; i++) {
-        state->libraries.names[i] = PyUnicode_InternFromString(names[i]);
+        state->libraries.names[i] =
+            PyUnicode_InternFromString(module_names[i]);
         if (state->libraries.names[i] == NULL) {
             return -1;
         }

@@ -1,16 +1,19 @@
 /* base/libraries.h - which libraries that matter to calls have been imported.
  *
- * Who imports none of them pays for one test a call: sys.modules is looked at
- * again only after it has changed. */
+ * Beside some libraries calls are served in another way (TWR_LIBRARIES, in
+ * base/state.h), but each call is to pay for one test only, and nobody for a
+ * hook in the import system.  So sys.modules is watched, and looked at again
+ * only after somebody has changed it. */
 #ifndef TWR_LIBRARIES_H
 #define TWR_LIBRARIES_H
 
 #include "base/state.h"
 
-/* Look at sys.modules.  -1: a key there cannot be compared. */
+/* Look in sys.modules for what is imported.  -1: a key there cannot be
+ * compared. */
 int twr_libraries_look(TwrState *state);
 
-/* The same, unless nothing has changed since it was looked at. */
+/* Look in sys.modules if that has changed since the last look. */
 static inline int
 twr_libraries_check(TwrState *state)
 {
@@ -19,7 +22,8 @@ twr_libraries_check(TwrState *state)
                : twr_libraries_look(state);
 }
 
-/* The LIBRARY_ flags of those that have been imported, as of the last look. */
+/* The LIBRARY_ flags of what is imported, after twr_libraries_check(); if that
+ * fails, as of the last look. */
 static inline unsigned
 twr_libraries(TwrState *state)
 {
@@ -29,7 +33,7 @@ twr_libraries(TwrState *state)
     return state->libraries.imported;
 }
 
-/* Make the names. */
+/* Make the names of the modules, and begin to watch sys.modules. */
 int twr_libraries_init(TwrState *state);
 
 #endif

@@ -20,9 +20,8 @@ import_names(TwrState *state)
     return 0;
 }
 
-/* module.attribute, or module itself if attribute is NULL. */
-static PyObject *
-import_from(const char *module, const char *attribute)
+PyObject *
+twr_import(const char *module, const char *attribute)
 {
     PyObject *mod = PyImport_ImportModule(module);
     if (mod == NULL || attribute == NULL) {
@@ -37,7 +36,7 @@ static int
 import_others(TwrState *state)
 {
 #define X(field, module, attribute)                                           \
-    state->field = import_from(module, attribute);                            \
+    state->field = twr_import(module, attribute);                             \
     if (state->field == NULL) {                                               \
         return -1;                                                            \
     }
@@ -52,6 +51,7 @@ twr_state_import(TwrState *state)
     return import_names(state) < 0 ? -1 : import_others(state);
 }
 
+/* By TwrCold. */
 static const char *const cold_names[] = {
 #define X(name) #name,
     TWR_COLD(X)
@@ -78,8 +78,8 @@ twr_cold_use(TwrState *state, PyObject *module)
     return result;
 }
 
-/* The module is given to us as tworoutine is imported; who imports the core
- * alone has it imported by the first call that needs it. */
+/* Import the cold module: needed only by who has imported the core alone, for
+ * tworoutine gives us that module as it is imported itself. */
 static int
 load_cold(TwrState *state)
 {
@@ -109,19 +109,32 @@ twr_cold(TwrState *state, TwrCold which, const char *format, ...)
 }
 
 int
-twr_flag(PyObject *op, PyObject *name)
+twr_truth(PyObject *value)
 {
-    PyObject *value = PyObject_GetAttr(op, name);
     int truth = value == NULL ? -1 : PyObject_IsTrue(value);
     Py_XDECREF(value);
     return truth;
 }
 
 int
+twr_double(PyObject *value, double *number)
+{
+    if (value == NULL) {
+        return -1;
+    }
+    *number = PyFloat_AsDouble(value);
+    Py_DECREF(value);
+    return *number == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+int
+twr_flag(PyObject *op, PyObject *name)
+{
+    return twr_truth(PyObject_GetAttr(op, name));
+}
+
+int
 twr_ask(PyObject *op, PyObject *method)
 {
-    PyObject *value = PyObject_CallMethodNoArgs(op, method);
-    int truth = value == NULL ? -1 : PyObject_IsTrue(value);
-    Py_XDECREF(value);
-    return truth;
+    return twr_truth(PyObject_CallMethodNoArgs(op, method));
 }

@@ -1,11 +1,16 @@
 /* base/state.h - what is made once, at import: names, types, facts.
  *
- * One TwrState hangs on the module; every type of ours knows the module, so
- * twr_state_of(op) finds it from any of our objects.  It is kept until the
- * process ends: greenlets that are parked may still use it.
+ *     an object of ours -> its type -> the module -> TwrState
  *
- * What the core leaves to Python, since it happens once in a thousand calls,
- * is in the cold module, tworoutine/_cold.py; twr_cold() calls it. */
+ * One TwrState hangs on the module; every type of ours knows the module, so
+ * twr_state_of(op) finds the state from any of our objects.  The state is kept
+ * until the process ends: greenlets that are parked may still use it.
+ *
+ * What happens once in a thousand calls is left to Python: to the functions of
+ * the cold module, tworoutine/_cold.py, which twr_cold() calls.
+ *
+ * At the end are the short ways with what calls return and with the pending
+ * exception, which every file takes. */
 #ifndef TWR_STATE_H
 #define TWR_STATE_H
 
@@ -101,8 +106,8 @@
     X(time)                                                                   \
     X(uncancel)
 
-/* What is taken from asyncio and its neighbours at import: field, module,
- * attribute (NULL: the module itself). */
+/* What is taken from asyncio and its neighbours at import, each a field of
+ * TwrState: field, module, attribute (NULL: the module itself). */
 #define TWR_IMPORTS(X)                                                        \
     X(get_running_loop, "asyncio.events", "_get_running_loop")                \
     X(set_running_loop, "asyncio.events", "_set_running_loop")                \
@@ -129,8 +134,8 @@
     X(partial, "functools", "partial")                                        \
     X(main_thread, "threading", "main_thread")
 
-/* The functions of the cold module, each with its name there.  All are looked
- * for when the module is given to us, so that none can be missing later. */
+/* The functions of the cold module, by their names there.  All are looked for
+ * when the module is given to us, so that none can be missing later. */
 #define TWR_COLD(X)                                                           \
     X(adapt)                                                                  \
     X(bound_signature)                                                        \
@@ -179,7 +184,7 @@ typedef struct {
     PyObject *run_forever;      /* BaseEventLoop.run_forever, as imported */
     PyObject *run_forever_code; /* ... and its code object */
     PyObject *run_until_complete_code;
-    PyObject *handle_run_codes;  /* list: code of Handle._run and the like */
+    PyObject *handle_run_codes;  /* list: the code of each type's _run() */
     PyObject *nest_once_code;    /* of nest_asyncio's _run_once; or NULL */
     PyObject *nest_forever_code; /* of nest_asyncio's run_forever; or NULL */
     PyObject *nest_until_code;   /* ... run_until_complete; or NULL */
@@ -200,7 +205,7 @@ typedef struct {
     PyObject *py_enter_task; /* 3.14+: enters a task written in Python */
     PyObject *py_leave_task; /* 3.14+: leaves a task written in Python */
     PyObject *add_awaited_by;     /* 3.14+: notes who awaits whom; or NULL */
-    PyObject *discard_awaited_by; /* 3.14+: forgets that; or NULL */
+    PyObject *discard_awaited_by; /* 3.14+: undoes that; or NULL */
 } TwrTaskFacts;
 
 /* The types of ours, each made from the spec of its file. */
@@ -300,8 +305,11 @@ twr_state_of(PyObject *op)
     return (TwrState *)PyType_GetModuleState(Py_TYPE(op));
 }
 
-/* Fill in the names and what is imported from asyncio. */
+/* Fill in the names, and the fields of TWR_IMPORTS. */
 int twr_state_import(TwrState *state);
+
+/* The attribute of a module, which is imported; NULL: the module itself. */
+PyObject *twr_import(const char *module, const char *attribute);
 
 /* Use module as the cold one from now on.  AttributeError if a function of
  * TWR_COLD is missing there; nothing is changed then. */
@@ -311,19 +319,25 @@ int twr_cold_use(TwrState *state, PyObject *module);
  * tuple of its arguments, "(OO)" perhaps; NULL: none. */
 PyObject *twr_cold(TwrState *state, TwrCold which, const char *format, ...);
 
-/* op.<name> as a truth value; -1: error. */
-int twr_flag(PyObject *op, PyObject *name);
-
-/* op.<method>() as a truth value; -1: error. */
-int twr_ask(PyObject *op, PyObject *method);
-
-/* -1 if a call has failed, of which result (stolen) is only a sign. */
+/* 0 if result (stolen), which nobody needs, is not NULL. */
 static inline int
 twr_done(PyObject *result)
 {
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
+
+/* 1 if value (stolen; NULL: a failure) is true, 0 if not. */
+int twr_truth(PyObject *value);
+
+/* Read value (stolen; NULL: a failure) as a number. */
+int twr_double(PyObject *value, double *number);
+
+/* 1 if op.<name> is true, 0 if not. */
+int twr_flag(PyObject *op, PyObject *name);
+
+/* 1 if op.<method>() returns what is true, 0 if not. */
+int twr_ask(PyObject *op, PyObject *method);
 
 /* Take the pending exception away; NULL: there was none.  Quiet. */
 static inline PyObject *
@@ -332,8 +346,8 @@ twr_error_take(void)
     return PyErr_GetRaisedException();
 }
 
-/* Put exc (stolen) back, in place of any that has come meanwhile; NULL leaves
- * that. */
+/* Put exc (stolen) back, in place of any exception that has come meanwhile;
+ * NULL: what has come stays pending. */
 static inline void
 twr_error_put(PyObject *exc)
 {
@@ -342,7 +356,7 @@ twr_error_put(PyObject *exc)
     }
 }
 
-/* Clear *exc and raise what it was.  Always -1. */
+/* Raise *exc, which is cleared.  Always -1. */
 static inline int
 twr_raise(PyObject **exc)
 {
