@@ -206,11 +206,7 @@ twr_is_finalizing(void)
 #define TWR_EAGER_TASKS (PY_VERSION_HEX >= 0x030C0000)
 
 /* current_task() is C from 3.12 on; before, it is a dictionary. */
-#if PY_VERSION_HEX < 0x030C0000
-#define TWR_CURRENT_TASKS_DICT 1
-#else
-#define TWR_CURRENT_TASKS_DICT 0
-#endif
+#define TWR_CURRENT_TASKS_DICT (PY_VERSION_HEX < 0x030C0000)
 
 /* Tasks written in Python are entered apart from those in C, and are current
  * in a dictionary that only they know. */

@@ -6,7 +6,7 @@
  * Where it cannot be found, the error is made. */
 #include "stack/context.h"
 
-/* Where an int of context is 0; as bits, one for each int. */
+/* Which ints of context are 0: one bit for each. */
 static unsigned int
 zero_ints(PyObject *context)
 {
@@ -18,6 +18,21 @@ zero_ints(PyObject *context)
     return zeros;
 }
 
+/* The index of the int that entering context, which is entered now, has set to
+ * 1; before: zero_ints() then.  0: there is none.  Entering sets a pointer,
+ * too, but no half of one is 1. */
+static int
+find_flag(PyObject *context, unsigned int before)
+{
+    int found = 0;
+    for (int i = 0; i < 32; i++) {
+        if ((before >> i & 1u) != 0 && ((int *)context)[i] == 1) {
+            found = i;
+        }
+    }
+    return found;
+}
+
 int
 twr_context_init(TwrState *state)
 {
@@ -27,30 +42,15 @@ twr_context_init(TwrState *state)
         return -1;
     }
     unsigned int before = zero_ints(context);
-    if (PyContext_Enter(context) < 0) {
-        Py_DECREF(context);
-        return -1;
-    }
-    unsigned int inside = zero_ints(context);
-    if (PyContext_Exit(context) < 0) {
-        Py_DECREF(context);
-        return -1;
-    }
-    unsigned int after = zero_ints(context);
-    /* Entering also sets a pointer: the flag is the one that is exactly 1. */
-    for (int i = 0; i < 32 && before == after; i++) {
-        if (((before & ~inside) >> i & 1u) == 0) {
-            continue;
-        }
-        if (PyContext_Enter(context) == 0) {
-            if (((int *)context)[i] == 1) {
-                state->entered_at = i;
-            }
-            PyContext_Exit(context);
-        }
+    int result = PyContext_Enter(context);
+    if (result == 0) {
+        int flag = find_flag(context, before);
+        result = PyContext_Exit(context);
+        /* What entering has set, leaving resets. */
+        state->entered_at = zero_ints(context) == before ? flag : 0;
     }
     Py_DECREF(context);
-    return PyErr_Occurred() ? -1 : 0;
+    return result;
 }
 
 /* Whether context may be entered now, and so cannot be left. */
@@ -104,7 +104,7 @@ leave_one(TwrState *state)
     if (PyContext_Exit(context) == 0) {
         return context;
     }
-    /* It is the thread's own one, which nobody entered. */
+    /* context is the thread's own one, which nobody has entered. */
     Py_DECREF(context);
     if (PyErr_ExceptionMatches(PyExc_RuntimeError)) {
         PyErr_Clear();
@@ -112,7 +112,7 @@ leave_one(TwrState *state)
     return NULL;
 }
 
-/* Usually one is entered: *left is then that Context; else a list. */
+/* Add context to *left, which is what was left: usually a single Context. */
 static int
 add_left(PyObject **left, PyObject *context)
 {
@@ -158,7 +158,7 @@ twr_context_enter(PyObject *left)
     return result;
 }
 
-/* What was left, as a new list, innermost first. */
+/* What was left, as a new list. */
 static PyObject *
 as_list(PyObject *left)
 {
@@ -208,18 +208,17 @@ twr_context_rebase(PyObject **left, PyObject *before, PyObject *now)
     return result;
 }
 
-/* Out of memory: enter again what was left, context last.  Steals it. */
-static int
-undo_leave(PyObject **left, PyObject *context)
+/* Enter again what was left, and clear *left; a failure is only reported.
+ * Keeps the pending exception. */
+static void
+enter_anyway(PyObject **left)
 {
     PyObject *pending = twr_error_take();
-    if (twr_context_enter(context) < 0 || twr_context_enter(*left) < 0) {
+    if (*left != NULL && enter_all(*left) < 0) {
         PyErr_WriteUnraisable(*left);
     }
-    Py_XDECREF(context);
     Py_CLEAR(*left);
     twr_error_put(pending);
-    return -1;
 }
 
 int
@@ -229,56 +228,53 @@ twr_context_leave(TwrState *state, PyObject **left)
     PyObject *context;
     while ((context = leave_one(state)) != NULL) {
         if (add_left(left, context) < 0) {
-            return undo_leave(left, context);
+            enter_anyway(&context);
+            break;
         }
         Py_DECREF(context);
     }
-    return PyErr_Occurred() ? undo_leave(left, NULL) : 0;
+    if (PyErr_Occurred()) {
+        enter_anyway(left);
+        return -1;
+    }
+    return 0;
 }
 
-/* own could not be given to a greenlet: enter what was left above it again, as
- * the greenlet has it.  Keeps the pending exception. */
-static void
-undo_in_greenlet(PyObject *own, PyObject **left)
+/* Have own (may be NULL) be the context of a greenlet that does not run. Keeps
+ * a pending exception. */
+static int
+set_context_of(PyObject *greenlet, PyObject *own)
 {
     PyObject *pending = twr_error_take();
-    if (left != NULL) {
-        PyObject *saved = twr_context_save();
-        twr_context_restore(Py_XNewRef(own));
-        if (twr_context_enter(*left) < 0) {
-            PyErr_WriteUnraisable(*left);
-        }
-        twr_context_restore(saved);
-        Py_CLEAR(*left);
-    }
+    int set = PyObject_SetAttrString(greenlet, "gr_context",
+                                     own == NULL ? Py_None : own);
     twr_error_put(pending);
+    return set;
 }
 
-/* Do something to the context of a greenlet that does not run as if it did:
- * leave what is entered there (*left is set), or enter (left is NULL) what was
- * left. */
+/* Leave what is entered in a greenlet that does not run (*left is set), or
+ * enter there what was left (left is NULL): as if that greenlet ran.  Keeps a
+ * pending exception. */
 static int
 in_greenlet(TwrState *state, PyObject *greenlet, PyObject **left,
             PyObject *is_entered)
 {
-    PyObject *own = PyObject_GetAttrString(greenlet, "gr_context");
-    if (own == NULL) {
-        return -1;
-    }
-    if (own == Py_None) {
-        Py_CLEAR(own);
-    }
-    PyObject *saved = twr_context_save();
-    twr_context_restore(own);
-    int result = left != NULL ? twr_context_leave(state, left)
-                              : twr_context_enter(is_entered);
-    own = twr_context_save();
-    twr_context_restore(saved);
     PyObject *pending = twr_error_take();
-    if (PyObject_SetAttrString(greenlet, "gr_context",
-                               own == NULL ? Py_None : own) < 0) {
-        result = -1;
-        undo_in_greenlet(own, left);
+    PyObject *own = PyObject_GetAttrString(greenlet, "gr_context");
+    int result = -1;
+    if (own != NULL) {
+        PyObject *saved = twr_context_save();
+        twr_context_restore(own == Py_None ? NULL : Py_NewRef(own));
+        result = left != NULL ? twr_context_leave(state, left)
+                              : twr_context_enter(is_entered);
+        Py_SETREF(own, twr_context_save());
+        if (set_context_of(greenlet, own) < 0) {
+            result = -1;
+            if (left != NULL) {
+                enter_anyway(left); /* as the greenlet has them */
+            }
+        }
+        twr_context_restore(saved);
     }
     Py_XDECREF(own);
     twr_error_put(pending);
@@ -289,7 +285,6 @@ int
 twr_context_enter_below(PyObject *left)
 {
     int result = 0;
-    PyObject *pending = twr_error_take();
     for (Py_ssize_t i = left == NULL ? 0 : PyList_GET_SIZE(left); i > 0; i--) {
         PyObject *pair = PyList_GET_ITEM(left, i - 1);
         if (in_greenlet(NULL, PyTuple_GET_ITEM(pair, 0), NULL,
@@ -297,11 +292,10 @@ twr_context_enter_below(PyObject *left)
             result = -1;
         }
     }
-    twr_error_put(pending);
     return result;
 }
 
-/* Leave what is entered in greenlet, and add that to left. */
+/* Leave what is entered in greenlet, and add the pair to the list left. */
 static int
 add_left_of(TwrState *state, PyObject *greenlet, PyObject *left)
 {
@@ -316,9 +310,7 @@ add_left_of(TwrState *state, PyObject *greenlet, PyObject *left)
     int added = pair == NULL ? -1 : PyList_Append(left, pair);
     Py_XDECREF(pair);
     if (added < 0) {
-        PyObject *pending = twr_error_take();
         in_greenlet(state, greenlet, NULL, contexts);
-        twr_error_put(pending);
     }
     Py_DECREF(contexts);
     return added;
@@ -327,18 +319,14 @@ add_left_of(TwrState *state, PyObject *greenlet, PyObject *left)
 int
 twr_context_leave_below(TwrState *state, PyObject *root, PyObject **left)
 {
-    int result = 0;
     PyObject *list = PyList_New(0);
     PyObject *greenlet = list == NULL ? NULL : twr_greenlet_current();
-    while (greenlet != NULL && greenlet != root && result == 0) {
-        Py_SETREF(greenlet, PyObject_GetAttrString(greenlet, "parent"));
-        if (greenlet == Py_None) {
-            break;
-        }
-        result = greenlet == NULL ? -1 : add_left_of(state, greenlet, list);
-    }
-    if (list == NULL || greenlet == NULL) {
-        result = -1;
+    int result = greenlet == NULL ? -1 : 0;
+    while (result == 0 && greenlet != NULL && greenlet != root) {
+        Py_SETREF(greenlet, twr_greenlet_parent(greenlet));
+        result = greenlet != NULL   ? add_left_of(state, greenlet, list)
+                 : PyErr_Occurred() ? -1
+                                    : 0;
     }
     Py_XDECREF(greenlet);
     if (result < 0) {

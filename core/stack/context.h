@@ -16,7 +16,7 @@
 /* Look where this Python's Context says whether it is entered. */
 int twr_context_init(TwrState *state);
 
-/* The Context of the running code itself, and no copy. */
+/* The Context in which the code runs: itself, and no copy. */
 PyObject *twr_context_current(void);
 
 /* What the running greenlet has for a context, to be put back by
@@ -27,22 +27,23 @@ PyObject *twr_context_save(void);
 void twr_context_restore(PyObject *saved);
 
 /* Leave all contexts that are entered in the running greenlet; *left is set to
- * what was left. */
+ * what was left, or NULL if that has failed: then all are entered again. */
 int twr_context_leave(TwrState *state, PyObject **left);
 
 /* Enter again what was left. */
 int twr_context_enter(PyObject *left);
 
 /* Leave all contexts that are entered in the greenlets which wait for the
- * running one, from its parent on, down to that of the name root.  *left is
- * set to a list of pairs (greenlet, what was left there). */
+ * running one, from its parent on down to root.  *left is set to a list of
+ * pairs (greenlet, what was left there), or NULL if that has failed: then all
+ * are entered again. */
 int twr_context_leave_below(TwrState *state, PyObject *root, PyObject **left);
 
 /* Enter again what twr_context_leave_below() left. */
 int twr_context_enter_below(PyObject *left);
 
-/* In *left, have the outermost contexts, if they are those of before, be those
- * of now; all three are what was left. */
+/* If the outermost contexts of *left are those of before, replace them by
+ * those of now; each of the three is what was left. */
 int twr_context_rebase(PyObject **left, PyObject *before, PyObject *now);
 
 #endif

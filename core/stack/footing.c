@@ -1,40 +1,26 @@
 /* stack/footing.c - what a driver stands on. */
 #include "stack/footing.h"
 
-/* Of deep stacks, so many innermost and outermost frames. */
+/* Of a deep stack are kept so many innermost and outermost frames. */
 enum { INNER = 48, OUTER = 16 };
-
-/* def footing(calls): return calls()(calls) */
-static PyObject *
-footing_template(void)
-{
-    PyObject *function = NULL;
-    PyObject *names = PyDict_New();
-    PyObject *none =
-        names == NULL
-            ? NULL
-            : PyRun_String("def footing(calls): return calls()(calls)\n",
-                           Py_file_input, names, names);
-    if (none != NULL) {
-        function = PyDict_GetItemString(names, "footing");
-    }
-    PyObject *code =
-        function == NULL ? NULL : Py_NewRef(PyFunction_GetCode(function));
-    Py_XDECREF(none);
-    Py_XDECREF(names);
-    return code;
-}
 
 int
 twr_footing_init(TwrState *state)
 {
-    state->footing_code = footing_template();
+    PyObject *names = PyDict_New();
+    if (names != NULL) {
+        state->footing_code =
+            PyRun_String("(lambda calls: calls()(calls)).__code__",
+                         Py_eval_input, names, names);
+        Py_DECREF(names);
+    }
     return state->footing_code == NULL ? -1 : 0;
 }
 
-/* The globals for a frame that looks like one with these: what a module tells
- * of itself.  Not the module's own, which all who stand on it would keep.  The
- * builtins are for what runs straight above it, such as a finalizer. */
+/* The globals for a frame that looks like one with these globals: what a
+ * module tells of itself.  Not the module's own ones, which all drivers that
+ * stand on such a frame would keep.  The builtins are for what runs straight
+ * above, such as a finalizer. */
 static PyObject *
 about_module(PyObject *globals)
 {
@@ -55,7 +41,7 @@ about_module(PyObject *globals)
     return about;
 }
 
-/* template with the looks of code; line: where it stands. */
+/* The code of a footing's functions, with the looks of code at line. */
 static PyObject *
 disguise(TwrState *state, PyObject *code, int line)
 {
@@ -117,7 +103,7 @@ twr_footing_frames(TwrWalk *walk)
     return frames;
 }
 
-/* What frame looks like; old: a function that may do already, or NULL. */
+/* A function that looks like frame; old (may be NULL) if that does. */
 static PyObject *
 imitate_frame(TwrState *state, PyFrameObject *frame, PyObject *old)
 {
@@ -181,10 +167,9 @@ twr_footing_run(PyObject *footing, PyObject *live)
 PyTracebackObject *
 twr_footing_leave(PyObject *footing, PyTracebackObject *tb)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(footing) && tb != NULL; i++) {
-        PyObject *code = (PyObject *)PyFrame_GetCode(tb->tb_frame);
-        Py_DECREF(code); /* only compared */
-        if (code != PyFunction_GET_CODE(PyTuple_GET_ITEM(footing, i))) {
+    for (Py_ssize_t i = 0; tb != NULL && i < PyTuple_GET_SIZE(footing); i++) {
+        if (twr_walk_code(tb->tb_frame) !=
+            PyFunction_GET_CODE(PyTuple_GET_ITEM(footing, i))) {
             break;
         }
         tb = tb->tb_next;

@@ -7,18 +7,20 @@
  *     <module> > run > run_until_complete > run_forever > _run_once > step
  *
  * A driver begins with nothing below.  So it stands on frames that look like
- * those, of the same name, file, line and module: each of a little function,
- * made for the purpose, that calls the next one.  The last one calls the
- * driver (stack/pool.c).
+ * these, by name, file, line and module: each of a little function, made for
+ * the purpose, that calls the next function; the last one calls the driver
+ * (stack/pool.c):
  *
- * A footing is a tuple of such functions, outermost first.  What it is to look
- * like, asyncio/likeness.c knows. */
+ *     def <name>(calls): return calls()(calls)  # calls: next of an iterator
+ *
+ * A footing is a tuple of such functions, outermost first.  What a footing is
+ * to look like, asyncio/likeness.c knows. */
 #ifndef TWR_FOOTING_H
 #define TWR_FOOTING_H
 
 #include "stack/walk.h"
 
-/* Make the code of which all those functions are copies. */
+/* Make the code of which the code of all those functions is a copy. */
 int twr_footing_init(TwrState *state);
 
 /* A function whose frame looks like that of code at line, in a module with
@@ -26,18 +28,19 @@ int twr_footing_init(TwrState *state);
 PyObject *twr_footing_imitate(TwrState *state, PyObject *code, int line,
                               PyObject *globals);
 
-/* The frames from here on as a list, innermost first, but for those in the
- * middle if they are many. */
+/* The frames from here to the end of the walk as a list, innermost first; of
+ * many, those in the middle are left out. */
 PyObject *twr_footing_frames(TwrWalk *walk);
 
 /* The footing that looks like frames; old (may be NULL) if that does. */
 PyObject *twr_footing_imitate_all(TwrState *state, PyObject *frames,
                                   PyObject *old);
 
-/* Call live(), a driver's life, on a footing. */
+/* Call live(), a driver's life, above the frames of footing. */
 PyObject *twr_footing_run(PyObject *footing, PyObject *live);
 
-/* What is left of a traceback without the frames of footing; borrowed. */
+/* What is left of a traceback without the frames of footing (may be NULL if tb
+ * is); borrowed. */
 PyTracebackObject *twr_footing_leave(PyObject *footing, PyTracebackObject *tb);
 
 #endif

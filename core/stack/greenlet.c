@@ -18,14 +18,6 @@ twr_greenlet_current(void)
 }
 
 PyObject *
-twr_greenlet_running(void)
-{
-    PyObject *me = twr_greenlet_current();
-    Py_XDECREF(me);
-    return me;
-}
-
-PyObject *
 twr_greenlet_new(PyObject *run, PyObject *parent)
 {
     return (PyObject *)PyGreenlet_New(run, (PyGreenlet *)parent);
@@ -58,33 +50,31 @@ twr_greenlet_is_active(PyObject *greenlet)
 PyObject *
 twr_greenlet_first(void)
 {
-    PyObject *greenlet = twr_greenlet_current();
-    while (greenlet != NULL) {
-        PyObject *parent = twr_greenlet_parent(greenlet);
-        if (parent == NULL) {
-            break;
-        }
+    PyObject *parent, *greenlet = twr_greenlet_current();
+    while (greenlet != NULL &&
+           (parent = twr_greenlet_parent(greenlet)) != NULL) {
         Py_SETREF(greenlet, parent);
     }
     return greenlet;
 }
 
-/* Beware: greenlet (3.5) takes a reference to what waits in the trashcan of
- * the thread, which has none left, and so frees it twice. */
+/* Beware: greenlet (3.5) takes a reference to the first object that waits in
+ * the trashcan of the thread; no object has one left there, and so that one
+ * would be freed twice. */
 PyObject *
-twr_greenlet_switch(PyObject *to, PyObject *args)
+twr_greenlet_switch(PyObject *greenlet, PyObject *args)
 {
     PyObject *trash = twr_trash_take();
-    PyObject *got = PyGreenlet_Switch((PyGreenlet *)to, args, NULL);
+    PyObject *got = PyGreenlet_Switch((PyGreenlet *)greenlet, args, NULL);
     twr_trash_put(trash);
     return got;
 }
 
 PyObject *
-twr_greenlet_throw(PyObject *to, PyObject *exc)
+twr_greenlet_throw(PyObject *greenlet, PyObject *exc)
 {
     PyObject *trash = twr_trash_take();
-    PyObject *got = PyGreenlet_Throw((PyGreenlet *)to,
+    PyObject *got = PyGreenlet_Throw((PyGreenlet *)greenlet,
                                      (PyObject *)Py_TYPE(exc), exc, NULL);
     twr_trash_put(trash);
     return got;

@@ -3,7 +3,9 @@
  * A greenlet is a C stack that shares its thread with others, of which one
  * runs.  To switch copies the slices of the C stack that overlap to the heap
  * and back, and takes the thread's Python frames, contextvars context and
- * handled exceptions along.  One that has ended goes on in its parent. */
+ * handled exceptions along.  Where a greenlet has ended, its parent goes on.
+ *
+ * To everybody else a greenlet is a PyObject. */
 #ifndef TWR_GREENLET_H
 #define TWR_GREENLET_H
 
@@ -15,8 +17,14 @@ int twr_greenlet_init(void);
 /* The greenlet that runs now. */
 PyObject *twr_greenlet_current(void);
 
-/* The same, borrowed: it is alive because it runs. */
-PyObject *twr_greenlet_running(void);
+/* The greenlet that runs now; borrowed: alive because it runs. */
+static inline PyObject *
+twr_greenlet_running(void)
+{
+    PyObject *me = twr_greenlet_current();
+    Py_XDECREF(me);
+    return me;
+}
 
 /* A greenlet that is going to call run(); parent NULL: the running one. */
 PyObject *twr_greenlet_new(PyObject *run, PyObject *parent);
@@ -37,21 +45,24 @@ bool twr_greenlet_is_active(PyObject *greenlet);
 /* The greenlet that the thread began with. */
 PyObject *twr_greenlet_first(void);
 
-/* Switch to greenlet with args (a tuple; NULL: none); returns what this one is
- * switched to with when it goes on, or NULL and what is thrown.  Switches. */
-PyObject *twr_greenlet_switch(PyObject *to, PyObject *args);
+/* Switch to greenlet with args (a tuple; NULL: none).  When the running
+ * greenlet goes on, returns what somebody has switched to it with, or NULL and
+ * what was thrown.  Switches. */
+PyObject *twr_greenlet_switch(PyObject *greenlet, PyObject *args);
 
-/* Switch to greenlet and raise exc there.  Switches. */
-PyObject *twr_greenlet_throw(PyObject *to, PyObject *exc);
+/* Switch to greenlet and raise exc there; returns as twr_greenlet_switch().
+ * Switches. */
+PyObject *twr_greenlet_throw(PyObject *greenlet, PyObject *exc);
 
 /* Raise GreenletExit, which greenlet takes for an ordinary end. */
 void twr_greenlet_exit(void);
 
-/* Whether the code that runs cleans up in a greenlet that is being killed, by
- * whoever drops it perhaps, and so in the middle of anything. */
+/* Whether the code that runs cleans up in a greenlet that is being killed: by
+ * whoever has dropped that greenlet perhaps, and so in the middle of anything.
+ */
 bool twr_greenlet_is_killed(void);
 
-/* Whether greenlet is of greenlet's own type, and not of one derived. */
+/* Whether greenlet is of the type greenlet.greenlet, and of none derived. */
 bool twr_greenlet_is_plain(PyObject *greenlet);
 
 #endif

@@ -1,5 +1,13 @@
 /* stack/pool.c - hub, drivers and workers: who starts them, where they idle.
- */
+ *
+ *     wanted       from the pool            if none idles there
+ *     a driver     idle[], on the footing   the hub starts one for requester
+ *                  of now
+ *     a worker     workers[]                the hub starts it, as relay
+ *
+ * A driver or worker whose work is done idles; if the pool is full, or the
+ * driver's footing out of date, its greenlet ends: a driver's in the hub,
+ * which goes on to relay, a worker's in who has asked for its last step. */
 #include "stack/stacks.h"
 
 #ifndef _WIN32
@@ -28,7 +36,7 @@ hang(const bool *inside)
 #define TWR_NO_UNWINDING(inside) bool inside = true
 #endif
 
-/* A driver's life.  Between two drives it is idle, or it is gone.
+/* A driver's life.  Between two drives a driver idles, or its life is over.
  * Switches. */
 static int
 driver_life(TwrStacks *st, PyObject *footing)
@@ -56,10 +64,10 @@ driver_life(TwrStacks *st, PyObject *footing)
     return 0;
 }
 
-/* Called by the innermost frame of a driver's footing; there is nothing to
- * trace in those.  It ends by an exception, which greenlet takes for an
- * ordinary end: after a call that returns, signals are handled, and what a
- * handler raises would get to the hub.  Switches. */
+/* Called by the innermost frame of a driver's footing, none of which is
+ * traced. Ends by an exception, which greenlet takes for an ordinary end:
+ * after a call that returns, signals are handled, and what a handler raises
+ * would get to the hub.  Switches. */
 static PyObject *
 live_as_driver(PyObject *footing, PyObject *args)
 {
@@ -76,8 +84,9 @@ live_as_driver(PyObject *footing, PyObject *args)
 static PyMethodDef live_as_driver_def = {"live", live_as_driver, METH_VARARGS,
                                          NULL};
 
-/* Signals are handled, too, as the frames of its footing begin: if a handler
- * raises an exception, the driver never lives. */
+/* What a driver's greenlet runs.  Signals are handled, too, as the frames of
+ * the footing begin: if a handler raises an exception, the driver never lives.
+ */
 static PyObject *
 driver_main(PyObject *footing, PyObject *args)
 {
@@ -99,8 +108,7 @@ static int
 start_driver(TwrStacks *st)
 {
     if (st->footing == NULL) {
-        twr_stack_jobs.stand(
-            st); /* no memory for that of the native greenlet */
+        twr_stack_jobs.stand(st); /* no memory to look like the native one */
     }
     PyObject *run = st->footing == NULL
                         ? PyErr_NoMemory()
@@ -110,8 +118,8 @@ start_driver(TwrStacks *st)
     return driver == NULL ? -1 : twr_switch_to(st, driver);
 }
 
-/* There is no driver: whoever asked for one raises the pending exception,
- * which shows no frame of ours.  Switches. */
+/* There is no driver: whoever has asked for one raises the pending exception,
+ * which shows no frame of a footing.  Switches. */
 static int
 refuse_driver(TwrStacks *st)
 {
@@ -124,7 +132,7 @@ refuse_driver(TwrStacks *st)
     }
     Py_XDECREF(first);
     if (st->requester == NULL) {
-        PyErr_SetRaisedException(exc); /* one that lived has failed */
+        PyErr_SetRaisedException(exc); /* a driver that lived has failed */
         return -1;
     }
     Py_XSETREF(st->no_driver, exc);
@@ -133,8 +141,8 @@ refuse_driver(TwrStacks *st)
     return twr_switch_to(st, requester);
 }
 
-/* The hub's life: start a driver or a worker, or see off a driver that
- * retires.  Switches. */
+/* The hub's life: start a worker, or go on for a driver that has ended (both
+ * are relay), or start a driver.  Switches. */
 static PyObject *
 hub_life(TwrStacks *st)
 {
@@ -154,7 +162,7 @@ hub_life(TwrStacks *st)
     Py_RETURN_NONE;
 }
 
-/* Switches. */
+/* What the hub's greenlet runs.  Switches. */
 static PyObject *
 hub_main(PyObject *module, PyObject *args)
 {
@@ -164,13 +172,25 @@ hub_main(PyObject *module, PyObject *args)
     TwrStacks *st = these_stacks;
     PyObject *result = hub_life(st);
     if (result == NULL && !st->closing) {
-        Py_CLEAR(st->hub); /* it has failed: the next is another one */
+        Py_CLEAR(st->hub); /* who needs one next makes another hub */
     }
     inside = false;
     return result;
 }
 
 static PyMethodDef hub_def = {"hub", hub_main, METH_VARARGS, NULL};
+
+/* A greenlet that goes on in the thread's first one once it has ended. */
+static PyObject *
+new_above_first(PyMethodDef *run_def)
+{
+    PyObject *run = PyCFunction_New(run_def, NULL);
+    PyObject *first = run == NULL ? NULL : twr_greenlet_first();
+    PyObject *made = first == NULL ? NULL : twr_greenlet_new(run, first);
+    Py_XDECREF(run);
+    Py_XDECREF(first);
+    return made;
+}
 
 /* Make the hub, if there is none. */
 static int
@@ -180,22 +200,16 @@ ensure_hub(TwrStacks *st)
     if (st->hub != NULL) {
         return 0;
     }
-    /* 3.11 may collect as it is made, and a finalizer make a call. */
+    /* 3.11 may collect meanwhile, and a finalizer make a call. */
     int collects = PyGC_Disable();
-    PyObject *run = PyCFunction_New(&hub_def, NULL);
-    PyObject *first = run == NULL ? NULL : twr_greenlet_first();
-    if (first != NULL) {
-        st->hub = twr_greenlet_new(run, first);
-    }
-    Py_XDECREF(first);
-    Py_XDECREF(run);
+    st->hub = new_above_first(&hub_def);
     if (collects) {
         PyGC_Enable();
     }
     return st->hub == NULL ? -1 : 0;
 }
 
-/* A worker's life.  Between two steps it is idle, or it is gone.
+/* A worker's life.  Between two steps a worker idles, or its life is over.
  * Switches. */
 static PyObject *
 worker_life(TwrStacks *st)
@@ -217,7 +231,7 @@ worker_life(TwrStacks *st)
     Py_RETURN_NONE;
 }
 
-/* Switches. */
+/* What a worker's greenlet runs.  Switches. */
 static PyObject *
 worker_main(PyObject *module, PyObject *args)
 {
@@ -234,15 +248,8 @@ static PyMethodDef worker_def = {"worker", worker_main, METH_VARARGS, NULL};
 PyObject *
 twr_pool_worker(TwrStacks *st)
 {
-    if (st->n_workers > 0) {
-        return st->workers[--st->n_workers];
-    }
-    PyObject *run = PyCFunction_New(&worker_def, NULL);
-    PyObject *first = run == NULL ? NULL : twr_greenlet_first();
-    PyObject *worker = first == NULL ? NULL : twr_greenlet_new(run, first);
-    Py_XDECREF(run);
-    Py_XDECREF(first);
-    return worker;
+    return st->n_workers > 0 ? st->workers[--st->n_workers]
+                             : new_above_first(&worker_def);
 }
 
 int
@@ -260,8 +267,8 @@ twr_pool_work(TwrStacks *st, PyObject *greenlet)
     return result;
 }
 
-/* A driver that idles and stands on the footing of now; NULL: none.
- * Switches. */
+/* A driver that has idled on the footing of now; NULL without error: none.
+ * Drivers on other footings are ended.  Switches. */
 static PyObject *
 take_idle(TwrStacks *st)
 {
@@ -270,7 +277,7 @@ take_idle(TwrStacks *st)
         if (st->idle_footing[st->n_idle] == st->footing) {
             return driver;
         }
-        st->retiring = driver; /* until then, no call is made: await.c */
+        st->retiring = driver; /* no call is made until then: await.c */
         twr_switch_end(st, driver);
         st->retiring = NULL;
     }

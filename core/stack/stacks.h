@@ -13,18 +13,18 @@
  *               the middle of a step while a driver runs on.
  *
  *     thread's stack:   | user ... run_forever | hub | driver or caller ... |
- *                                                      one of many, the
- * others' slices are on the heap
+ *                                                      one of many; slices of
+ *                                                      the others: on the heap
  *
  * The token.  Other libraries switch greenlets on this thread too, and some
  * (SQLAlchemy) switch to the parent of theirs, which may by then be a parked
  * greenlet of ours.  So a greenlet of ours that wakes up asks whether the
- * switch was meant for it (target); if not, it hands what it got on to the
+ * switch was meant for it (target); if not, what came is handed on to the
  * greenlet in which the loop's step runs (active), where the other library is
  * waiting for it.
  *
- * A driver that idles holds no reference but to the frames of its footing.
- * There has to be one, for greenlet takes a greenlet without any frame for one
+ * A driver that idles holds no reference but to the frames of its footing,
+ * which has at least one: greenlet takes a greenlet without any frame for one
  * that runs in another thread, and refuses to tell its context.
  *
  * switch.c passes the token; pool.c keeps hub, drivers and workers. */
@@ -48,7 +48,7 @@ typedef struct {
     PyObject *no_driver; /* why the hub could not make one; or NULL */
     /* pool.c: drivers and workers that idle */
     PyObject *footing;     /* what new drivers stand on */
-    PyObject *run_footing; /* the same, in the loop of calls; or NULL */
+    PyObject *run_footing; /* ... in the loop of calls; NULL: not made yet */
     PyObject *idle[TWR_IDLE_MAX];
     PyObject *idle_footing[TWR_IDLE_MAX]; /* of each of them; borrowed */
     int n_idle;
@@ -79,23 +79,23 @@ extern const TwrStackJobs twr_stack_jobs; /* in hooks.c */
 /* Make greenlet the one in which the loop's steps run. */
 void twr_switch_set_active(TwrStacks *st, PyObject *greenlet);
 
-/* Wait in a switch to target (stolen) until one is meant for the running
- * greenlet.  target is held all the while: greenlet may look at it when it
- * comes back.  Switches. */
+/* Switch to target (stolen), and wait until a switch is meant for the running
+ * greenlet.  target is held all the while: greenlet may look at who has
+ * switched when somebody comes back.  Switches. */
 int twr_switch_to(TwrStacks *st, PyObject *target);
 
 /* End a greenlet of ours (stolen) that waits in twr_switch_to().  Switches. */
 void twr_switch_end(TwrStacks *st, PyObject *greenlet);
 
-/* 1 if the running greenlet is root, or one that root, or another one above
- * root, has switched to: root is among its parents.  Not so a driver that only
+/* 1 if root is the running greenlet or among its parents: root, or a greenlet
+ * above root, has switched to the running one.  0 in a driver that only
  * begins, in the frames of which a finalizer may run. */
 int twr_switch_is_above(TwrStacks *st, PyObject *root);
 
-/* 1 if a greenlet above the loop's step may be parked while those below wait
- * for it, and is not being killed.  Nobody else must switch to these
- * meanwhile: as SQLAlchemy does, and who runs the loop in a greenlet of its
- * own (native; may be NULL), as Playwright does. */
+/* 1 if the running greenlet, above the loop's step, is not being killed and
+ * may be parked while those below wait for it.  Nobody else must switch to
+ * those meanwhile: as SQLAlchemy does, and who runs the loop in a greenlet of
+ * its own (native; may be NULL), as Playwright does. */
 int twr_switch_may_leave(TwrState *state, PyObject *native);
 
 /* --- pool.c */

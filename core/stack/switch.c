@@ -1,4 +1,7 @@
-/* stack/switch.c - the token: a switch that is meant for us, or is not. */
+/* stack/switch.c - the token: a switch that is meant for us, or is not.
+ *
+ *     A: target = B, switch      B wakes: target == B, clears the token
+ *     library: switches to A     A wakes: target != A, hands on what came */
 #include "stack/stacks.h"
 
 #include "base/hard.h"
@@ -11,11 +14,11 @@ twr_switch_set_active(TwrStacks *st, PyObject *greenlet)
     Py_XSETREF(st->active, Py_NewRef(greenlet));
 }
 
-/* Give a value or the pending exception that came to the wrong greenlet, me,
- * to the one that steps its portal, or to the active one, or to the thread's
- * first.  Steals got.  Returns as a switch does.  Switches. */
+/* Who is to have what came to me, which does not wait for it: who steps my
+ * portal, or the active greenlet, or the thread's first; of those that have
+ * ended the parent, perhaps me.  NULL without error: nobody. */
 static PyObject *
-forward(TwrStacks *st, PyObject *me, PyObject *got, bool *nowhere)
+find_receiver(TwrStacks *st, PyObject *me)
 {
     PyObject *to = twr_stack_jobs.stray(st, me);
     if (to == NULL || !twr_greenlet_is_active(to)) {
@@ -24,28 +27,46 @@ forward(TwrStacks *st, PyObject *me, PyObject *got, bool *nowhere)
     if (to == NULL) {
         to = twr_greenlet_first();
     }
-    /* What is switched to once it has ended goes to its parent: to us? */
     while (to != NULL && !twr_greenlet_is_active(to)) {
         Py_SETREF(to, twr_greenlet_parent(to));
     }
-    *nowhere = to == me;
-    if (*nowhere) {
-        Py_DECREF(to);
-        return got;
+    return to;
+}
+
+/* Hand a value (stolen), or if NULL the pending exception, on to greenlet.
+ * Returns as a switch does.  Switches. */
+static PyObject *
+hand_on(PyObject *greenlet, PyObject *value)
+{
+    PyObject *got = NULL;
+    if (value != NULL) {
+        PyObject *args = PyTuple_Pack(1, value);
+        Py_DECREF(value);
+        if (args != NULL) {
+            got = twr_greenlet_switch(greenlet, args);
+            Py_DECREF(args);
+        }
     }
-    PyObject *exc = got == NULL ? twr_error_take() : NULL;
-    PyObject *args = got == NULL ? NULL : PyTuple_Pack(1, got);
-    Py_XDECREF(got);
-    got = NULL;
-    if (to != NULL && exc != NULL) {
-        got = twr_greenlet_throw(to, exc);
+    else {
+        PyObject *exc = twr_error_take();
+        got = twr_greenlet_throw(greenlet, exc);
+        Py_DECREF(exc);
     }
-    else if (to != NULL && args != NULL) {
-        got = twr_greenlet_switch(to, args);
+    return got;
+}
+
+/* Hand what came to me by mistake, got (stolen), on to whom it is for; if that
+ * is me, or nobody, *nowhere is set and got returned.  Returns as a switch
+ * does.  Switches. */
+static PyObject *
+forward(TwrStacks *st, PyObject *me, PyObject *got, bool *nowhere)
+{
+    PyObject *to = find_receiver(st, me);
+    *nowhere = to == me || to == NULL;
+    if (!*nowhere) {
+        got = hand_on(to, got);
     }
     Py_XDECREF(to);
-    Py_XDECREF(exc);
-    Py_XDECREF(args);
     return got;
 }
 
@@ -65,7 +86,7 @@ twr_switch_to(TwrStacks *st, PyObject *target)
     bool nowhere = false;
     while (st->target != me) {
         if (st->target != NULL || st->active == me || nowhere) {
-            /* Nobody has taken it up: the switch itself has failed. */
+            /* target has not begun to run: the switch itself has failed. */
             if (got != NULL) {
                 PyErr_SetString(PyExc_RuntimeError,
                                 "the greenlet to switch to has ended");
@@ -103,10 +124,8 @@ twr_switch_is_above(TwrStacks *st, PyObject *root)
 int
 twr_switch_may_leave(TwrState *state, PyObject *native)
 {
-    if (twr_greenlet_is_killed()) {
-        return 0;
-    }
-    if (twr_libraries(state) & LIBRARY_sqlalchemy) {
+    if (twr_greenlet_is_killed() ||
+        (twr_libraries(state) & LIBRARY_sqlalchemy) != 0) {
         return 0;
     }
     PyObject *parent = native == NULL ? NULL : twr_greenlet_parent(native);
@@ -119,7 +138,7 @@ twr_switch_end(TwrStacks *st, PyObject *greenlet)
 {
     PyObject *me = twr_greenlet_current();
     if (me == NULL || twr_greenlet_set_parent(greenlet, me) < 0) {
-        PyErr_Clear(); /* another thread's, or the interpreter is ending */
+        PyErr_Clear(); /* of another thread, or the interpreter ends */
     }
     else {
         Py_XSETREF(st->target, Py_NewRef(greenlet));

@@ -1,16 +1,8 @@
 /* stack/walk.c - the Python frames below the running code. */
 #include "stack/walk.h"
 
-PyObject *
-twr_walk_code(PyFrameObject *frame)
-{
-    PyObject *code = (PyObject *)PyFrame_GetCode(frame);
-    Py_DECREF(code); /* the frame has it */
-    return code;
-}
-
-/* The innermost frame of a greenlet that does not run; NULL without error: it
- * has none. */
+/* The innermost frame of a greenlet that does not run; NULL without error:
+ * that greenlet has none. */
 static PyFrameObject *
 frame_of(PyObject *greenlet)
 {
@@ -21,18 +13,17 @@ frame_of(PyObject *greenlet)
     return (PyFrameObject *)frame;
 }
 
-/* If there are no more frames in this greenlet, go on to the next that has. */
+/* If there are no more frames in this greenlet, go on to the next one below
+ * that has any. */
 static void
 go_below(TwrWalk *walk)
 {
     while (walk->frame == NULL && !PyErr_Occurred()) {
         PyObject *last = walk->greenlet != NULL ? Py_NewRef(walk->greenlet)
                                                 : twr_greenlet_current();
-        PyObject *parent =
-            last == NULL ? NULL : PyObject_GetAttrString(last, "parent");
+        PyObject *parent = last == NULL ? NULL : twr_greenlet_parent(last);
         Py_XDECREF(last);
-        if (parent == NULL || parent == Py_None) {
-            Py_XDECREF(parent);
+        if (parent == NULL) {
             break;
         }
         Py_XSETREF(walk->greenlet, parent);
@@ -51,9 +42,7 @@ twr_walk_begin(TwrWalk *walk)
 void
 twr_walk_on(TwrWalk *walk)
 {
-    PyFrameObject *frame = walk->frame;
-    walk->frame = PyFrame_GetBack(frame);
-    Py_DECREF(frame);
+    Py_SETREF(walk->frame, PyFrame_GetBack(walk->frame));
     go_below(walk);
 }
 
