@@ -5,6 +5,7 @@
 #include "asyncio/handle.h"
 #include "asyncio/timers.h"
 
+/* The limit for which nothing is slow. */
 typedef struct {
     PyObject_HEAD
     PyObject *loop;
@@ -26,6 +27,7 @@ put_back(TwrState *state, SlowLimit *self)
                : 0;
 }
 
+/* seconds >= limit asks the limit, which is no float: nothing is slow. */
 static PyObject *
 slow_limit_richcompare(PyObject *op, PyObject *other, int operation)
 {
@@ -55,7 +57,7 @@ static PyType_Slot slow_limit_slots[] = {
 };
 
 PyType_Spec twr_slow_limit_spec = {
-    .name = "tworoutine._core.Hush",
+    .name = "tworoutine._core.SlowLimit",
     .basicsize = sizeof(SlowLimit),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE |
              Py_TPFLAGS_DISALLOW_INSTANTIATION,
@@ -104,7 +106,7 @@ twr_debug_unforgive(TwrState *state, PyObject *loop)
     return result;
 }
 
-/* Debug mode: complain about a handle that held the loop up. */
+/* Complain about a handle that has held the loop up. */
 static int
 report_slow(TwrIteration *it, PyObject *handle, double seconds)
 {
@@ -127,21 +129,21 @@ report_slow(TwrIteration *it, PyObject *handle, double seconds)
     /* As _run_once looks it up: tests put another one in its place. */
     PyObject *logger =
         PyObject_GetAttr(state->base_events, state->names.logger);
-    PyObject *none =
-        logger == NULL ? NULL
-                       : PyObject_CallMethod(logger, "warning", "sOd",
-                                             "Executing %s took %.3f seconds",
-                                             text, seconds);
+    int told = -1;
+    if (logger != NULL) {
+        told = twr_done(PyObject_CallMethod(logger, "warning", "sOd",
+                                            "Executing %s took %.3f seconds",
+                                            text, seconds));
+        Py_DECREF(logger);
+    }
     Py_DECREF(text);
-    Py_XDECREF(logger);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
+    return told;
 }
 
-/* A handle in which a call was parked is not slow, however long it took:
- * it->parks has then changed.  Switches. */
+/* Run a handle in debug mode.  If it->parks has changed meanwhile, a call was
+ * parked in the handle, which is then not slow.  Switches. */
 static int
-run_handle_debug(TwrIteration *it, PyObject *handle)
+run_timed(TwrIteration *it, PyObject *handle)
 {
     TwrState *state = it->state;
     PyObject *current = state->names._current_handle;
@@ -173,19 +175,18 @@ twr_debug_run(TwrIteration *it, PyObject *handle)
     if (debug < 0) {
         return -1;
     }
-    return debug ? run_handle_debug(it, handle)
-                 : twr_handle_run(it->state, handle);
+    return debug ? run_timed(it, handle) : twr_handle_run(it->state, handle);
 }
 
 int
 twr_debug_init(TwrState *state)
 {
-    static const char *const in_0[] = {"_debug", "_current_handle",
-                                       "slow_callback_duration", "_run", NULL};
-    return twr_facts_require(
-               state,
-               (TwrFactsPlace){"BaseEventLoop", "_run_once", "co_names"},
-               in_0) < 0
-               ? -1
-               : 0;
+    static const TwrFact facts[] = {
+        {"BaseEventLoop", "_run_once",
+         "_debug _current_handle slow_callback_duration _run _format_handle "
+         "logger warning time",
+         NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    return twr_facts_require(state, facts);
 }

@@ -4,125 +4,138 @@
 const char *const twr_facts_coroutine_marks[] = {"_is_coroutine",
                                                  "_is_coroutine_mark", NULL};
 
-/* What place.owner is: a class of asyncio. */
-static PyObject *
-find_owner(const char *name)
-{
-    PyObject *asyncio = PyImport_ImportModule("asyncio");
-    PyObject *owner =
-        asyncio == NULL ? NULL : PyObject_GetAttrString(asyncio, name);
-    Py_XDECREF(asyncio);
-    return owner;
-}
-
-/* Whether name is found there; -1: error. */
-static int
-is_found(PyObject *owner, PyObject *names, const char *name)
-{
-    if (names == NULL) {
-        return PyObject_HasAttrString(owner, name);
-    }
-    PyObject *wanted = PyUnicode_FromString(name);
-    int found = wanted == NULL ? -1 : PySequence_Contains(names, wanted);
-    Py_XDECREF(wanted);
-    return found;
-}
-
-/* Say that name is missing, unless something else has been. */
-static int
-note_missing(TwrState *state, TwrFactsPlace place, const char *name)
-{
-    if (state->loop.why_not == NULL) {
-        state->loop.why_not = PyUnicode_FromFormat(
-            "asyncio.%s%s%s of this Python does without %s, which tworoutine "
-            "relies on",
-            place.owner, place.function == NULL ? "" : ".",
-            place.function == NULL ? "" : place.function, name);
-    }
-    return state->loop.why_not == NULL ? -1 : 0;
-}
-
-/* The names in the code of owner.function; NULL: error. */
-static PyObject *
-names_in_code(PyObject *owner, TwrFactsPlace place)
-{
-    PyObject *code = twr_facts_code_of(owner, place.function);
-    PyObject *names =
-        code == NULL ? NULL : PyObject_GetAttrString(code, place.attribute);
-    Py_XDECREF(code);
-    return names;
-}
-
-int
-twr_facts_require(TwrState *state, TwrFactsPlace place,
-                  const char *const *names)
-{
-    PyObject *there = NULL;
-    PyObject *owner = find_owner(place.owner);
-    if (owner != NULL && place.function != NULL) {
-        there = names_in_code(owner, place);
-    }
-    if (PyErr_Occurred()) {
-        Py_XDECREF(owner);
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            return -1;
-        }
-        PyErr_Clear();
-        return note_missing(state, place, "its code");
-    }
-    int result = 0;
-    for (; *names != NULL && result == 0; names++) {
-        int found = is_found(owner, there, *names);
-        result = found < 0    ? -1
-                 : found == 0 ? note_missing(state, place, *names)
-                              : 0;
-    }
-    Py_XDECREF(there);
-    Py_DECREF(owner);
-    return result;
-}
-
-static int
-constant(PyObject *module, const char *name, double *value)
-{
-    PyObject *number = PyObject_GetAttrString(module, name);
-    if (number == NULL) {
-        return -1;
-    }
-    *value = PyFloat_AsDouble(number);
-    Py_DECREF(number);
-    return *value == -1.0 && PyErr_Occurred() ? -1 : 0;
-}
-
 PyObject *
-twr_facts_code_of(PyObject *type, const char *name)
+twr_facts_code_of(PyObject *owner, const char *name)
 {
-    PyObject *method = PyObject_GetAttrString(type, name);
+    PyObject *method = PyObject_GetAttrString(owner, name);
     PyObject *code =
         method == NULL ? NULL : PyObject_GetAttrString(method, "__code__");
     Py_XDECREF(method);
     return code;
 }
 
-/* The code objects of the _run methods below which user code runs. */
-static PyObject *
-handle_run_codes(TwrState *state)
+int
+twr_facts_keep_code(PyObject *owner, const char *name, PyObject **code)
 {
-    PyObject *codes = PyList_New(0);
-    const char *const types[] = {"Handle", "_ThreadSafeHandle"};
-    for (int i = 0; codes != NULL && i < 2; i++) {
-        if (!PyObject_HasAttrString(state->events, types[i])) {
-            continue; /* _ThreadSafeHandle came with 3.14 */
-        }
-        PyObject *type = PyObject_GetAttrString(state->events, types[i]);
-        PyObject *code = type == NULL ? NULL : twr_facts_code_of(type, "_run");
-        if (code == NULL || PyList_Append(codes, code) < 0) {
-            Py_CLEAR(codes);
-        }
-        Py_XDECREF(type);
-        Py_XDECREF(code);
+    PyObject *found = twr_facts_code_of(owner, name);
+    if (found == NULL) {
+        return -1;
     }
-    return codes;
+    Py_XSETREF(*code, found);
+    return 0;
+}
+
+/* Keep reason (stolen; NULL: a failure), unless another one is known. */
+static int
+note_reason(TwrState *state, PyObject *reason)
+{
+    if (state->loop.why_not != NULL) {
+        Py_XDECREF(reason);
+        return 0;
+    }
+    state->loop.why_not = reason;
+    return reason == NULL ? -1 : 0;
+}
+
+/* An AttributeError is pending: fact's owner or method is none of those that
+ * we know.  -1 if another exception is. */
+static int
+note_other(TwrState *state, const TwrFact *fact)
+{
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return note_reason(state,
+                       PyUnicode_FromFormat(
+                           "asyncio.%s%s%s of this Python is not the one that "
+                           "tworoutine knows",
+                           fact->owner, fact->method == NULL ? "" : ".",
+                           fact->method == NULL ? "" : fact->method));
+}
+
+static int
+note_missing(TwrState *state, const TwrFact *fact, PyObject *name)
+{
+    return note_reason(
+        state, PyUnicode_FromFormat(
+                   "asyncio.%s%s%s of this Python does without %U, which "
+                   "tworoutine relies on",
+                   fact->owner, fact->method == NULL ? "" : ".",
+                   fact->method == NULL ? "" : fact->method, name));
+}
+
+/* The names that the place of fact knows: those in its method's code (known_as
+ * is the attribute of that), or of its owner's attributes. */
+static PyObject *
+names_there(const TwrFact *fact, const char *known_as)
+{
+    PyObject *names = NULL, *code = NULL;
+    PyObject *owner = twr_import("asyncio", fact->owner);
+    if (owner != NULL && fact->method == NULL) {
+        names = PyObject_Dir(owner);
+    }
+    else if (owner != NULL) {
+        code = twr_facts_code_of(owner, fact->method);
+        names = code == NULL ? NULL : PyObject_GetAttrString(code, known_as);
+    }
+    Py_XDECREF(owner);
+    Py_XDECREF(code);
+    return names;
+}
+
+/* Look for names, separated by blanks, in the place of fact. */
+static int
+require_names(TwrState *state, const TwrFact *fact, const char *known_as,
+              const char *names)
+{
+    PyObject *there = names_there(fact, known_as);
+    if (there == NULL) {
+        return note_other(state, fact);
+    }
+    PyObject *text = PyUnicode_FromString(names);
+    PyObject *list = text == NULL ? NULL : PyUnicode_Split(text, NULL, -1);
+    int result = list == NULL ? -1 : 0;
+    for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(list); i++) {
+        PyObject *name = PyList_GET_ITEM(list, i);
+        int found = PySequence_Contains(there, name);
+        result = found != 0 ? (found < 0 ? -1 : 0)
+                            : note_missing(state, fact, name);
+    }
+    Py_XDECREF(list);
+    Py_XDECREF(text);
+    Py_DECREF(there);
+    return result;
+}
+
+int
+twr_facts_require(TwrState *state, const TwrFact *facts)
+{
+    for (const TwrFact *fact = facts; fact->owner != NULL; fact++) {
+        if (require_names(state, fact, "co_names", fact->names) < 0 ||
+            (fact->locals != NULL &&
+             require_names(state, fact, "co_varnames", fact->locals) < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Add the code of the _run() of a class of asyncio.events, below which users'
+ * code runs; a class that this Python does not have is passed over. */
+static int
+add_run_code(TwrState *state, const char *type_name)
+{
+    if (!PyObject_HasAttrString(state->events, type_name)) {
+        return 0;
+    }
+    PyObject *type = PyObject_GetAttrString(state->events, type_name);
+    PyObject *code = type == NULL ? NULL : twr_facts_code_of(type, "_run");
+    int added =
+        code == NULL ? -1 : PyList_Append(state->loop.handle_run_codes, code);
+    Py_XDECREF(type);
+    Py_XDECREF(code);
+    return added;
 }
 
 /* The co_filename of asyncio.tasks. */
@@ -130,14 +143,11 @@ static PyObject *
 file_of_tasks(void)
 {
     PyObject *tasks = PyImport_ImportModule("asyncio.tasks");
-    PyObject *function =
-        tasks == NULL ? NULL : PyObject_GetAttrString(tasks, "ensure_future");
     PyObject *code =
-        function == NULL ? NULL : PyObject_GetAttrString(function, "__code__");
+        tasks == NULL ? NULL : twr_facts_code_of(tasks, "ensure_future");
     PyObject *file =
         code == NULL ? NULL : PyObject_GetAttrString(code, "co_filename");
     Py_XDECREF(tasks);
-    Py_XDECREF(function);
     Py_XDECREF(code);
     return file;
 }
@@ -147,53 +157,79 @@ static int
 learn_codes(TwrState *state, TwrLoopFacts *facts)
 {
     PyObject *base = state->BaseEventLoop;
-    facts->run_once = PyObject_GetAttr(base, state->names._run_once);
-    facts->run_forever = PyObject_GetAttr(base, state->names.run_forever);
-    facts->handle_run_codes = handle_run_codes(state);
-    facts->tasks_file = file_of_tasks();
-    if (facts->run_once == NULL || facts->run_forever == NULL ||
-        facts->handle_run_codes == NULL || facts->tasks_file == NULL) {
+    if (add_run_code(state, "Handle") < 0 ||
+        add_run_code(state, "_ThreadSafeHandle") < 0 /* 3.14+ */ ||
+        (facts->tasks_file = file_of_tasks()) == NULL) {
         return -1;
     }
-    facts->run_once_code = twr_facts_code_of(base, "_run_once");
-    facts->run_forever_code = twr_facts_code_of(base, "run_forever");
-    facts->run_until_complete_code =
-        twr_facts_code_of(base, "run_until_complete");
-    return facts->run_once_code == NULL || facts->run_forever_code == NULL ||
-                   facts->run_until_complete_code == NULL
-               ? -1
-               : 0;
+    facts->run_once = PyObject_GetAttr(base, state->names._run_once);
+    if (facts->run_once == NULL ||
+        twr_facts_keep_code(base, "_run_once", &facts->run_once_code) < 0) {
+        return -1;
+    }
+    facts->run_forever = PyObject_GetAttr(base, state->names.run_forever);
+    if (facts->run_forever == NULL ||
+        twr_facts_keep_code(base, "run_forever", &facts->run_forever_code) <
+            0) {
+        return -1;
+    }
+    return twr_facts_keep_code(base, "run_until_complete",
+                               &facts->run_until_complete_code);
 }
 
-/* The limits that _run_once knows. */
+/* A limit that _run_once knows. */
+static int
+learn_limit(TwrState *state, const char *name, double *limit)
+{
+    return twr_double(PyObject_GetAttrString(state->base_events, name), limit);
+}
+
 static int
 learn_limits(TwrState *state, TwrLoopFacts *facts)
 {
     double timers = 0;
-    PyObject *module = state->base_events;
-    if (constant(module, "_MIN_SCHEDULED_TIMER_HANDLES", &timers) < 0 ||
-        constant(module, "_MIN_CANCELLED_TIMER_HANDLES_FRACTION",
-                 &facts->max_cancelled) < 0 ||
-        constant(module, "MAXIMUM_SELECT_TIMEOUT", &facts->max_select) < 0) {
-        return -1;
-    }
+    int result =
+        learn_limit(state, "_MIN_SCHEDULED_TIMER_HANDLES", &timers) < 0 ||
+                learn_limit(state, "_MIN_CANCELLED_TIMER_HANDLES_FRACTION",
+                            &facts->max_cancelled) < 0
+            ? -1
+            : learn_limit(state, "MAXIMUM_SELECT_TIMEOUT", &facts->max_select);
     facts->min_timers = (Py_ssize_t)timers;
-    return 0;
+    return result;
 }
 
 int
 twr_facts_init(TwrState *state)
 {
-    TwrLoopFacts *facts = &state->loop;
-    if (learn_codes(state, facts) == 0 && learn_limits(state, facts) == 0) {
-        return 0;
-    }
-    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+    static const TwrFact facts[] = {
+        {"BaseEventLoop", "_run_once", "", NULL},
+        {"BaseEventLoop", "run_forever", "_run_once", "self"},
+        {"BaseEventLoop", "run_until_complete", "", "self"},
+        {"Handle", "_run", "", NULL},
+        {"tasks", "ensure_future", "", NULL},
+        {"base_events", NULL,
+         "_MIN_SCHEDULED_TIMER_HANDLES _MIN_CANCELLED_TIMER_HANDLES_FRACTION "
+         "MAXIMUM_SELECT_TIMEOUT",
+         NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    TwrLoopFacts *learnt = &state->loop;
+    learnt->handle_run_codes = PyList_New(0);
+    if (learnt->handle_run_codes == NULL) {
         return -1;
     }
-    PyErr_Clear();
-    Py_XSETREF(facts->why_not,
-               PyUnicode_FromString("BaseEventLoop of this Python is not the "
-                                    "one that tworoutine knows"));
-    return facts->why_not == NULL ? -1 : 0;
+    bool all =
+        learn_codes(state, learnt) == 0 && learn_limits(state, learnt) == 0;
+    if (!all && !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return -1;
+    }
+    PyErr_Clear(); /* the table tells better what is missing */
+    if (twr_facts_require(state, facts) < 0) {
+        return -1;
+    }
+    return all ? 0
+               : note_reason(state,
+                             PyUnicode_FromString(
+                                 "asyncio of this Python is not the one "
+                                 "that tworoutine knows"));
 }

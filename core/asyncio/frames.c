@@ -1,7 +1,13 @@
-/* asyncio/frames.c - what the frames below a call tell of the loop. */
+/* asyncio/frames.c - what the frames below a call tell of the loop.
+ *
+ * Four walks: to any run of a loop; to the innermost _run_once; over what is
+ * above the step or handle that runs; and over the methods of a task. */
 #include "asyncio/frames.h"
 
-/* Whether frame is one of run_until_complete or run_forever of loop. */
+#include "asyncio/facts.h"
+
+/* Whether frame is that of a run_until_complete or run_forever of loop; -1:
+ * error. */
 static int
 is_run_of(TwrState *state, PyFrameObject *frame, PyObject *loop)
 {
@@ -29,15 +35,7 @@ twr_frames_run(TwrState *state, PyObject *loop)
     return PyErr_Occurred() ? -1 : found;
 }
 
-/* 1 if frame is one that runs a handle, and so whatever was queued. */
-static int
-runs_handle(TwrState *state, PyFrameObject *frame)
-{
-    return PySequence_Contains(state->loop.handle_run_codes,
-                               twr_walk_code(frame));
-}
-
-/* Whether frame is one of asyncio's own code. */
+/* Whether frame is one of asyncio's own code; -1: error. */
 static int
 is_asyncio(TwrState *state, PyFrameObject *frame)
 {
@@ -52,19 +50,19 @@ is_asyncio(TwrState *state, PyFrameObject *frame)
     return result;
 }
 
-/* Whether the argument of that index, or of the rest if it is *args, of the
- * function that runs in frame is other, or has it. */
-static int
-has_in(PyFrameObject *frame, PyObject *names, int index, bool rest,
-       PyFrameObject *other)
+/* Whether an argument of the function that runs in frame is other; rest: the
+ * argument is *args, and other one of these. */
+static bool
+argument_is(PyFrameObject *frame, PyObject *name, bool rest,
+            PyFrameObject *other)
 {
-    const char *name = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, index));
-    PyObject *value = name == NULL ? NULL : twr_frame_local(frame, name);
-    int found = value == (PyObject *)other;
+    const char *text = PyUnicode_AsUTF8(name);
+    PyObject *value = text == NULL ? NULL : twr_frame_local(frame, text);
+    bool found = value == (PyObject *)other;
     if (value == NULL) {
-        PyErr_Clear(); /* it has been deleted */
+        PyErr_Clear(); /* somebody has deleted the variable */
     }
-    else if (rest && PyTuple_Check(value)) { /* it may have been rebound */
+    else if (rest && PyTuple_Check(value)) { /* and not rebound */
         for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(value) && !found; i++) {
             found = PyTuple_GET_ITEM(value, i) == (PyObject *)other;
         }
@@ -73,209 +71,241 @@ has_in(PyFrameObject *frame, PyObject *names, int index, bool rest,
     return found;
 }
 
-/* Whether frame is one of a signal handler that has interrupted its caller:
- * the frame of which is then an argument. */
+/* Whether frame is that of a signal handler that has interrupted caller, which
+ * is then an argument; -1: error. */
 static int
 is_handler(PyFrameObject *frame, PyFrameObject *caller)
 {
-    int found = 0;
-    PyCodeObject *code = PyFrame_GetCode(frame);
+    PyCodeObject *code = (PyCodeObject *)twr_walk_code(frame);
     PyObject *names = PyCode_GetVarnames(code);
     if (names == NULL) {
-        found = -1;
+        return -1;
     }
-    for (int i = 0; i < code->co_argcount && found == 0; i++) {
-        found = has_in(frame, names, i, false, caller);
+    bool found = false;
+    for (int i = 0; i < code->co_argcount && !found; i++) {
+        found = argument_is(frame, PyTuple_GET_ITEM(names, i), false, caller);
     }
-    if (found == 0 && (code->co_flags & CO_VARARGS) != 0) {
+    if (!found && (code->co_flags & CO_VARARGS) != 0) {
+        int rest = code->co_argcount + code->co_kwonlyargcount;
         found =
-            has_in(frame, names, code->co_argcount + code->co_kwonlyargcount,
-                   true, caller);
+            argument_is(frame, PyTuple_GET_ITEM(names, rest), true, caller);
     }
-    Py_XDECREF(names);
-    Py_DECREF(code);
+    Py_DECREF(names);
     return found;
 }
 
-/* Whether the code below which frame is ends here: a coroutine is stepped, a
- * handle is run. */
-static int
+/* Whether the code that runs begins with frame: a step of a coroutine, or the
+ * run of a handle. */
+static bool
 is_bottom(TwrState *state, PyFrameObject *frame)
 {
-    int flags = ((PyCodeObject *)twr_walk_code(frame))->co_flags;
-    return (flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)) != 0
-               ? 1
-               : runs_handle(state, frame);
+    PyCodeObject *code = (PyCodeObject *)twr_walk_code(frame);
+    return (code->co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)) != 0 ||
+           twr_facts_runs_handle(state, (PyObject *)code);
+}
+
+/* What is asked of a frame and its caller (may be NULL); -1: error. */
+typedef int (*Test)(TwrState *state, PyFrameObject *frame,
+                    PyFrameObject *caller);
+
+/* Whether test is true of any frame of the code that runs, from the innermost
+ * to where that begins; -1: error. */
+static int
+any_frame(TwrState *state, Test test)
+{
+    int found = 0;
+    PyFrameObject *frame = twr_thread_frame();
+    while (frame != NULL && found == 0 && !is_bottom(state, frame)) {
+        PyFrameObject *caller = PyFrame_GetBack(frame);
+        found = test(state, frame, caller);
+        Py_SETREF(frame, caller);
+    }
+    Py_XDECREF(frame);
+    return PyErr_Occurred() ? -1 : found;
+}
+
+static int
+test_interrupts(TwrState *state, PyFrameObject *frame, PyFrameObject *caller)
+{
+    int inside = caller == NULL ? 0 : is_asyncio(state, caller);
+    return inside > 0 ? is_handler(frame, caller) : inside;
 }
 
 int
 twr_frames_interrupted(TwrState *state)
 {
-    int found = 0, end = 0;
-    PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
-    while (frame != NULL && found == 0 &&
-           (end = is_bottom(state, frame)) == 0) {
-        PyFrameObject *caller = PyFrame_GetBack(frame);
-        if (caller != NULL && is_asyncio(state, caller) > 0) {
-            found = is_handler(frame, caller);
-        }
-        Py_DECREF(frame);
-        frame = caller;
-    }
-    Py_XDECREF(frame);
-    return end < 0 || PyErr_Occurred() ? -1 : found;
+    return any_frame(state, test_interrupts);
+}
+
+static int
+test_asyncio(TwrState *state, PyFrameObject *frame, PyFrameObject *caller)
+{
+    (void)caller;
+    return is_asyncio(state, frame);
 }
 
 int
 twr_frames_in_asyncio(TwrState *state)
 {
-    int found = 0, end = 0;
-    PyFrameObject *frame = twr_thread_frame();
-    while (frame != NULL && found == 0 &&
-           (end = is_bottom(state, frame)) == 0) {
-        found = is_asyncio(state, frame);
-        Py_SETREF(frame, PyFrame_GetBack(frame));
-    }
-    Py_XDECREF(frame);
-    return end < 0 || PyErr_Occurred() ? -1 : found;
+    return any_frame(state, test_asyncio);
 }
 
 int
 twr_frames_own(TwrState *state, PyObject *frame)
 {
-    int own = is_asyncio(state, (PyFrameObject *)frame);
-    return own <= 0 ? own : runs_handle(state, (PyFrameObject *)frame) == 0;
+    PyFrameObject *own = (PyFrameObject *)frame;
+    int found = is_asyncio(state, own);
+    return found > 0 ? !twr_facts_runs_handle(state, twr_walk_code(own))
+                     : found;
 }
 
-/* Whether code is that of a _run_once, asyncio's or nest_asyncio's. */
+/* Whether frame is that of a _run_once, asyncio's or nest_asyncio's. */
 static bool
-is_run_once(TwrState *state, PyObject *code)
+is_run_once(TwrState *state, PyFrameObject *frame)
 {
+    PyObject *code = twr_walk_code(frame);
     return code == state->loop.run_once_code ||
            code == state->loop.nest_once_code;
 }
 
-/* Whether run_forever has called a _run_once; frame is that of the latter.
- * -1 on failure. */
-static int
-in_run_forever(TwrState *state, PyFrameObject *frame)
+/* Walk to the frame of the innermost _run_once, or to the end.  *in_handle is
+ * set to whether the frame above is that of a handle's _run(); it stays what
+ * it was if there is none above. */
+static void
+walk_to_run_once(TwrState *state, TwrWalk *walk, bool *in_handle)
 {
-    PyFrameObject *caller = PyFrame_GetBack(frame);
-    if (caller == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
+    twr_walk_begin(walk);
+    while (walk->frame != NULL && !is_run_once(state, walk->frame)) {
+        *in_handle = twr_facts_runs_handle(state, twr_walk_code(walk->frame));
+        twr_walk_on(walk);
     }
-    PyObject *code = (PyObject *)PyFrame_GetCode(caller);
-    Py_DECREF(caller);
-    Py_DECREF(code); /* only compared */
-    return code == state->loop.run_forever_code ||
-           code == state->loop.nest_forever_code;
 }
 
-/* The future of nest_asyncio's run_until_complete, if that has called a
- * _run_once; frame is that of the latter.  NULL without error: something else
- * has. */
-static PyObject *
-nest_until(TwrState *state, PyFrameObject *frame)
+/* Who has called the _run_once of which frame is.  *until (NULL: nobody asks)
+ * is set to the future with which that caller ends: the run_until_complete of
+ * nest_asyncio; or to NULL, with an exception perhaps. */
+static TwrCaller
+find_caller(TwrState *state, PyFrameObject *frame, PyObject **until)
 {
     PyFrameObject *caller = PyFrame_GetBack(frame);
+    if (until != NULL) {
+        *until = NULL;
+    }
     if (caller == NULL) {
+        return PyErr_Occurred() ? CALLER_ERROR : CALLER_OTHER;
+    }
+    PyObject *code = twr_walk_code(caller);
+    bool forever = code == state->loop.run_forever_code ||
+                   code == state->loop.nest_forever_code;
+    if (until != NULL && code == state->loop.nest_until_code) {
+        *until = twr_frame_local(caller, "f");
+    }
+    Py_DECREF(caller);
+    return forever ? CALLER_RUN_FOREVER : CALLER_OTHER;
+}
+
+TwrCaller
+twr_frames_caller(TwrState *state)
+{
+    TwrCaller caller = CALLER_NONE;
+    bool in_handle = false;
+    TwrWalk walk;
+    walk_to_run_once(state, &walk, &in_handle);
+    if (walk.frame != NULL) {
+        caller = find_caller(state, walk.frame, NULL);
+    }
+    twr_walk_end(&walk);
+    return PyErr_Occurred() ? CALLER_ERROR : caller;
+}
+
+PyObject *
+twr_frames_until(TwrState *state)
+{
+    PyObject *future = NULL, *until = NULL;
+    if (state->loop.nest_until_code == NULL) {
         return NULL;
     }
-    PyObject *future = twr_walk_code(caller) == state->loop.nest_until_code
-                           ? twr_frame_local(caller, "f")
-                           : NULL;
-    Py_DECREF(caller);
-    return future;
+    bool in_handle = false;
+    TwrWalk walk;
+    walk_to_run_once(state, &walk, &in_handle);
+    if (walk.frame != NULL) {
+        find_caller(state, walk.frame, &future);
+    }
+    if (future != NULL) {
+        until = PyWeakref_NewRef(future, NULL);
+        Py_DECREF(future);
+    }
+    twr_walk_end(&walk);
+    PyErr_Clear(); /* twr_frames_native() has seen these frames */
+    return until;
 }
 
-/* Whether the run that has called a _run_once, of which frame is, can be left
- * to us. */
-static bool
-in_native_run(TwrState *state, PyFrameObject *frame)
-{
-    int forever = in_run_forever(state, frame);
-    PyObject *until = forever == 0 ? nest_until(state, frame) : NULL;
-    Py_XDECREF(until); /* only whether there is one */
-    return forever > 0 || until != NULL;
-}
-
-/* left_to_pop for nest_asyncio's _run_once, which does not mind if there are
- * fewer: all that are ready, if it begins its turn with us. */
+/* A local variable of the function that runs in frame, as a number; -1:
+ * error, none of them is negative. */
 static Py_ssize_t
-nest_left_to_pop(TwrState *state, PyFrameObject *frame, PyObject *loop,
-                 bool direct)
+local_number(PyFrameObject *frame, const char *name)
 {
-    PyObject *i = direct ? twr_frame_local(frame, "_") : NULL;
+    PyObject *value = twr_frame_local(frame, name);
+    Py_ssize_t number = value == NULL ? -1 : PyLong_AsSsize_t(value);
+    Py_XDECREF(value);
+    return number;
+}
+
+/* How many handles nest_asyncio's _run_once will still pop, which does not
+ * mind if there are fewer: all that are ready, if a turn begins with us. */
+static Py_ssize_t
+nest_count_left(TwrState *state, PyFrameObject *frame, PyObject *loop,
+                bool direct)
+{
     PyObject *ready = NULL;
-    if (i != NULL && PyLong_Check(i) && PyLong_AsSsize_t(i) == 0) {
+    if (direct && local_number(frame, "_") == 0) {
         ready = PyObject_GetAttr(loop, state->names._ready);
     }
     Py_ssize_t left = ready == NULL ? 0 : PyObject_Size(ready);
     PyErr_Clear();
-    Py_XDECREF(i);
     Py_XDECREF(ready);
     return left < 0 ? 0 : left;
 }
 
-/* ntodo - i - 1 of a _run_once frame; -1 if it is not that of loop.  direct:
- * it has called us itself. */
+/* How many handles the _run_once of loop, of which frame is, will still pop;
+ * -1 without exception: it is another loop's; -2: error.  direct: it has
+ * called us itself. */
 static Py_ssize_t
-left_to_pop(TwrState *state, PyFrameObject *frame, PyObject *loop, bool direct)
+count_left(TwrState *state, PyFrameObject *frame, PyObject *loop, bool direct)
 {
-    Py_ssize_t left = -2;
-    PyObject *ntodo = NULL, *i = NULL;
     PyObject *self = twr_frame_local(frame, "self");
-    if (self == NULL) {
-        goto done;
-    }
+    Py_XDECREF(self); /* only compared */
     if (self != loop) {
-        left = -1;
-        goto done;
+        return self == NULL ? -2 : -1;
     }
     if (twr_walk_code(frame) == state->loop.nest_once_code) {
-        left = nest_left_to_pop(state, frame, loop, direct);
-        goto done;
+        return nest_count_left(state, frame, loop, direct);
     }
-    ntodo = twr_frame_local(frame, "ntodo");
-    i = ntodo == NULL ? NULL : twr_frame_local(frame, "i");
-    if (i == NULL) {
-        goto done;
-    }
-    left = PyLong_AsSsize_t(ntodo) - PyLong_AsSsize_t(i) - 1;
-    if (PyErr_Occurred()) {
-        left = -2;
-    }
-done:
-    Py_XDECREF(self);
-    Py_XDECREF(ntodo);
-    Py_XDECREF(i);
-    return left;
+    Py_ssize_t ntodo = local_number(frame, "ntodo");
+    Py_ssize_t i = ntodo < 0 ? -1 : local_number(frame, "i");
+    return i < 0 ? -2 : ntodo - i - 1;
 }
 
-/* twr_frames_native_left, and where; root may be NULL. */
+/* twr_frames_native_left(), and where that is: *native (NULL: nobody asks) is
+ * set if a number is returned. */
 static Py_ssize_t
-native(TwrState *state, PyObject *loop, bool direct, PyObject **root)
+find_native(TwrState *state, PyObject *loop, bool direct, PyObject **native)
 {
     Py_ssize_t left = -1;
-    int in_handle = direct;
+    bool in_handle = direct;
     TwrWalk walk;
-    twr_walk_begin(&walk);
-    while (walk.frame != NULL) {
-        PyObject *code = (PyObject *)PyFrame_GetCode(walk.frame);
-        bool turn = is_run_once(state, code);
-        if (turn && in_handle > 0 && in_native_run(state, walk.frame)) {
-            left = left_to_pop(state, walk.frame, loop, direct);
+    walk_to_run_once(state, &walk, &in_handle);
+    if (walk.frame != NULL && in_handle) {
+        PyObject *until;
+        TwrCaller caller = find_caller(state, walk.frame, &until);
+        if (caller == CALLER_RUN_FOREVER || until != NULL) {
+            left = count_left(state, walk.frame, loop, direct);
         }
-        in_handle = PySequence_Contains(state->loop.handle_run_codes, code);
-        Py_DECREF(code);
-        if (turn || PyErr_Occurred()) {
-            break;
-        }
-        twr_walk_on(&walk);
+        Py_XDECREF(until);
     }
-    if (left >= 0 && root != NULL) {
-        *root = walk.greenlet != NULL ? Py_NewRef(walk.greenlet)
-                                      : twr_greenlet_current();
+    if (left >= 0 && native != NULL) {
+        *native = walk.greenlet != NULL ? Py_NewRef(walk.greenlet)
+                                        : twr_greenlet_current();
     }
     twr_walk_end(&walk);
     return PyErr_Occurred() ? -2 : left;
@@ -284,60 +314,21 @@ native(TwrState *state, PyObject *loop, bool direct, PyObject **root)
 Py_ssize_t
 twr_frames_native_left(TwrState *state, PyObject *loop, bool direct)
 {
-    return native(state, loop, direct, NULL);
+    return find_native(state, loop, direct, NULL);
 }
 
 Py_ssize_t
-twr_frames_native(TwrState *state, PyObject *loop, PyObject **root)
+twr_frames_native(TwrState *state, PyObject *loop, PyObject **native)
 {
-    *root = NULL;
-    return native(state, loop, false, root);
-}
-
-PyObject *
-twr_frames_until(TwrState *state)
-{
-    PyObject *until = NULL;
-    bool found = state->loop.nest_until_code == NULL;
-    TwrWalk walk;
-    twr_walk_begin(&walk);
-    while (walk.frame != NULL && !found) {
-        found = is_run_once(state, twr_walk_code(walk.frame));
-        if (found) {
-            PyObject *future = nest_until(state, walk.frame);
-            until = future == NULL ? NULL : PyWeakref_NewRef(future, NULL);
-            Py_XDECREF(future);
-        }
-        twr_walk_on(&walk);
-    }
-    twr_walk_end(&walk);
-    PyErr_Clear(); /* native() has seen these frames */
-    return until;
-}
-
-TwrCaller
-twr_frames_caller(TwrState *state)
-{
-    TwrCaller turner = CALLER_NONE;
-    TwrWalk walk;
-    twr_walk_begin(&walk);
-    while (walk.frame != NULL && turner == CALLER_NONE) {
-        PyObject *code = (PyObject *)PyFrame_GetCode(walk.frame);
-        if (is_run_once(state, code)) {
-            turner = in_run_forever(state, walk.frame) ? CALLER_RUN_FOREVER
-                                                       : CALLER_OTHER;
-        }
-        Py_DECREF(code);
-        twr_walk_on(&walk);
-    }
-    twr_walk_end(&walk);
-    return PyErr_Occurred() ? CALLER_ERROR : turner;
+    *native = NULL;
+    return find_native(state, loop, false, native);
 }
 
 /* The frame straight below the step of task that runs; NULL without error:
- * there is none.  A coroutine that only begins has nothing below it yet. */
+ * there is none.  A coroutine that only begins has nothing below it yet: then
+ * the innermost frame of all is that. */
 static PyFrameObject *
-below_step(TwrState *state, PyObject *task)
+find_below_step(TwrState *state, PyObject *task)
 {
     PyObject *frame = NULL;
     PyObject *coro = PyObject_CallMethodNoArgs(task, state->names.get_coro);
@@ -355,30 +346,27 @@ below_step(TwrState *state, PyObject *task)
     return below != NULL ? below : PyThreadState_GetFrame(PyThreadState_Get());
 }
 
-/* Whether frame is one of the methods of a task that is written in Python. */
+/* Whether frame is that of a method of a task that is written in Python. */
 static bool
 is_of_tasks(TwrState *state, PyFrameObject *frame)
 {
-    PyCodeObject *code = PyFrame_GetCode(frame);
-    int same = PyObject_RichCompareBool(code->co_filename,
-                                        state->loop.tasks_file, Py_EQ);
-    Py_DECREF(code);
-    return same > 0;
+    PyCodeObject *code = (PyCodeObject *)twr_walk_code(frame);
+    PyObject *file = state->loop.tasks_file;
+    return file != NULL &&
+           PyObject_RichCompareBool(code->co_filename, file, Py_EQ) > 0;
 }
 
 int
 twr_frames_steps_task(TwrState *state, PyObject *task)
 {
-    PyFrameObject *frame = below_step(state, task);
+    PyFrameObject *frame = find_below_step(state, task);
     while (frame != NULL && is_of_tasks(state, frame)) {
-        PyFrameObject *below = PyFrame_GetBack(frame);
-        Py_DECREF(frame);
-        frame = below;
+        Py_SETREF(frame, PyFrame_GetBack(frame));
     }
     if (frame == NULL) {
         return PyErr_Occurred() ? -1 : 1;
     }
-    int runs = runs_handle(state, frame);
+    bool runs = twr_facts_runs_handle(state, twr_walk_code(frame));
     Py_DECREF(frame);
     return runs;
 }

@@ -6,19 +6,19 @@
  *                          ^ caller      ^ native    ^ runs a handle
  *
  * Where the _run_once is one that run_forever has called, its greenlet is the
- * native one of that loop, and its local variables say how many handles it
- * will still pop before it polls again.  So it is, too, where the turns are
- * taken by the run_until_complete of nest_asyncio, which calls no run_forever:
- * its run ends with a future.
+ * native one of that loop, and the local variables of _run_once say how many
+ * handles it will still pop before it polls again.  Likewise where the turns
+ * are taken by the run_until_complete of nest_asyncio, which calls _run_once
+ * itself: its run ends with a future.
  *
  * A signal handler may come in the middle of asyncio's own code, and make a
  * call there.  Two such places have to be known, since they look like others:
  * a loop that is about to run, or has just run, and does not count as running;
  * and a step of a task in which asyncio is at work on what others use, too.
  *
- * So may the collector, with finalizers.  Where no loop runs, asyncio may be
- * about to run one, with its tasks half prepared: as asyncio.run does, which
- * gathers the tasks that are left. */
+ * The collector, too, may come there, with finalizers.  Where no loop runs,
+ * asyncio may be about to run one, with its tasks half prepared: as
+ * asyncio.run does, which gathers the tasks that are left. */
 #ifndef TWR_FRAMES_H
 #define TWR_FRAMES_H
 
@@ -32,40 +32,41 @@ typedef enum {
     CALLER_OTHER,       /* somebody who takes the turns by hand */
 } TwrCaller;
 
-/* Who that is. */
+/* Who has called the innermost _run_once below the running code. */
 TwrCaller twr_frames_caller(TwrState *state);
 
-/* How many handles the _run_once of loop below the running code will still
- * pop.  -1 without exception: there is none that run_forever has called, or
- * the run_until_complete of nest_asyncio, or the running code is not called by
- * a handle of its; -2: error.  direct: the running code is such a handle
+/* How many handles the innermost _run_once, if that is one of loop, will still
+ * pop.  -1 without exception: neither run_forever nor the run_until_complete
+ * of nest_asyncio has called it, or it has not run the handle in which the
+ * running code is; -2: error.  direct: the running code is such a handle
  * itself (our marker). */
 Py_ssize_t twr_frames_native_left(TwrState *state, PyObject *loop,
                                   bool direct);
 
-/* The same for code in a handle; *native is set to the greenlet in which that
- * _run_once is, or to NULL if there is none. */
+/* Returns as twr_frames_native_left() for code in a handle; *native is set to
+ * the greenlet of that _run_once, or to NULL if no number is returned. */
 Py_ssize_t twr_frames_native(TwrState *state, PyObject *loop,
                              PyObject **native);
 
 /* A weakref to the future with which the run ends that has called the
- * _run_once below the running code; NULL without exception: it ends with none,
- * as run_forever does. */
+ * innermost _run_once; NULL without exception: with no future, as run_forever.
+ */
 PyObject *twr_frames_until(TwrState *state);
 
-/* 1 if the running code is below a run_until_complete or run_forever of loop,
- * be it that this is only about to run it. */
+/* 1 if a run_until_complete or run_forever of loop is below the running code,
+ * even if only about to run the loop. */
 int twr_frames_run(TwrState *state, PyObject *loop);
 
 /* 1 if a signal handler, below which the running code is, has interrupted
  * asyncio's own code. */
 int twr_frames_interrupted(TwrState *state);
 
-/* 1 if the running code is below asyncio's own code, which runs no handle or
- * task here. */
+/* 1 if asyncio's own code is below the running code, and has not come to run a
+ * handle or a task. */
 int twr_frames_in_asyncio(TwrState *state);
 
-/* 1 if frame is one of asyncio's own code that calls nobody else's. */
+/* 1 if frame is one of asyncio's own code, but for that which runs handles,
+ * and so anybody's code. */
 int twr_frames_own(TwrState *state, PyObject *frame);
 
 /* 1 if the step of task that runs was begun by a handle of its loop, and not

@@ -32,41 +32,29 @@ twr_future_loop(TwrState *state, PyObject *future)
 bool
 twr_future_is_done(TwrState *state, PyObject *future)
 {
-    PyObject *done = PyObject_CallMethodNoArgs(future, state->names.done);
-    bool truth = done == Py_True;
-    if (done == NULL) {
+    int done = twr_ask(future, state->names.done);
+    if (done < 0) {
         PyErr_Clear();
     }
-    Py_XDECREF(done);
-    return truth;
+    return done > 0;
 }
 
 PyObject *
 twr_future_result(TwrState *state, PyObject *future)
 {
-    int cancelled;
-    PyObject *exc,
-        *flag = PyObject_CallMethodNoArgs(future, state->names.cancelled);
-    if (flag == NULL) {
-        return NULL;
-    }
-    cancelled = PyObject_IsTrue(flag);
-    Py_DECREF(flag);
+    int cancelled = twr_ask(future, state->names.cancelled);
     if (cancelled < 0) {
         return NULL;
     }
     /* result() would raise with a new __context__: take the exception. */
-    exc = PyObject_CallMethodNoArgs(
+    PyObject *exc = PyObject_CallMethodNoArgs(
         future, cancelled ? state->names._make_cancelled_error
                           : state->names.exception);
-    if (exc == NULL) {
-        return NULL;
-    }
     if (exc == Py_None) {
         Py_DECREF(exc);
         return PyObject_CallMethodNoArgs(future, state->names.result);
     }
-    PyErr_SetRaisedException(exc);
+    twr_error_put(exc);
     return NULL;
 }
 
@@ -78,8 +66,8 @@ twr_future_listen(TwrState *state, PyObject *future, PyObject *callback)
                                               args, 2, state->kw.context));
 }
 
-/* Have the callback called in the next turn; the coroutine is to raise the
- * pending exception, if any. */
+/* Have the callback of waiter called in the next turn; the coroutine is to
+ * raise the pending exception, if any. */
 static int
 wake_soon(TwrState *state, TwrWaiter *waiter)
 {
@@ -87,7 +75,7 @@ wake_soon(TwrState *state, TwrWaiter *waiter)
     return twr_loop_call_soon(state, waiter->loop, waiter->callback);
 }
 
-/* Listen to a future that was yielded by a Future's __await__. */
+/* Listen to future, which the __await__ of a future has yielded. */
 static int
 wait_for_future(TwrState *state, TwrWaiter *waiter, PyObject *future)
 {
@@ -117,7 +105,7 @@ wait_for_future(TwrState *state, TwrWaiter *waiter, PyObject *future)
     return 0;
 }
 
-/* What was yielded is no future that `await` has yielded. */
+/* The coroutine has yielded what no `await` yields: tell it so. */
 static int
 refuse_yielded(TwrState *state, TwrWaiter *waiter, PyObject *yielded,
                bool is_future)
@@ -161,16 +149,12 @@ twr_future_subscribe(TwrState *state, TwrWaiter *waiter, PyObject *yielded)
 int
 twr_future_init(TwrState *state)
 {
-    static const char *const in_0[] = {"_asyncio_future_blocking",
-                                       "get_loop",
-                                       "_make_cancelled_error",
-                                       "cancelled",
-                                       "exception",
-                                       "result",
-                                       "add_done_callback",
-                                       NULL};
-    return twr_facts_require(state, (TwrFactsPlace){"Future", NULL, NULL},
-                             in_0) < 0
-               ? -1
-               : 0;
+    static const TwrFact facts[] = {
+        {"Future", NULL,
+         "_asyncio_future_blocking get_loop _make_cancelled_error done "
+         "cancelled exception result add_done_callback",
+         NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    return twr_facts_require(state, facts);
 }

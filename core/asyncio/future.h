@@ -1,4 +1,13 @@
-/* asyncio/future.h - futures, as a task's step treats those that it gets. */
+/* asyncio/future.h - futures, as a task's step treats those that it gets.
+ *
+ * What a coroutine yields, and what the step of a task makes of that:
+ *
+ *     a future, by its __await__   the task wakes up when that is done
+ *     None (asyncio.sleep(0))      the task wakes up in the next turn
+ *     anything else                an error, raised in the coroutine
+ *
+ * A call that waits in a task treats what it gets likewise, but has its own
+ * callback called in place of the task's. */
 #ifndef TWR_FUTURE_H
 #define TWR_FUTURE_H
 
@@ -10,14 +19,14 @@ int twr_future_check(TwrState *state, PyObject *op);
 /* The loop of a future. */
 PyObject *twr_future_loop(TwrState *state, PyObject *future);
 
-/* future.done() */
+/* future.done(); false if that fails. */
 bool twr_future_is_done(TwrState *state, PyObject *future);
 
 /* The result of a future that is done; its exception is raised without a new
  * __context__. */
 PyObject *twr_future_result(TwrState *state, PyObject *future);
 
-/* Have callback called when future is done, in no context of a task's. */
+/* Have callback called when future is done, in the neutral context. */
 int twr_future_listen(TwrState *state, PyObject *future, PyObject *callback);
 
 /* Who waits for what a coroutine has yielded. */

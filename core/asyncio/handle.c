@@ -3,15 +3,16 @@
 #include "asyncio/handle.h"
 
 #include "asyncio/facts.h"
+#include "asyncio/loop.h"
 #include "asyncio/task.h"
+#include "stack/walk.h"
 
 int
 twr_handle_callback(TwrState *state, PyObject *handle, PyObject **callback)
 {
-    return PyObject_GetOptionalAttr(handle, state->names._callback, callback) <
-                   0
-               ? -1
-               : 0;
+    int found =
+        PyObject_GetOptionalAttr(handle, state->names._callback, callback);
+    return found < 0 ? -1 : 0;
 }
 
 PyObject *
@@ -26,10 +27,10 @@ twr_handle_run(TwrState *state, PyObject *handle)
     return twr_done(PyObject_CallMethodNoArgs(handle, state->names._run));
 }
 
-/* The object of which the handle's callback is a method; NULL without error:
- * it is none. */
+/* The object of which handle's callback is a method; NULL without error: the
+ * callback is no method. */
 static PyObject *
-self_of(TwrState *state, PyObject *handle)
+find_self(TwrState *state, PyObject *handle)
 {
     PyObject *callback, *self = NULL;
     if (twr_handle_callback(state, handle, &callback) < 0 ||
@@ -41,26 +42,36 @@ self_of(TwrState *state, PyObject *handle)
     return self;
 }
 
+/* Put handle (stolen), which was taken out of the queue ready, in its last
+ * place again.  Keeps a pending exception. */
+static int
+put_last(TwrState *state, PyObject *ready, PyObject *handle)
+{
+    PyObject *pending = twr_error_take();
+    int done = twr_done(
+        PyObject_CallMethodOneArg(ready, state->names.append, handle));
+    Py_DECREF(handle);
+    twr_error_put(pending);
+    return done;
+}
+
 PyObject *
 twr_handle_take_first(TwrState *state, PyObject *loop, PyObject *task)
 {
-    PyObject *handle = NULL, *self = NULL;
-    PyObject *ready = PyObject_GetAttr(loop, state->names._ready);
+    PyObject *handle = NULL;
+    PyObject *ready = twr_loop_ready(state, loop);
     if (ready != NULL && PyObject_Size(ready) > 0) {
         handle = PyObject_CallMethodNoArgs(ready, state->names.pop);
     }
     if (handle != NULL) {
-        self = self_of(state, handle);
-    }
-    if (handle != NULL && self != task && !PyErr_Occurred()) {
-        twr_done(
-            PyObject_CallMethodOneArg(ready, state->names.append, handle));
-    }
-    if (self != task) {
-        Py_CLEAR(handle);
+        PyObject *self = find_self(state, handle);
+        if (self != task) {
+            put_last(state, ready, handle);
+            handle = NULL;
+        }
+        Py_XDECREF(self);
     }
     Py_XDECREF(ready);
-    Py_XDECREF(self);
     return handle;
 }
 
@@ -72,17 +83,15 @@ twr_handle_is_due(TwrState *state, PyObject *loop, PyObject *task)
     Py_XDECREF(waiter);
     PyObject *step = waits ? NULL : twr_handle_take_first(state, loop, task);
     if (step != NULL) {
-        PyObject *ready = PyObject_GetAttr(loop, state->names._ready);
-        waits = ready != NULL && twr_done(PyObject_CallMethodOneArg(
-                                     ready, state->names.append, step)) == 0;
+        PyObject *ready = twr_loop_ready(state, loop);
+        waits = ready != NULL && put_last(state, ready, step) == 0;
         Py_XDECREF(ready);
-        Py_DECREF(step);
     }
     return waits;
 }
 
-/* That frame is not the user's; frames above it hold it, and by its handle the
- * exception would hold the task that has it. */
+/* That frame is not the user's.  The frames above hold it, and it holds
+ * handle: the exception would so hold the task that has that exception. */
 void
 twr_handle_drop_frame(TwrState *state, PyObject *exc)
 {
@@ -91,23 +100,21 @@ twr_handle_drop_frame(TwrState *state, PyObject *exc)
     if (first == NULL) {
         return;
     }
-    PyObject *code = (PyObject *)PyFrame_GetCode(first->tb_frame);
     PyObject *rest =
         first->tb_next == NULL ? Py_None : (PyObject *)first->tb_next;
-    if (PySequence_Contains(state->loop.handle_run_codes, code) == 1) {
+    if (twr_facts_runs_handle(state, twr_walk_code(first->tb_frame))) {
         PyException_SetTraceback(exc, rest);
         twr_done(
             PyObject_CallMethod((PyObject *)first->tb_frame, "clear", NULL));
     }
     PyErr_Clear();
-    Py_DECREF(code);
     Py_DECREF(first);
 }
 
 int
 twr_handle_check_child(TwrState *state, PyObject *handle)
 {
-    PyObject *task = self_of(state, handle);
+    PyObject *task = find_self(state, handle);
     PyErr_Clear();
     int ended = task == NULL ? 0 : twr_task_ended_child(state, task);
     Py_XDECREF(task);
@@ -117,15 +124,12 @@ twr_handle_check_child(TwrState *state, PyObject *handle)
 int
 twr_handle_init(TwrState *state)
 {
-    static const char *const in_0[] = {"_callback", "_context", NULL};
-    static const char *const in_1[] = {"append", NULL};
-    return twr_facts_require(state,
-                             (TwrFactsPlace){"Handle", "_run", "co_names"},
-                             in_0) < 0 ||
-                   twr_facts_require(state,
-                                     (TwrFactsPlace){"BaseEventLoop",
-                                                     "_call_soon", "co_names"},
-                                     in_1) < 0
-               ? -1
-               : 0;
+    static const TwrFact facts[] = {
+        {"Handle", "_run", "_callback _context", NULL},
+        {"Handle", NULL, "_callback _context _run", NULL},
+        {"BaseEventLoop", "_call_soon", "_ready append", NULL},
+        {"Task", NULL, "_fut_waiter", NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    return twr_facts_require(state, facts);
 }

@@ -1,12 +1,16 @@
 /* asyncio/handle.h - handles: what stands in the ready queue for a callback.
- */
+ *
+ *     loop._ready: [handle] [handle] ...   handle._run() calls its _callback,
+ *                                          in its _context
+ *
+ * A step of a task is a handle, too: the callback is a method of the task. */
 #ifndef TWR_HANDLE_H
 #define TWR_HANDLE_H
 
 #include "base/state.h"
 
-/* handle._callback; *callback NULL without error: it has none, as markers and
- * other libraries' stand-ins. */
+/* handle._callback; *callback NULL without error: there is none, as in markers
+ * and other libraries' stand-ins. */
 int twr_handle_callback(TwrState *state, PyObject *handle,
                         PyObject **callback);
 
@@ -16,8 +20,8 @@ PyObject *twr_handle_context(PyObject *handle);
 /* Run handle in a step of its own.  Switches. */
 int twr_handle_run(TwrState *state, PyObject *handle);
 
-/* Take the handle of task's first step, the last one in the queue of loop, out
- * of that; NULL without error: it is not there. */
+/* Take the handle of task's first step, the last handle in the queue of loop,
+ * out of that; NULL without error: the last handle is another one. */
 PyObject *twr_handle_take_first(TwrState *state, PyObject *loop,
                                 PyObject *task);
 

@@ -1,4 +1,7 @@
-/* asyncio/iteration.h - a loop, and where its turn stands. */
+/* asyncio/iteration.h - a loop, and where its turn stands.
+ *
+ * What the files below the engine need of a loop that we drive: its queue, and
+ * how far the turn has come (asyncio/run_once.h). */
 #ifndef TWR_ITERATION_H
 #define TWR_ITERATION_H
 

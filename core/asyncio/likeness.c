@@ -3,50 +3,29 @@
 
 #include "asyncio/facts.h"
 
-/* Go on to the frame of the turn of the loop below this, if there is one. */
-static void
-walk_to_turn(TwrState *state, TwrWalk *walk)
+/* The footing that looks like the loop below the running code and what is
+ * below that; NULL: there is no such loop, or an error. */
+static PyObject *
+imitate_native(TwrStacks *st)
 {
-    while (walk->frame != NULL) {
-        if (twr_walk_code(walk->frame) == state->loop.run_once_code) {
-            break;
-        }
-        twr_walk_on(walk);
-    }
-}
-
-/* Have drivers stand on footing (stolen) from now on; NULL: as before. */
-static void
-stand_on(TwrStacks *st, PyObject *footing)
-{
-    if (footing == NULL) {
-        PyErr_Clear(); /* out of memory: nobody needs it to go on */
-        return;
-    }
-    Py_XSETREF(st->footing, footing);
-}
-
-void
-twr_likeness_of_native(TwrStacks *st)
-{
-    int collects = PyGC_Disable(); /* finalizers may make calls */
     TwrWalk walk;
     twr_walk_begin(&walk);
-    walk_to_turn(st->state, &walk);
+    while (walk.frame != NULL &&
+           twr_walk_code(walk.frame) != st->state->loop.run_once_code) {
+        twr_walk_on(&walk);
+    }
     PyObject *frames = walk.frame == NULL ? NULL : twr_footing_frames(&walk);
-    if (frames != NULL) {
-        stand_on(st, twr_footing_imitate_all(st->state, frames, st->footing));
-    }
-    Py_XDECREF(frames);
     twr_walk_end(&walk);
-    PyErr_Clear();
-    if (collects) {
-        PyGC_Enable();
-    }
+    PyObject *footing =
+        frames == NULL
+            ? NULL
+            : twr_footing_imitate_all(st->state, frames, st->footing);
+    Py_XDECREF(frames);
+    return footing;
 }
 
-/* The code of a module, named as its file; what is at the bottom of a program
- * is __main__. */
+/* Code that looks like that of __main__, which is at the bottom of a program;
+ * globals are that module's. */
 static PyObject *
 code_of_main(PyObject *globals)
 {
@@ -57,7 +36,8 @@ code_of_main(PyObject *globals)
     return name == NULL ? NULL : Py_CompileString("", name, Py_file_input);
 }
 
-/* The code of what is at the bottom of this thread, and its globals. */
+/* The code of what is at the bottom of this thread; *globals is set to those
+ * of its module, borrowed. */
 static PyObject *
 bottom_of_thread(bool is_main, PyObject **globals)
 {
@@ -77,6 +57,7 @@ bottom_of_thread(bool is_main, PyObject **globals)
     return code;
 }
 
+/* The footing that looks like a run of the loop of calls. */
 static PyObject *
 imitate_run(TwrState *state, bool is_main)
 {
@@ -103,6 +84,27 @@ imitate_run(TwrState *state, bool is_main)
     return footing;
 }
 
+/* Have drivers stand on footing (stolen); NULL: an error, of which nobody has
+ * to know, since all that is lost is a likeness.  Let the collector go on. */
+static void
+stand_on(TwrStacks *st, PyObject *footing, int collects)
+{
+    if (footing != NULL) {
+        Py_XSETREF(st->footing, footing);
+    }
+    PyErr_Clear();
+    if (collects) {
+        PyGC_Enable();
+    }
+}
+
+void
+twr_likeness_of_native(TwrStacks *st)
+{
+    int collects = PyGC_Disable(); /* finalizers may make calls */
+    stand_on(st, imitate_native(st), collects);
+}
+
 void
 twr_likeness_of_run(TwrStacks *st, bool is_main)
 {
@@ -110,8 +112,5 @@ twr_likeness_of_run(TwrStacks *st, bool is_main)
     if (st->run_footing == NULL) {
         st->run_footing = imitate_run(st->state, is_main);
     }
-    stand_on(st, Py_XNewRef(st->run_footing));
-    if (collects) {
-        PyGC_Enable();
-    }
+    stand_on(st, Py_XNewRef(st->run_footing), collects);
 }

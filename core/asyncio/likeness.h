@@ -1,11 +1,16 @@
 /* asyncio/likeness.h - what a driver's footing is to look like.
  *
- * That of a running loop looks like the frames of its native greenlet, from
- * _run_once down to the program.  It is made when a loop comes to be driven,
- * and serves until one is that has another native greenlet.
+ * For a loop that runs by itself: like the frames of its native greenlet, from
+ * _run_once down to the program.  That footing is made when the loop comes to
+ * be driven, and serves until a loop is driven that has another native
+ * greenlet.
  *
- * The loop that calls run by themselves has none: its footing looks like a
- * run_until_complete at the bottom of the thread, and is always the same.
+ * For the loop of calls, which has no native greenlet: like a
+ * run_until_complete at the bottom of the thread.  That footing is made once.
+ *
+ *     running loop   <module> > ... > run_forever > _run_once | driver
+ *     loop of calls  <module> > run_until_complete > run_forever > _run_once |
+ *
  * Workers (of portals) stand on what is at the bottom of the thread, whatever
  * loop steps them. */
 #ifndef TWR_LIKENESS_H

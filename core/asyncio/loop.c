@@ -4,7 +4,7 @@
 #include "asyncio/facts.h"
 #include "asyncio/frames.h"
 
-/* 1 if attribute `name` of type is `known`, 0 if not. */
+/* 1 if type.<name> is known, 0 if not; -1: error. */
 static int
 is_method(PyObject *type, PyObject *name, PyObject *known)
 {
@@ -42,17 +42,6 @@ twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop)
     return good;
 }
 
-/* Keep the code of type.name in *code. */
-static int
-keep_code(PyObject *type, const char *name, PyObject **code)
-{
-    PyObject *found = twr_facts_code_of(type, name);
-    if (found != NULL) {
-        Py_XSETREF(*code, found);
-    }
-    return found == NULL ? -1 : 0;
-}
-
 int
 twr_loop_is_patched(TwrState *state, PyObject *loop)
 {
@@ -74,30 +63,46 @@ twr_loop_is_patched(TwrState *state, PyObject *loop)
                                     PY_SSIZE_T_MAX, -1) > 0;
     }
     Py_XDECREF(module);
+    TwrLoopFacts *facts = &state->loop;
     if (found > 0 &&
-        (keep_code(type, "_run_once", &state->loop.nest_once_code) < 0 ||
-         keep_code(type, "run_forever", &state->loop.nest_forever_code) < 0 ||
-         keep_code(type, "run_until_complete", &state->loop.nest_until_code) <
-             0)) {
-        PyErr_Clear(); /* it is not that of nest_asyncio after all */
+        (twr_facts_keep_code(type, "_run_once", &facts->nest_once_code) < 0 ||
+         twr_facts_keep_code(type, "run_forever", &facts->nest_forever_code) <
+             0 ||
+         twr_facts_keep_code(type, "run_until_complete",
+                             &facts->nest_until_code) < 0)) {
+        PyErr_Clear(); /* that is not nest_asyncio's work after all */
         found = 0;
     }
     return found;
 }
 
+/* loop.<method>(callback, context=neutral) */
+static int
+queue_by(TwrState *state, PyObject *loop, PyObject *method, PyObject *callback)
+{
+    PyObject *args[] = {loop, callback, state->neutral};
+    return twr_done(
+        PyObject_VectorcallMethod(method, args, 2, state->kw.context));
+}
+
 int
 twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call)
 {
-    PyObject *args[] = {loop, call, state->neutral};
-    return twr_done(PyObject_VectorcallMethod(state->names.call_soon, args, 2,
-                                              state->kw.context));
+    return queue_by(state, loop, state->names.call_soon, call);
 }
 
-static int
-push_left(TwrIteration *it, PyObject *item)
+int
+twr_loop_wake(TwrState *state, PyObject *loop, PyObject *callback)
 {
-    return twr_done(PyObject_CallMethodOneArg(
-        it->ready, it->state->names.appendleft, item));
+    return queue_by(state, loop, state->names.call_soon_threadsafe, callback);
+}
+
+/* Put item in front of the queue ready. */
+static int
+push_left(TwrState *state, PyObject *ready, PyObject *item)
+{
+    return twr_done(
+        PyObject_CallMethodOneArg(ready, state->names.appendleft, item));
 }
 
 int
@@ -106,7 +111,7 @@ twr_loop_call_next(TwrIteration *it, PyObject *call)
     TwrState *state = it->state;
     PyObject *handle = PyObject_CallFunction(state->Handle, "O()OO", call,
                                              it->loop, state->neutral);
-    int pushed = handle == NULL ? -1 : push_left(it, handle);
+    int pushed = handle == NULL ? -1 : push_left(state, it->ready, handle);
     Py_XDECREF(handle);
     return pushed;
 }
@@ -116,7 +121,7 @@ twr_loop_pad(TwrIteration *it, Py_ssize_t count)
 {
     int result = 0;
     while (count-- > 0 && result == 0) {
-        result = push_left(it, it->state->pad);
+        result = push_left(it->state, it->ready, it->state->pad);
     }
     return result;
 }
@@ -124,45 +129,32 @@ twr_loop_pad(TwrIteration *it, Py_ssize_t count)
 int
 twr_loop_mark(TwrIteration *it)
 {
-    return push_left(it, it->state->marker);
+    return push_left(it->state, it->ready, it->state->marker);
 }
 
 int
 twr_loop_unmark(TwrIteration *it)
 {
-    PyObject *none = PyObject_CallMethodOneArg(
-        it->ready, it->state->names.remove, it->state->marker);
-    Py_XDECREF(none);
-    if (none != NULL || !PyErr_ExceptionMatches(PyExc_ValueError)) {
-        return none == NULL ? -1 : 0;
+    int done = twr_done(PyObject_CallMethodOneArg(
+        it->ready, it->state->names.remove, it->state->marker));
+    if (done < 0 && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear(); /* the marker has been taken already */
+        done = 0;
     }
-    PyErr_Clear(); /* it has been taken already */
-    return 0;
+    return done;
 }
 
 int
 twr_loop_prime(TwrState *state, PyObject *loop)
 {
-    PyObject *none = NULL;
-    PyObject *ready = PyObject_GetAttr(loop, state->names._ready);
+    PyObject *ready = twr_loop_ready(state, loop);
     int present =
         ready == NULL ? -1 : PySequence_Contains(ready, state->marker);
     if (present == 0) {
-        none = PyObject_CallMethodOneArg(ready, state->names.appendleft,
-                                         state->marker);
-        present = none == NULL ? -1 : 0;
-        Py_XDECREF(none);
+        present = push_left(state, ready, state->marker);
     }
     Py_XDECREF(ready);
     return present < 0 ? -1 : 0;
-}
-
-int
-twr_loop_wake(TwrState *state, PyObject *loop, PyObject *callback)
-{
-    PyObject *args[] = {loop, callback, state->neutral};
-    return twr_done(PyObject_VectorcallMethod(
-        state->names.call_soon_threadsafe, args, 2, state->kw.context));
 }
 
 int
@@ -173,15 +165,16 @@ twr_loop_is_usable(TwrState *state, PyObject *loop)
         bad = twr_ask(loop, state->names.is_running);
     }
     if (bad == 0) {
-        /* A signal handler comes as that is about to run, or has just run:
-         * its stop is not for us. */
+        /* A signal handler may come as loop is about to run, or has just
+         * run: a stop() is then not for us. */
         bad = twr_frames_run(state, loop);
     }
     return bad < 0 ? -1 : !bad;
 }
 
-/* The loop set for this thread, or None; asking asyncio for it would make one,
- * or warn.  NULL without error: that is not known. */
+/* The loop set for this thread, or None: from where the event loop policy
+ * keeps that, since asking asyncio would make a loop, or warn.  NULL without
+ * error: there is no such place. */
 static PyObject *
 current_loop(TwrState *state)
 {
@@ -254,21 +247,14 @@ twr_loop_set_stopping(TwrState *state, PyObject *loop, bool stopping)
 int
 twr_loop_init(TwrState *state)
 {
-    static const char *const in_0[] = {"_ready", NULL};
-    static const char *const in_1[] = {"_stopping", NULL};
-    static const char *const in_2[] = {"call_soon", "call_soon_threadsafe",
-                                       "is_closed", "is_running", NULL};
-    return twr_facts_require(
-               state,
-               (TwrFactsPlace){"BaseEventLoop", "_call_soon", "co_names"},
-               in_0) < 0 ||
-                   twr_facts_require(
-                       state,
-                       (TwrFactsPlace){"BaseEventLoop", "stop", "co_names"},
-                       in_1) < 0 ||
-                   twr_facts_require(
-                       state, (TwrFactsPlace){"BaseEventLoop", NULL, NULL},
-                       in_2) < 0
-               ? -1
-               : 0;
+    static const TwrFact facts[] = {
+        {"BaseEventLoop", "_call_soon", "_ready append", NULL},
+        {"BaseEventLoop", "stop", "_stopping", NULL},
+        {"BaseEventLoop", NULL,
+         "call_soon call_soon_threadsafe is_closed is_running "
+         "run_until_complete",
+         NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    return twr_facts_require(state, facts);
 }

@@ -8,8 +8,8 @@
 
 #include "asyncio/iteration.h"
 
-/* The last type of loop found to be asyncio's own: part of a thread's record.
- */
+/* The last type of loop found to be asyncio's own: part of a thread's record
+ * (engine/thread.h). */
 typedef struct {
     PyTypeObject *type;
     unsigned int version; /* its version tag then */
@@ -23,16 +23,16 @@ int twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop);
  * where frames.c knows who takes its turns. */
 int twr_loop_is_patched(TwrState *state, PyObject *loop);
 
-/* 1 if loop itself says that somebody has changed it so. */
+/* 1 if loop itself says that nest_asyncio has changed its type. */
 int twr_loop_says_patched(TwrState *state, PyObject *loop);
 
 /* 1 if loop can be run now: it is open, and neither runs nor is about to. */
 int twr_loop_is_usable(TwrState *state, PyObject *loop);
 
 /* The loop set for this thread; NULL without error: none, or none that can be
- * used.  One that is not ours (NULL: we have none) may be what asyncio is at
- * work on: a finalizer, say, has come in the middle, and must not run the
- * tasks of that.  *vacant: whether another may be set in its place. */
+ * used.  A loop that is not ours (NULL: we have none) may be what asyncio is
+ * at work on: a finalizer, say, has come in the middle, and must not run the
+ * tasks of that loop.  *vacant: whether another loop may be set. */
 PyObject *twr_loop_set_for_thread(TwrState *state, PyObject *ours,
                                   bool *vacant);
 
@@ -48,8 +48,8 @@ int twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call);
 /* Queue call as the next handle. */
 int twr_loop_call_next(TwrIteration *it, PyObject *call);
 
-/* Queue callback and make loop come round, which may be waiting: a signal
- * handler does that. */
+/* Queue callback, and have loop come to it even if it waits in its selector:
+ * as a signal handler needs. */
 int twr_loop_wake(TwrState *state, PyObject *loop, PyObject *callback);
 
 /* Put `count` handles that are skipped in front of the queue. */

@@ -9,7 +9,8 @@ static int
 poll(TwrIteration *it)
 {
     TwrState *state = it->state;
-    PyObject *events = NULL, *none = NULL;
+    PyObject *events = NULL;
+    int result = -1;
     PyObject *selector = PyObject_GetAttr(it->loop, state->names._selector);
     PyObject *timeout = selector == NULL ? NULL : twr_timers_timeout(it);
     if (timeout != NULL) {
@@ -17,33 +18,28 @@ poll(TwrIteration *it)
             PyObject_CallMethodOneArg(selector, state->names.select, timeout);
     }
     if (events != NULL) {
-        none = PyObject_CallMethodOneArg(it->loop,
-                                         state->names._process_events, events);
+        result = twr_done(PyObject_CallMethodOneArg(
+            it->loop, state->names._process_events, events));
     }
     Py_XDECREF(selector);
     Py_XDECREF(timeout);
     Py_XDECREF(events);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
+    return result;
 }
 
+/* What _run_once does before it runs handles. */
 static int
 begin_turn(TwrIteration *it)
 {
     it->polling = true;
-    int result = twr_timers_weed(it->state, it->loop);
-    if (result == 0) {
-        result = poll(it);
-    }
-    if (result == 0) {
-        result = twr_timers_move(it);
-    }
+    bool done = twr_timers_weed(it->state, it->loop) == 0 && poll(it) == 0 &&
+                twr_timers_move(it) == 0;
     it->polling = false;
-    if (result == 0) {
-        it->left = PyObject_Size(it->ready);
-        result = it->left < 0 ? -1 : 0;
+    if (!done) {
+        return -1;
     }
-    return result;
+    it->left = PyObject_Size(it->ready);
+    return it->left < 0 ? -1 : 0;
 }
 
 int
@@ -57,14 +53,12 @@ twr_run_once_ended(TwrState *state, PyObject *until)
         Py_XDECREF(future);
         return future == NULL ? -1 : 1;
     }
-    PyObject *done = PyObject_CallMethodNoArgs(future, state->names.done);
-    int ended = done == NULL ? -1 : PyObject_IsTrue(done);
-    Py_XDECREF(done);
+    int ended = twr_ask(future, state->names.done);
     Py_DECREF(future);
     return ended;
 }
 
-/* Whether the run of the loop ends with this turn; -1: error. */
+/* 1 if the run of the loop ends with this turn; -1: error. */
 static int
 is_over(TwrIteration *it)
 {
@@ -106,50 +100,49 @@ twr_run_once_next(TwrIteration *it, PyObject **handle)
     }
 }
 
+/* How many descriptors the loop watches, with its own pipe; -1: error. */
+static Py_ssize_t
+count_watched(TwrIteration *it)
+{
+    TwrState *state = it->state;
+    PyObject *selector = PyObject_GetAttr(it->loop, state->names._selector);
+    PyObject *map =
+        selector == NULL
+            ? NULL
+            : PyObject_CallMethodNoArgs(selector, state->names.get_map);
+    Py_ssize_t watched = map == NULL ? -1 : PyObject_Size(map);
+    Py_XDECREF(selector);
+    Py_XDECREF(map);
+    return watched;
+}
+
 int
 twr_run_once_any(TwrIteration *it)
 {
-    TwrState *state = it->state;
     Py_ssize_t ready = PyObject_Size(it->ready);
     if (ready != 0) {
         return ready < 0 ? -1 : 1;
     }
-    PyObject *timers = twr_timers_get(state, it->loop);
+    PyObject *timers = twr_timers_get(it->state, it->loop);
     if (timers == NULL) {
         return -1;
     }
-    Py_ssize_t n_timers = PyList_GET_SIZE(timers);
+    bool any = PyList_GET_SIZE(timers) > 0;
     Py_DECREF(timers);
-    if (n_timers > 0) {
-        return 1;
-    }
-    PyObject *map = NULL;
-    PyObject *selector = PyObject_GetAttr(it->loop, state->names._selector);
-    if (selector != NULL) {
-        map = PyObject_CallMethodNoArgs(selector, state->names.get_map);
-    }
-    Py_ssize_t watched = map == NULL ? -1 : PyObject_Size(map);
-    Py_XDECREF(selector);
-    Py_XDECREF(map);
-    return watched < 0 ? -1 : watched > 1; /* one is the loop's own pipe */
+    Py_ssize_t watched = any ? 0 : count_watched(it);
+    return watched < 0 ? -1 : any || watched > 1;
 }
 
 int
 twr_run_once_init(TwrState *state)
 {
-    static const char *const in_0[] = {
-        "_ready",     "_stopping", "_selector", "select", "_process_events",
-        "_cancelled", "append",    "popleft",   NULL};
-    static const char *const in_1[] = {"self", "ntodo", "i", "handle", NULL};
-    return twr_facts_require(
-               state,
-               (TwrFactsPlace){"BaseEventLoop", "_run_once", "co_names"},
-               in_0) < 0 ||
-                   twr_facts_require(state,
-                                     (TwrFactsPlace){"BaseEventLoop",
-                                                     "_run_once",
-                                                     "co_varnames"},
-                                     in_1) < 0
-               ? -1
-               : 0;
+    static const TwrFact facts[] = {
+        {"BaseEventLoop", "_run_once",
+         "_ready _stopping _selector select _process_events popleft "
+         "_cancelled",
+         "self ntodo i handle"},
+        {"Handle", NULL, "_cancelled", NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    return twr_facts_require(state, facts);
 }

@@ -1,10 +1,14 @@
 /* asyncio/run_once.h - one turn of a loop, cut into handles.
  *
- * A turn of BaseEventLoop._run_once is: weed out cancelled timers, poll, move
- * the timers that are due to the ready queue, then run as many handles as the
- * queue held at that moment.  Cut into handles, a driver can stop after any of
- * them, let a parked call go on in its own place, and let another driver
- * finish the turn: `left` says how many handles are.
+ * A turn of BaseEventLoop._run_once:
+ *
+ *     weed | poll | move due timers | left = len(ready) | handle | handle |
+ * ...
+ *     `------- begin_turn() ----------------------------'   any driver of ours
+ *
+ * As the turn is cut into handles, a driver can stop after any of them, let a
+ * parked call go on in its own place, and let another driver finish the turn:
+ * `left` says how many handles that has still to run.
  *
  * asyncio/facts.c has made sure that this is what _run_once of this Python
  * does; asyncio/timers.c has the part about timers. */

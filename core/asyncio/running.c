@@ -46,23 +46,23 @@ twr_running_set(TwrState *state, PyObject *loop)
     return done;
 }
 
-/* 3.11 and 3.12 do all this inside run_forever.  Returns the asyncgen hooks
- * to restore. */
+/* Until 3.12 this is done inside run_forever.  Returns the asyncgen hooks to
+ * restore. */
 static PyObject *
 enter_by_hand(TwrState *state, PyObject *loop)
 {
     PyObject *id = PyLong_FromUnsignedLong(PyThread_get_thread_ident());
-    if (id == NULL ||
-        PyObject_SetAttr(loop, state->names._thread_id, id) < 0) {
-        Py_XDECREF(id);
+    int set =
+        id == NULL ? -1 : PyObject_SetAttr(loop, state->names._thread_id, id);
+    Py_XDECREF(id);
+    if (set < 0) {
         return NULL;
     }
-    Py_DECREF(id);
     PyObject *hooks = twr_running_hook(state, loop);
     if (hooks != NULL && twr_running_set(state, loop) == 0) {
         return hooks;
     }
-    /* It does not run after all, and can be run another time. */
+    /* The loop does not run after all, and can be run another time. */
     PyObject *pending = twr_error_take();
     if ((hooks != NULL && twr_running_unhook(state, hooks) < 0) ||
         PyObject_SetAttr(loop, state->names._thread_id, Py_None) < 0) {
@@ -73,6 +73,7 @@ enter_by_hand(TwrState *state, PyObject *loop)
     return NULL;
 }
 
+/* Undo enter_by_hand(), as far as that can be done. */
 static int
 leave_by_hand(TwrState *state, PyObject *loop, PyObject *hooks)
 {
@@ -96,13 +97,12 @@ track_origins(TwrState *state, PyObject *loop, PyObject *flag)
         loop, state->names._set_coroutine_origin_tracking, flag));
 }
 
+/* 3.13+: what run_forever calls after its turns. */
 static int
 clean_up(TwrState *state, PyObject *loop)
 {
-    PyObject *none =
-        PyObject_CallMethodNoArgs(loop, state->names._run_forever_cleanup);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
+    return twr_done(
+        PyObject_CallMethodNoArgs(loop, state->names._run_forever_cleanup));
 }
 
 /* Whether loop, which did not run, takes itself for running here. */
@@ -117,6 +117,22 @@ is_entered(TwrState *state, PyObject *loop)
     return here;
 }
 
+/* 3.13+: call setup, what run_forever calls before its turns.  Returns None.
+ */
+static PyObject *
+enter_by_setup(TwrState *state, PyObject *loop, PyObject *setup)
+{
+    PyObject *none = PyObject_CallNoArgs(setup);
+    if (none == NULL) {
+        PyObject *error = twr_error_take();
+        if (is_entered(state, loop)) {
+            clean_up(state, loop); /* a signal handler raised in the middle */
+        }
+        twr_error_put(error);
+    }
+    return none;
+}
+
 int
 twr_running_enter(TwrState *state, PyObject *loop, PyObject **undo)
 {
@@ -127,15 +143,8 @@ twr_running_enter(TwrState *state, PyObject *loop, PyObject **undo)
         return -1;
     }
     if (setup != NULL) {
-        *undo = PyObject_CallNoArgs(setup);
+        *undo = enter_by_setup(state, loop, setup);
         Py_DECREF(setup);
-        if (*undo == NULL) {
-            PyObject *error = twr_error_take();
-            if (is_entered(state, loop)) {
-                clean_up(state, loop); /* a signal handler's, in the middle */
-            }
-            twr_error_put(error);
-        }
         return *undo == NULL ? -1 : 0;
     }
     int debug = twr_flag(loop, state->names._debug);
@@ -146,6 +155,7 @@ twr_running_enter(TwrState *state, PyObject *loop, PyObject **undo)
     return *undo == NULL ? -1 : 0;
 }
 
+/* Undo twr_running_enter(). */
 static int
 leave_loop(TwrState *state, PyObject *loop, PyObject *undo)
 {
@@ -164,7 +174,7 @@ twr_running_leave(TwrState *state, PyObject *loop, PyObject *undo)
     PyObject *pending = twr_error_take();
     int result = leave_loop(state, loop, undo);
     if (result < 0) {
-        /* A signal handler raised in the middle: leave it all the same. */
+        /* A signal handler raised in the middle: once more, to the end. */
         PyObject *error = twr_error_take();
         leave_loop(state, loop, undo);
         twr_error_put(error);
@@ -176,16 +186,26 @@ twr_running_leave(TwrState *state, PyObject *loop, PyObject *undo)
     return result;
 }
 
+#define SETS                                                                  \
+    "_debug _set_coroutine_origin_tracking _thread_id "                       \
+    "_asyncgen_firstiter_hook _asyncgen_finalizer_hook"
+
 int
 twr_running_init(TwrState *state)
 {
-    static const char *const used[] = {
-        "_thread_id", "_asyncgen_firstiter_hook", "_asyncgen_finalizer_hook",
-        "_set_coroutine_origin_tracking", NULL};
-    const char *where = "run_forever";
-    if (PyObject_HasAttrString(state->BaseEventLoop, "_run_forever_setup")) {
-        where = "_run_forever_setup"; /* 3.13+ */
-    }
-    return twr_facts_require(
-        state, (TwrFactsPlace){"BaseEventLoop", where, "co_names"}, used);
+    static const TwrFact whole[] = {
+        {"BaseEventLoop", "run_forever", SETS " _stopping", NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    static const TwrFact parts[] = {
+        {"BaseEventLoop", "run_forever",
+         "_run_forever_setup _run_forever_cleanup", NULL},
+        {"BaseEventLoop", "_run_forever_setup", SETS, NULL},
+        {"BaseEventLoop", "_run_forever_cleanup", "_stopping _thread_id",
+         NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    bool has_parts =
+        PyObject_HasAttrString(state->BaseEventLoop, "_run_forever_setup");
+    return twr_facts_require(state, has_parts ? parts : whole);
 }

@@ -1,7 +1,11 @@
 /* asyncio/running.h - what run_forever does before and after its turns.
  *
- * The running loop of the thread, its asyncgen hooks, the loop's own thread
- * id, and in debug mode the tracking of coroutines' origins. */
+ *     the thread    has a running loop, and asyncgen hooks, those of the loop
+ *     the loop      has the id of its thread, and no stop left over
+ *     in debug mode the origins of coroutines are tracked
+ *
+ * From 3.13 on the loop has methods for all that; before, run_forever does it
+ * itself, and so do we. */
 #ifndef TWR_RUNNING_H
 #define TWR_RUNNING_H
 
@@ -25,7 +29,7 @@ PyObject *twr_running_hook(TwrState *state, PyObject *loop);
  * has failed. */
 int twr_running_unhook(TwrState *state, PyObject *hooks);
 
-/* Have loop run here: *undo is what twr_running_leave() is to be given. */
+/* Have loop run here; *undo is set to what twr_running_leave() is to get. */
 int twr_running_enter(TwrState *state, PyObject *loop, PyObject **undo);
 
 /* Have loop run no more.  Keeps a pending exception, and is then -1. */

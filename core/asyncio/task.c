@@ -35,43 +35,34 @@ twr_task_current(TwrState *state, PyObject *loop)
     return task;
 }
 
+/* function(loop, task), which is enter_task() or leave_task(): that of C, or
+ * for tasks apart that of Python.  Keeps a pending exception. */
 static int
-enter_or_leave(PyObject *function, PyObject *loop, PyObject *task)
+enter_or_leave(TwrState *state, PyObject *of_c, PyObject *of_python,
+               PyObject *loop, PyObject *task)
 {
+    bool apart = TWR_PYTHON_TASKS_APART && of_python != NULL &&
+                 !twr_task_is_c(state, task);
     PyObject *args[] = {loop, task};
-    PyObject *none = PyObject_Vectorcall(function, args, 2, NULL);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
-}
-
-static bool
-is_apart(TwrState *state, PyObject *task)
-{
-    return TWR_PYTHON_TASKS_APART && state->task.py_enter_task != NULL &&
-           state->task.py_leave_task != NULL &&
-           !PyObject_TypeCheck(task, (PyTypeObject *)state->CTask);
+    PyObject *pending = twr_error_take();
+    int done =
+        twr_done(PyObject_Vectorcall(apart ? of_python : of_c, args, 2, NULL));
+    twr_error_put(pending);
+    return done;
 }
 
 int
 twr_task_enter(TwrState *state, PyObject *loop, PyObject *task)
 {
-    PyObject *pending = twr_error_take();
-    int entered = enter_or_leave(
-        is_apart(state, task) ? state->task.py_enter_task : state->enter_task,
-        loop, task);
-    twr_error_put(pending);
-    return entered;
+    return enter_or_leave(state, state->enter_task, state->task.py_enter_task,
+                          loop, task);
 }
 
 int
 twr_task_leave(TwrState *state, PyObject *loop, PyObject *task)
 {
-    PyObject *pending = twr_error_take();
-    int left = enter_or_leave(is_apart(state, task) ? state->task.py_leave_task
-                                                    : state->leave_task,
-                              loop, task);
-    twr_error_put(pending);
-    return left;
+    return enter_or_leave(state, state->leave_task, state->task.py_leave_task,
+                          loop, task);
 }
 
 PyObject *
@@ -80,7 +71,7 @@ twr_task_why_not(TwrState *state, PyObject *task)
     return twr_task_is_c(state, task) ? state->task.why_not : NULL;
 }
 
-/* future.cancel(msg=task._cancel_message) -> whether it took it */
+/* future.cancel(msg=task._cancel_message): 1 if future took the cancel. */
 static int
 cancel_with_message(TwrState *state, PyObject *task, PyObject *future)
 {
@@ -89,19 +80,14 @@ cancel_with_message(TwrState *state, PyObject *task, PyObject *future)
         return -1;
     }
     PyObject *args[] = {future, message};
-    PyObject *taken =
-        PyObject_VectorcallMethod(state->names.cancel, args, 1, state->kw.msg);
+    int taken = twr_truth(PyObject_VectorcallMethod(state->names.cancel, args,
+                                                    1, state->kw.msg));
     Py_DECREF(message);
-    if (taken == NULL) {
-        return -1;
-    }
-    int truth = PyObject_IsTrue(taken);
-    Py_DECREF(taken);
-    return truth;
+    return taken;
 }
 
 /* 3.14+: keep the graph of who awaits whom true, by the function that a task
- * of this kind uses: one written in Python looks it up each time. */
+ * of this kind uses: a task written in Python looks it up each time. */
 static int
 note_awaited_by(TwrState *state, PyObject *function, PyObject *name,
                 PyObject *future, PyObject *task)
@@ -112,12 +98,13 @@ note_awaited_by(TwrState *state, PyObject *function, PyObject *name,
     PyObject *used = twr_task_is_c(state, task)
                          ? Py_NewRef(function)
                          : PyObject_GetAttr(state->futures, name);
+    if (used == NULL) {
+        return -1;
+    }
     PyObject *args[] = {future, task};
-    PyObject *none =
-        used == NULL ? NULL : PyObject_Vectorcall(used, args, 2, NULL);
-    Py_XDECREF(used);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 0;
+    int done = twr_done(PyObject_Vectorcall(used, args, 2, NULL));
+    Py_DECREF(used);
+    return done;
 }
 
 static int
@@ -194,7 +181,7 @@ twr_task_take_cancel(TwrState *state, PyObject *task, PyObject **error)
     return 0;
 }
 
-/* task._cancel_message = the message of error */
+/* Have task._cancel_message be the message of error. */
 static int
 set_message(TwrState *state, PyObject *task, PyObject *error)
 {
@@ -234,8 +221,8 @@ twr_task_hold(TwrState *state, PyObject *task)
     }
     PyObject *waiter = PyTuple_GET_ITEM(held, 0);
     for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(held); i++) {
-        if (twr_task_set_waiter(state, PyTuple_GET_ITEM(held, i), waiter) <
-            0) {
+        PyObject *other = PyTuple_GET_ITEM(held, i);
+        if (twr_task_set_waiter(state, other, waiter) < 0) {
             twr_task_release(state, held);
             return NULL;
         }
@@ -260,18 +247,14 @@ twr_task_release(TwrState *state, PyObject *held)
 int
 twr_task_cancel(TwrState *state, PyObject *task)
 {
-    Py_INCREF(task); /* its call may end meanwhile */
-    PyObject *taken = PyObject_CallMethodNoArgs(task, state->names.cancel);
+    Py_INCREF(task); /* the call that holds it may end meanwhile */
+    int taken = twr_ask(task, state->names.cancel);
     Py_DECREF(task);
-    if (taken == NULL) {
-        return -1;
-    }
-    int truth = PyObject_IsTrue(taken);
-    Py_DECREF(taken);
-    return truth;
+    return taken;
 }
 
-/* asyncio of 3.14+ loses what ends a step in a forked child. */
+/* asyncio of 3.14+ loses what ends a step in a forked child: the exception is
+ * still that of the task. */
 int
 twr_task_ended_child(TwrState *state, PyObject *task)
 {
@@ -301,16 +284,12 @@ twr_task_hush(PyObject *task)
 int
 twr_task_check(TwrState *state)
 {
-    static const char *const in_0[] = {"_cancel_message",
-                                       "_make_cancelled_error",
-                                       "_log_destroy_pending",
-                                       "_must_cancel",
-                                       "_fut_waiter",
-                                       "get_coro",
-                                       "cancel",
-                                       NULL};
-    return twr_facts_require(state, (TwrFactsPlace){"Task", NULL, NULL},
-                             in_0) < 0
-               ? -1
-               : 0;
+    static const TwrFact facts[] = {
+        {"Task", NULL,
+         "_cancel_message _make_cancelled_error _log_destroy_pending "
+         "_must_cancel _fut_waiter get_coro cancel exception",
+         NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    return twr_facts_require(state, facts);
 }

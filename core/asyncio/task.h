@@ -3,7 +3,15 @@
  * A task whose coroutine made a synchronous call is, for asyncio, still in the
  * middle of its step.  While the call waits, the task must nevertheless not be
  * the current one, and has to read as if it were suspended, or task.cancel()
- * is lost or arrives twice. */
+ * is lost or arrives twice:
+ *
+ *     the call        task is     _fut_waiter       _must_cancel
+ *     begins          current     None              asked for earlier
+ *     waits           not         what it waits for passed on to that
+ *     goes on         current     None              a cancel to deliver
+ *
+ * (twr_task_suspend and twr_task_leave; twr_task_enter and twr_task_resume,
+ * then twr_task_take_cancel.) */
 #ifndef TWR_TASK_H
 #define TWR_TASK_H
 
@@ -23,18 +31,18 @@ PyObject *twr_task_current(TwrState *state, PyObject *loop);
  * exception; -1: it has failed. */
 int twr_task_enter(TwrState *state, PyObject *loop, PyObject *task);
 
-/* Have loop have no current task, which is task.  Keeps a pending exception;
- * -1: it has failed. */
+/* Have loop have no current task; task is the current one.  Keeps a pending
+ * exception; -1: it has failed. */
 int twr_task_leave(TwrState *state, PyObject *loop, PyObject *task);
 
 /* Make task look suspended on future (NULL: on nothing).  A cancel asked for
  * earlier is passed on to future. */
 int twr_task_suspend(TwrState *state, PyObject *task, PyObject *future);
 
-/* Undo that.  Keeps a pending exception. */
+/* Undo twr_task_suspend().  Keeps a pending exception. */
 void twr_task_resume(TwrState *state, PyObject *task, PyObject *future);
 
-/* task.cancel(): 1 if the task took it, 0 if it is already done. */
+/* task.cancel(): 1 if the task took the cancel, 0 if it is already done. */
 int twr_task_cancel(TwrState *state, PyObject *task);
 
 /* Take a cancel that was asked for but not delivered: *error is set to the
@@ -42,22 +50,22 @@ int twr_task_cancel(TwrState *state, PyObject *task);
 int twr_task_take_cancel(TwrState *state, PyObject *task, PyObject **error);
 
 /* error, a CancelledError that was delivered, could not be raised: have task
- * get it anew when it next waits.  1; 0: that cannot be done, -1: error. */
+ * get a new one when it next waits.  1; 0: that cannot be done; -1: error. */
 int twr_task_cancel_again(TwrState *state, PyObject *task, PyObject *error);
 
-/* A call is to wait in the first step of an eager task, on the stack of those
- * that it holds up: who cancels one of these is to cancel the task, too.
- * Returns what undoes it, or None if the call holds up nobody. */
+/* A call is to wait in the first step of an eager task, on the stack of tasks
+ * that are held up by that: who cancels one of these is to cancel task, too.
+ * Returns what twr_task_release() is to get: None if nobody is held up. */
 PyObject *twr_task_hold(TwrState *state, PyObject *task);
 
-/* Undo that; held is stolen. */
+/* Undo twr_task_hold(); held is stolen.  Keeps a pending exception. */
 void twr_task_release(TwrState *state, PyObject *held);
 
-/* In a forked child, a step of task has ended: -1 if by SystemExit or the
- * like, which is raised. */
+/* In a forked child, a step of task has ended: -1 if by SystemExit or
+ * KeyboardInterrupt, which is raised. */
 int twr_task_ended_child(TwrState *state, PyObject *task);
 
-/* Have the task, which did not end and is dropped, not complain of that. */
+/* Have task, which is dropped before its end, not complain of that. */
 void twr_task_hush(PyObject *task);
 
 /* Look for the names that this file relies on. */

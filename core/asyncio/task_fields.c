@@ -56,46 +56,34 @@ static const char probe_source[] =
     "        _set_running_loop(running)\n"
     "        if apart: swap(running, current)\n";
 
-/* Run probe_source; the dictionary of its names. */
-static PyObject *
-probe(void)
+/* Run statements in the names of a probe. */
+static int
+probe_run(PyObject *names, const char *statements)
 {
-    PyObject *names = PyDict_New();
-    if (names == NULL) {
-        return NULL;
-    }
-    PyObject *none =
-        PyDict_SetItemString(names, "__builtins__", PyEval_GetBuiltins()) < 0
-            ? NULL
-            : PyRun_String(probe_source, Py_file_input, names, names);
-    if (none == NULL) {
+    return twr_done(PyRun_String(statements, Py_file_input, names, names));
+}
+
+/* 1 if an expression in the names of a probe is true. */
+static int
+probe_check(PyObject *names, const char *expression)
+{
+    return twr_truth(PyRun_String(expression, Py_eval_input, names, names));
+}
+
+/* A new probe: the dictionary of its names. */
+static PyObject *
+probe_begin(void)
+{
+    PyObject *names =
+        Py_BuildValue("{sO}", "__builtins__", PyEval_GetBuiltins());
+    if (names != NULL && probe_run(names, probe_source) < 0) {
         Py_CLEAR(names);
     }
-    Py_XDECREF(none);
     return names;
 }
 
-/* Evaluate one statement or expression in the names of a probe. */
-static PyObject *
-evaluate(PyObject *names, const char *source, int start)
-{
-    return PyRun_String(source, start, names, names);
-}
-
-static int
-check(PyObject *names, const char *expression)
-{
-    PyObject *value = evaluate(names, expression, Py_eval_input);
-    if (value == NULL) {
-        return -1;
-    }
-    int truth = PyObject_IsTrue(value);
-    Py_DECREF(value);
-    return truth;
-}
-
-/* The byte that the first cancel() changes and the second does not: the count
- * of requests changes both times. */
+/* Find the byte that the first cancel() changes and the second does not: the
+ * count of requests changes both times.  Returns as find_fields(). */
 static int
 find_must_cancel(PyObject *names, PyObject *task, TwrTaskFacts *facts)
 {
@@ -106,7 +94,7 @@ find_must_cancel(PyObject *names, PyObject *task, TwrTaskFacts *facts)
     }
     for (int i = 0; i < 3; i++) {
         memcpy(seen[i], task, (size_t)size);
-        if (i < 2 && check(names, "task.cancel()") <= 0) {
+        if (i < 2 && probe_check(names, "task.cancel()") <= 0) {
             return PyErr_Occurred() ? -1 : 0;
         }
     }
@@ -123,7 +111,7 @@ find_must_cancel(PyObject *names, PyObject *task, TwrTaskFacts *facts)
     }
     *((unsigned char *)task + facts->must_at) &=
         (unsigned char)~facts->must_mask;
-    return check(names, "task._must_cancel is False");
+    return probe_check(names, "task._must_cancel is False");
 }
 
 /* 1: found and checked, 0: this Python's tasks are different, -1: error. */
@@ -135,57 +123,68 @@ find_fields(PyObject *names, TwrTaskFacts *facts)
     if (task == NULL || future == NULL) {
         return 0;
     }
-    int ok = find_must_cancel(names, task, facts);
-    if (ok <= 0) {
-        return ok;
+    int found = find_must_cancel(names, task, facts);
+    if (found > 0) {
+        found = probe_run(names, "step()") < 0
+                    ? -1
+                    : probe_check(names, "task._fut_waiter is future");
     }
-    PyObject *none = evaluate(names, "step()", Py_eval_input);
-    if (none == NULL) {
-        return -1;
+    if (found > 0) {
+        facts->waiter_at = find_pointer(task, future);
+        found = facts->waiter_at >= 0;
     }
-    Py_DECREF(none);
-    ok = check(names, "task._fut_waiter is future");
-    if (ok <= 0) {
-        return ok;
-    }
-    facts->waiter_at = find_pointer(task, future);
-    if (facts->waiter_at < 0) {
-        return 0;
-    }
-    /* End it, or its coroutine complains that it was never finished. */
-    none = evaluate(names,
-                    "future.set_result(None)\n"
-                    "step()\n",
-                    Py_file_input);
-    Py_XDECREF(none);
-    return none == NULL ? -1 : 1;
+    /* To its end, or the coroutine complains that it was never finished. */
+    return found <= 0 || probe_run(names, "future.set_result(None)\n"
+                                          "step()\n") == 0
+               ? found
+               : -1;
 }
 
-/* The coroutine of a probe that failed must not complain that it never ran. */
-static void
-probe_close(PyObject *names)
-{
-    if (names != NULL) {
-        PyObject *none = evaluate(names, "coro.close()", Py_eval_input);
-        Py_XDECREF(none);
-        PyErr_Clear();
-    }
-}
-
+/* find_fields() in a probe of its own.  What a probe cannot do is one more way
+ * to be different; -1: something else has come in between, as Ctrl-C. */
 static int
-optional_import(const char *module, const char *name, PyObject **result)
+find_fields_in_probe(TwrTaskFacts *facts)
 {
-    PyObject *mod = PyImport_ImportModule(module);
-    if (mod == NULL) {
-        return -1;
-    }
-    *result = PyObject_GetAttrString(mod, name);
-    Py_DECREF(mod);
-    if (*result == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            return -1;
-        }
+    PyObject *names = probe_begin();
+    int found = names == NULL ? -1 : find_fields(names, facts);
+    if (found < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
         PyErr_Clear();
+        found = 0;
+    }
+    if (found == 0 && names != NULL) {
+        /* The coroutine must not complain that it never ran. */
+        if (probe_run(names, "coro.close()") < 0) {
+            PyErr_Clear();
+        }
+    }
+    Py_XDECREF(names);
+    return found;
+}
+
+/* What some versions of asyncio have, and others not; stays NULL there. */
+static int
+import_optional(TwrTaskFacts *facts)
+{
+    const struct {
+        PyObject **field;
+        const char *module, *name;
+    } imports[] = {
+        {&facts->current_tasks, "asyncio.tasks", "_current_tasks"},
+        {&facts->current_task, "asyncio.tasks", "current_task"},
+        {&facts->py_enter_task, "asyncio.tasks", "_py_enter_task"},
+        {&facts->py_leave_task, "asyncio.tasks", "_py_leave_task"},
+        {&facts->add_awaited_by, "asyncio", "future_add_to_awaited_by"},
+        {&facts->discard_awaited_by, "asyncio",
+         "future_discard_from_awaited_by"},
+    };
+    for (size_t i = 0; i < sizeof(imports) / sizeof(imports[0]); i++) {
+        *imports[i].field = twr_import(imports[i].module, imports[i].name);
+        if (*imports[i].field == NULL) {
+            if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+                return -1;
+            }
+            PyErr_Clear();
+        }
     }
     return 0;
 }
@@ -194,38 +193,16 @@ int
 twr_task_init(TwrState *state)
 {
     TwrTaskFacts *facts = &state->task;
-    if (optional_import("asyncio.tasks", "_current_tasks",
-                        &facts->current_tasks) < 0 ||
-        optional_import("asyncio.tasks", "current_task",
-                        &facts->current_task) < 0 ||
-        optional_import("asyncio.tasks", "_py_enter_task",
-                        &facts->py_enter_task) < 0 ||
-        optional_import("asyncio.tasks", "_py_leave_task",
-                        &facts->py_leave_task) < 0 ||
-        optional_import("asyncio", "future_add_to_awaited_by",
-                        &facts->add_awaited_by) < 0 ||
-        optional_import("asyncio", "future_discard_from_awaited_by",
-                        &facts->discard_awaited_by) < 0) {
+    if (import_optional(facts) < 0) {
         return -1;
     }
-    PyObject *names = probe();
-    int found = names == NULL ? -1 : find_fields(names, facts);
-    if (found < 0) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-            Py_XDECREF(names);
-            return -1;
-        }
-        PyErr_Clear();
-    }
-    if (found <= 0) {
-        probe_close(names);
+    int found = find_fields_in_probe(facts);
+    if (found == 0) {
         facts->why_not = PyUnicode_FromString(
             "the fields of asyncio.Task in this Python are not where "
             "tworoutine can find them");
-        found = facts->why_not == NULL ? -1 : 0;
     }
-    Py_XDECREF(names);
-    return found < 0 ? -1 : 0;
+    return found < 0 || (found == 0 && facts->why_not == NULL) ? -1 : 0;
 }
 
 bool
@@ -234,17 +211,20 @@ twr_task_is_c(TwrState *state, PyObject *task)
     return PyObject_TypeCheck(task, (PyTypeObject *)state->CTask);
 }
 
-static PyObject **
-waiter_of(TwrState *state, PyObject *task)
+/* The byte of a C task in which _must_cancel is a bit. */
+static unsigned char *
+must_byte(TwrState *state, PyObject *task)
 {
-    return (PyObject **)((char *)task + state->task.waiter_at);
+    return (unsigned char *)task + state->task.must_at;
 }
 
 int
 twr_task_set_waiter(TwrState *state, PyObject *task, PyObject *future)
 {
     if (twr_task_is_c(state, task)) {
-        Py_XSETREF(*waiter_of(state, task), Py_XNewRef(future));
+        PyObject **waiter =
+            (PyObject **)((char *)task + state->task.waiter_at);
+        Py_XSETREF(*waiter, Py_XNewRef(future));
         return 0;
     }
     return PyObject_SetAttr(task, state->names._fut_waiter,
@@ -255,8 +235,7 @@ int
 twr_task_must_cancel(TwrState *state, PyObject *task)
 {
     if (twr_task_is_c(state, task)) {
-        unsigned char byte = *((unsigned char *)task + state->task.must_at);
-        return (byte & state->task.must_mask) != 0;
+        return (*must_byte(state, task) & state->task.must_mask) != 0;
     }
     return twr_flag(task, state->names._must_cancel);
 }
@@ -268,7 +247,7 @@ twr_task_set_must_cancel(TwrState *state, PyObject *task, bool must)
         return PyObject_SetAttr(task, state->names._must_cancel,
                                 must ? Py_True : Py_False);
     }
-    unsigned char *byte = (unsigned char *)task + state->task.must_at;
+    unsigned char *byte = must_byte(state, task);
     const unsigned char mask = state->task.must_mask;
     *byte = must ? *byte | mask : *byte & (unsigned char)~mask;
     return 0;

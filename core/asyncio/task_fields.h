@@ -3,11 +3,11 @@
  *     _fut_waiter   what the task waits for: cancel() cancels this
  *     _must_cancel  a cancel to deliver at the next step
  *
- * Python tasks let anybody write them; C tasks only show them.  Where they lie
- * in a C task is found at import by looking for the pointer, and for the bit
- * that cancel() sets, in a task made for the purpose, and is checked against
- * the public getters.  Where that fails, no C task is ever parked, and calls
- * say why. */
+ * Python tasks let anybody write these fields; C tasks only show them.  Where
+ * the fields lie in a C task is found at import, in a probe: a task made for
+ * the purpose, in which is looked for the pointer to what it waits for, and
+ * for the bit that cancel() sets, as checked against the public getters. Where
+ * that fails, no C task is ever parked, and calls say why. */
 #ifndef TWR_TASK_FIELDS_H
 #define TWR_TASK_FIELDS_H
 
@@ -16,7 +16,7 @@
 /* Fill in state->task; its why_not, if the fields cannot be found. */
 int twr_task_init(TwrState *state);
 
-/* Whether task is one in C, or of a class derived from it. */
+/* Whether task is of asyncio's C type, or of a type derived from that. */
 bool twr_task_is_c(TwrState *state, PyObject *task);
 
 /* Write _fut_waiter; future may be NULL. */

@@ -3,28 +3,17 @@
 
 #include "asyncio/facts.h"
 
+/* When timer is due, in loop.time(). */
 static int
-get_double(PyObject *op, PyObject *name, double *value)
+get_when(TwrState *state, PyObject *timer, double *when)
 {
-    PyObject *number = PyObject_GetAttr(op, name);
-    if (number == NULL) {
-        return -1;
-    }
-    *value = PyFloat_AsDouble(number);
-    Py_DECREF(number);
-    return *value == -1.0 && PyErr_Occurred() ? -1 : 0;
+    return twr_double(PyObject_GetAttr(timer, state->names._when), when);
 }
 
 int
 twr_timers_now(TwrState *state, PyObject *loop, double *now)
 {
-    PyObject *number = PyObject_CallMethodNoArgs(loop, state->names.time);
-    if (number == NULL) {
-        return -1;
-    }
-    *now = PyFloat_AsDouble(number);
-    Py_DECREF(number);
-    return *now == -1.0 && PyErr_Occurred() ? -1 : 0;
+    return twr_double(PyObject_CallMethodNoArgs(loop, state->names.time), now);
 }
 
 PyObject *
@@ -38,7 +27,7 @@ twr_timers_get(TwrState *state, PyObject *loop)
     return timers;
 }
 
-/* Take the first timer off the heap. */
+/* Take the first timer off the heap, as the timer then knows. */
 static PyObject *
 pop_timer(TwrState *state, PyObject *timers)
 {
@@ -50,104 +39,116 @@ pop_timer(TwrState *state, PyObject *timers)
     return timer;
 }
 
+/* loop._timer_cancelled_count: how many timers in the heap are cancelled. */
 static int
-add_cancelled_count(TwrState *state, PyObject *loop, Py_ssize_t change,
-                    Py_ssize_t *count)
+get_cancelled(TwrState *state, PyObject *loop, Py_ssize_t *count)
 {
-    PyObject *name = state->names._timer_cancelled_count;
-    PyObject *number = PyObject_GetAttr(loop, name);
-    if (number == NULL) {
-        return -1;
-    }
-    *count = PyLong_AsSsize_t(number) + change;
-    Py_DECREF(number);
-    if (PyErr_Occurred()) {
-        return -1;
-    }
-    if (change == 0) {
-        return 0;
-    }
-    number = PyLong_FromSsize_t(*count);
-    if (number == NULL) {
-        return -1;
-    }
-    int set = PyObject_SetAttr(loop, name, number);
-    Py_DECREF(number);
+    PyObject *number =
+        PyObject_GetAttr(loop, state->names._timer_cancelled_count);
+    *count = number == NULL ? -1 : PyLong_AsSsize_t(number);
+    Py_XDECREF(number);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+set_cancelled(TwrState *state, PyObject *loop, Py_ssize_t count)
+{
+    PyObject *number = PyLong_FromSsize_t(count);
+    int set = number == NULL
+                  ? -1
+                  : PyObject_SetAttr(loop, state->names._timer_cancelled_count,
+                                     number);
+    Py_XDECREF(number);
     return set;
 }
 
-/* Rebuild the heap without its cancelled timers. */
-static int
-weed_all(TwrState *state, PyObject *loop, PyObject *timers)
+/* A new list of timers without the cancelled ones, which are out of the heap
+ * from now on. */
+static PyObject *
+without_cancelled(TwrState *state, PyObject *timers)
 {
-    int result = -1;
-    PyObject *none = NULL;
     PyObject *kept = PyList_New(0);
-    if (kept == NULL) {
-        return -1;
-    }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(timers); i++) {
+    for (Py_ssize_t i = 0; kept != NULL && i < PyList_GET_SIZE(timers); i++) {
         PyObject *timer = PyList_GET_ITEM(timers, i);
         int cancelled = twr_flag(timer, state->names._cancelled);
         if (cancelled < 0 ||
             (cancelled
                  ? PyObject_SetAttr(timer, state->names._scheduled, Py_False)
                  : PyList_Append(kept, timer)) < 0) {
-            goto done;
+            Py_CLEAR(kept);
         }
     }
-    none = PyObject_CallOneArg(state->heapify, kept);
-    if (none == NULL ||
-        PyObject_SetAttr(loop, state->names._scheduled, kept) < 0) {
-        goto done;
+    return kept;
+}
+
+/* Rebuild the heap without its cancelled timers. */
+static int
+weed_all(TwrState *state, PyObject *loop, PyObject *timers)
+{
+    PyObject *kept = without_cancelled(state, timers);
+    int result = -1;
+    if (kept != NULL &&
+        twr_done(PyObject_CallOneArg(state->heapify, kept)) == 0 &&
+        PyObject_SetAttr(loop, state->names._scheduled, kept) == 0) {
+        result = set_cancelled(state, loop, 0);
     }
-    Py_ssize_t count;
-    result = add_cancelled_count(state, loop, 0, &count);
-    if (result == 0 && count != 0) {
-        result = add_cancelled_count(state, loop, -count, &count);
-    }
-done:
-    Py_XDECREF(none);
-    Py_DECREF(kept);
+    Py_XDECREF(kept);
     return result;
+}
+
+/* Drop the first timer of the heap if that is cancelled: 1 if so. */
+static int
+weed_first(TwrState *state, PyObject *loop, PyObject *timers)
+{
+    Py_ssize_t count;
+    int drop = twr_flag(PyList_GET_ITEM(timers, 0), state->names._cancelled);
+    if (drop <= 0) {
+        return drop;
+    }
+    return twr_done(pop_timer(state, timers)) < 0 ||
+                   get_cancelled(state, loop, &count) < 0 ||
+                   set_cancelled(state, loop, count - 1) < 0
+               ? -1
+               : 1;
 }
 
 int
 twr_timers_weed(TwrState *state, PyObject *loop)
 {
-    int result = -1;
     Py_ssize_t cancelled;
     PyObject *timers = twr_timers_get(state, loop);
-    if (timers == NULL ||
-        add_cancelled_count(state, loop, 0, &cancelled) < 0) {
-        goto done;
-    }
-    Py_ssize_t size = PyList_GET_SIZE(timers);
-    if (size > state->loop.min_timers &&
-        (double)cancelled / (double)size > state->loop.max_cancelled) {
-        result = weed_all(state, loop, timers);
-        goto done;
-    }
-    while (PyList_GET_SIZE(timers) > 0) {
-        int drop =
-            twr_flag(PyList_GET_ITEM(timers, 0), state->names._cancelled);
-        if (drop <= 0) {
-            result = drop;
-            goto done;
+    int result = timers == NULL ? -1 : get_cancelled(state, loop, &cancelled);
+    if (result == 0) {
+        Py_ssize_t size = PyList_GET_SIZE(timers);
+        if (size > state->loop.min_timers &&
+            (double)cancelled / (double)size > state->loop.max_cancelled) {
+            result = weed_all(state, loop, timers);
         }
-        PyObject *timer = pop_timer(state, timers);
-        if (timer == NULL) {
-            goto done;
-        }
-        Py_DECREF(timer);
-        if (add_cancelled_count(state, loop, -1, &cancelled) < 0) {
-            goto done;
+        else {
+            do {
+                result = PyList_GET_SIZE(timers) == 0
+                             ? 0
+                             : weed_first(state, loop, timers);
+            } while (result > 0);
         }
     }
-    result = 0;
-done:
     Py_XDECREF(timers);
     return result;
+}
+
+/* How long the selector may wait for timer. */
+static PyObject *
+time_until(TwrIteration *it, PyObject *timer)
+{
+    TwrState *state = it->state;
+    double when, now;
+    if (get_when(state, timer, &when) < 0 ||
+        twr_timers_now(state, it->loop, &now) < 0) {
+        return NULL;
+    }
+    double wait = when - now, most = state->loop.max_select;
+    return wait <= 0 ? PyLong_FromLong(0)
+                     : PyFloat_FromDouble(wait > most ? most : wait);
 }
 
 PyObject *
@@ -170,30 +171,22 @@ twr_timers_timeout(TwrIteration *it)
         timeout = Py_NewRef(Py_None);
     }
     else {
-        double when, now;
         PyObject *first = Py_NewRef(PyList_GET_ITEM(timers, 0));
-        if (get_double(first, state->names._when, &when) == 0 &&
-            twr_timers_now(state, it->loop, &now) == 0) {
-            double wait = when - now;
-            wait =
-                wait > state->loop.max_select ? state->loop.max_select : wait;
-            timeout =
-                wait <= 0 ? PyLong_FromLong(0) : PyFloat_FromDouble(wait);
-        }
+        timeout = time_until(it, first);
         Py_DECREF(first);
     }
     Py_DECREF(timers);
     return timeout;
 }
 
-/* Move the first timer to the ready queue if it is due before end; 1 if so. */
+/* Move the first timer to the ready queue if that is due before end: 1 if so.
+ */
 static int
 move_first(TwrIteration *it, PyObject *timers, double end)
 {
     TwrState *state = it->state;
     double when;
-    if (get_double(PyList_GET_ITEM(timers, 0), state->names._when, &when) <
-        0) {
+    if (get_when(state, PyList_GET_ITEM(timers, 0), &when) < 0) {
         return -1;
     }
     if (when >= end) {
@@ -219,7 +212,8 @@ twr_timers_move(TwrIteration *it)
     }
     int moved = PyList_GET_SIZE(timers) > 0;
     if (moved && (twr_timers_now(it->state, it->loop, &now) < 0 ||
-                  get_double(it->loop, it->state->names._clock_resolution,
+                  twr_double(PyObject_GetAttr(
+                                 it->loop, it->state->names._clock_resolution),
                              &resolution) < 0)) {
         moved = -1;
     }
@@ -233,13 +227,13 @@ twr_timers_move(TwrIteration *it)
 int
 twr_timers_init(TwrState *state)
 {
-    static const char *const in_0[] = {
-        "_scheduled", "_timer_cancelled_count", "_cancelled", "_when",
-        "time",       "_clock_resolution",      NULL};
-    return twr_facts_require(
-               state,
-               (TwrFactsPlace){"BaseEventLoop", "_run_once", "co_names"},
-               in_0) < 0
-               ? -1
-               : 0;
+    static const TwrFact facts[] = {
+        {"BaseEventLoop", "_run_once",
+         "_scheduled _timer_cancelled_count _cancelled _when time append "
+         "_clock_resolution heapq heapify heappop",
+         NULL},
+        {"TimerHandle", NULL, "_cancelled _scheduled _when", NULL},
+        {NULL, NULL, NULL, NULL},
+    };
+    return twr_facts_require(state, facts);
 }

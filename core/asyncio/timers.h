@@ -1,13 +1,17 @@
 /* asyncio/timers.h - the timers of a loop: call_later(), call_at().
  *
- * loop._scheduled is a heap of them, of which cancelled ones are dropped only
- * when they come to the front, or when there are many. */
+ *     loop._scheduled             a heap, the timer that is due next in front
+ *     timer._scheduled            the timer is in the heap
+ *     loop._timer_cancelled_count how many in the heap are cancelled
+ *
+ * A timer that is cancelled stays in the heap until it comes to the front, or
+ * until so many are that all are weeded out. */
 #ifndef TWR_TIMERS_H
 #define TWR_TIMERS_H
 
 #include "asyncio/iteration.h"
 
-/* The heap of timers, a list; another one perhaps in each turn. */
+/* The heap of timers, a list; another list perhaps in each turn. */
 PyObject *twr_timers_get(TwrState *state, PyObject *loop);
 
 /* loop.time(), in seconds. */

@@ -176,7 +176,8 @@ typedef enum {
         N_COLD
 } TwrCold;
 
-/* What asyncio/facts.c finds out about this Python's loops. */
+/* What asyncio/facts.c finds out about this Python's loops.  If why_not is
+ * set, any of the others may be NULL, but for handle_run_codes. */
 typedef struct {
     PyObject *why_not;          /* str: why no loop can be driven; or NULL */
     PyObject *run_once;         /* BaseEventLoop._run_once, as imported */
@@ -188,7 +189,7 @@ typedef struct {
     PyObject *nest_once_code;    /* of nest_asyncio's _run_once; or NULL */
     PyObject *nest_forever_code; /* of nest_asyncio's run_forever; or NULL */
     PyObject *nest_until_code;   /* ... run_until_complete; or NULL */
-    PyObject *tasks_file;        /* co_filename of asyncio.tasks */
+    PyObject *tasks_file;        /* co_filename of asyncio.tasks; or NULL */
     Py_ssize_t min_timers;       /* more timers: cancelled ones are weeded */
     double max_cancelled;        /* ... if they are more than this share */
     double max_select;           /* seconds that a selector may wait */
