@@ -5,16 +5,13 @@
 #include "asyncio/future.h"
 #include "base/error.h"
 
+/* Whether op is a coroutine, or a generator made one by @types.coroutine. */
 static bool
 is_coroutine(PyObject *op)
 {
-    if (PyCoro_CheckExact(op)) {
-        return true;
-    }
     if (!PyGen_CheckExact(op)) {
-        return false;
+        return PyCoro_CheckExact(op);
     }
-    /* One made by @types.coroutine. */
     PyCodeObject *code = PyGen_GetCode((PyGenObject *)op);
     bool iterable = (code->co_flags & CO_ITERABLE_COROUTINE) != 0;
     Py_DECREF(code);
@@ -60,8 +57,8 @@ has_attribute(PyObject *coro, const char *attribute, PyObject *expected)
     return value == expected;
 }
 
-/* Why a coroutine cannot be begun, in words; NULL: nobody has begun it, or
- * with an exception, it cannot be told. */
+/* Why coro cannot be begun, in words; NULL: nobody has begun coro, or with an
+ * exception, that cannot be told. */
 static const char *
 why_begun(PyObject *coro)
 {
@@ -86,7 +83,7 @@ twr_close_iterator(TwrState *state, PyObject *iterator)
 {
     PyObject *pending = twr_error_take();
     PyObject *close = NULL, *none = NULL;
-    if (is_coroutine(iterator)) { /* without a bound method: no memory */
+    if (is_coroutine(iterator)) { /* a bound method might find no memory */
         none = PyObject_CallMethodNoArgs(iterator, state->names.close);
     }
     else if (PyObject_GetOptionalAttr(iterator, state->names.close, &close) >
@@ -96,7 +93,7 @@ twr_close_iterator(TwrState *state, PyObject *iterator)
     }
     Py_XDECREF(none);
     if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_RecursionError)) {
-        PyErr_Clear(); /* it ends when it is dropped, where there is room */
+        PyErr_Clear(); /* who drops the iterator closes it, and has room */
     }
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(iterator);
@@ -112,7 +109,7 @@ twr_is_new_coroutine(PyObject *op)
     }
     const char *problem = why_begun(op);
     if (problem == NULL && PyErr_Occurred()) {
-        PyErr_Clear(); /* no memory for its frame: it has one, or has ended */
+        PyErr_Clear(); /* no memory for the frame object */
     }
     return problem == NULL;
 }
@@ -125,7 +122,7 @@ twr_close_awaitable(TwrState *state, PyObject *awaitable)
                      Py_IS_TYPE(awaitable, state->types.awaiting);
     if (steppable ? !((TwrSteppable *)awaitable)->begun
                   : twr_is_new_coroutine(awaitable)) {
-        twr_give_room(8); /* it runs nobody's code */
+        twr_give_room(8); /* this runs nobody's code */
         twr_close_iterator(state, awaitable);
         twr_give_room(-8);
     }
@@ -155,37 +152,41 @@ twr_check_fresh(PyObject *coro, PyObject *callee)
     return -1;
 }
 
+/* Say that future is of another loop, other.  Always -1. */
+static int
+refuse_future(TwrState *state, PyObject *future, PyObject *other,
+              PyObject *callee)
+{
+    int closed = twr_ask(other, state->names.is_closed);
+    PyErr_Clear();
+    PyObject *name = twr_callee_name(callee);
+    if (name != NULL) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%U cannot wait for %R, which is attached to a "
+                     "different loop%s",
+                     name, future,
+                     closed > 0 ? ", and that is closed; make a new one"
+                                : "; await it where that loop runs");
+        Py_DECREF(name);
+    }
+    return -1;
+}
+
 /* Refuse a future of another loop than the one that is to wait for it. */
 static int
-check_loop(TwrState *state, PyObject *future, PyObject *loop, PyObject *callee)
+check_loop(TwrState *state, PyObject *op, PyObject *loop, PyObject *callee)
 {
-    PyObject *closed = NULL;
-    int is_future = twr_future_check(state, future);
+    int is_future = twr_future_check(state, op);
     if (is_future <= 0) {
         return is_future;
     }
-    PyObject *other = twr_future_loop(state, future);
+    PyObject *other = twr_future_loop(state, op);
     if (other == NULL) {
         return -1;
     }
-    if (other != loop) {
-        closed = PyObject_CallMethodNoArgs(other, state->names.is_closed);
-        PyErr_Clear();
-        PyObject *name = twr_callee_name(callee);
-        if (name != NULL) {
-            PyErr_Format(PyExc_RuntimeError,
-                         "%U cannot wait for %R, which is attached to a "
-                         "different loop%s",
-                         name, future,
-                         closed == Py_True
-                             ? ", and that is closed; make a new one"
-                             : "; await it where that loop runs");
-        }
-        Py_XDECREF(name);
-    }
-    Py_XDECREF(closed);
+    int result = other == loop ? 0 : refuse_future(state, op, other, callee);
     Py_DECREF(other);
-    return PyErr_Occurred() ? -1 : 0;
+    return result;
 }
 
 int

@@ -1,9 +1,12 @@
 /* coro/awaitable.h - what can be waited for: coroutines, futures and others.
  *
- * Whether it can be waited for here, what `await` iterates over, and how that
- * is closed.  The coroutine of a tworoutine over a plain `async def` has just
- * been made, and is taken as it is; all else is looked at, so that an error
- * names the user's function. */
+ *     callee() -> awaitable   may that be waited for, in this loop?
+ *                 iterator    what `await` iterates over, and is stepped
+ *                 close       of what will not run, or not go on
+ *
+ * The coroutine of a tworoutine over a plain `async def` has just been made,
+ * and nothing is asked of it; all else is looked at, so that an error names
+ * the user's function. */
 #ifndef TWR_AWAITABLE_H
 #define TWR_AWAITABLE_H
 
@@ -22,33 +25,35 @@ typedef struct {
     /* What callee(...) returns where its function has returned made.
      * Switches. */
     PyObject *(*serve)(PyObject *callee, PyObject *made);
-    /* Whether its function makes a new coroutine in each call, for certain. */
+    /* Whether callee's function is certain to make a new coroutine in each
+     * call. */
     bool (*makes_anew)(TwrState *state, PyObject *callee);
 } TwrCalleeJobs;
 extern const TwrCalleeJobs twr_callee_jobs; /* in hooks.c */
 
-/* Whether await_() would take op: it has __await__, or is a coroutine. */
+/* Whether await_() would take op, which has __await__, or is a coroutine. */
 bool twr_is_awaitable(PyObject *op);
 
 /* Whether op is a coroutine that nobody has begun. */
 bool twr_is_new_coroutine(PyObject *op);
 
-/* 0 if awaitable may be waited for in loop: it is not of another one, and if
- * it is a coroutine, nobody has begun it. */
+/* 0 if awaitable may be waited for in loop: a future must not be of another
+ * loop, and nobody must have begun a coroutine. */
 int twr_check_awaitable(TwrState *state, PyObject *awaitable, PyObject *loop,
                         PyObject *callee);
 
-/* 0 if nobody has begun coro.  `await` checks that, too, but names nobody. */
+/* 0 if nobody has begun coro, which callee (may be NULL) has returned. `await`
+ * checks that, too, but names nobody. */
 int twr_check_fresh(PyObject *coro, PyObject *callee);
 
 /* What `await op` iterates over. */
 PyObject *twr_await_iterator(TwrState *state, PyObject *op);
 
-/* iterator.close(), keeping a pending exception. */
+/* iterator.close(); an error is only reported.  Keeps a pending exception. */
 void twr_close_iterator(TwrState *state, PyObject *iterator);
 
-/* Close a coroutine that will not run, keeping a pending exception.  One that
- * somebody has begun, and other awaitables, are left alone. */
+/* Close a coroutine that will not run.  A coroutine that somebody has begun,
+ * and other awaitables, are left alone.  Keeps a pending exception. */
 void twr_close_awaitable(TwrState *state, PyObject *awaitable);
 
 #endif

@@ -20,19 +20,13 @@ twr_awaiting_clear(PyObject *op)
     return 0;
 }
 
-static Awaiting *
-new_awaiting(TwrState *state)
-{
-    PyTypeObject *type = state->types.awaiting;
-    return (Awaiting *)type->tp_alloc(type, 0);
-}
-
 PyObject *
 twr_awaiting_new(TwrState *state, PyObject *awaitable)
 {
-    Awaiting *self = new_awaiting(state);
+    PyTypeObject *type = state->types.awaiting;
+    Awaiting *self = (Awaiting *)type->tp_alloc(type, 0);
     if (self != NULL) {
-        self->awaitable = Py_NewRef(awaitable);
+        self->awaitable = Py_XNewRef(awaitable);
     }
     return (PyObject *)self;
 }
@@ -41,7 +35,7 @@ PyObject *
 twr_awaiting_call(TwrState *state, PyObject *callee, PyObject *args,
                   PyObject *kwargs)
 {
-    Awaiting *self = new_awaiting(state);
+    Awaiting *self = (Awaiting *)twr_awaiting_new(state, NULL);
     if (self != NULL) {
         self->callee = Py_NewRef(callee);
         self->args = Py_NewRef(args);
@@ -50,8 +44,9 @@ twr_awaiting_call(TwrState *state, PyObject *callee, PyObject *args,
     return (PyObject *)self;
 }
 
-/* Call the function; *result is what the call returns if there is nothing to
- * wait for, as for an async generator.  Switches. */
+/* Call the callee's function for self->awaitable.  If there is nothing to wait
+ * for, as with an async generator, *result is set to what the callee returns.
+ * Switches. */
 static int
 make_awaitable(TwrState *state, Awaiting *self, PyObject **result)
 {
@@ -68,15 +63,16 @@ make_awaitable(TwrState *state, Awaiting *self, PyObject **result)
         return *result == NULL ? -1 : 0;
     }
     PyObject *loop = twr_running_loop(state);
-    int bad = loop == NULL
-                  ? -1
-                  : twr_check_awaitable(state, made, loop, self->callee);
+    int checked = loop == NULL
+                      ? -1
+                      : twr_check_awaitable(state, made, loop, self->callee);
     Py_XDECREF(loop);
     Py_XSETREF(self->awaitable, made);
-    return bad;
+    return checked;
 }
 
-/* Before the first step.  *result as above.  Switches. */
+/* Before the first step: make self->iterator, or set *result as
+ * make_awaitable().  Switches. */
 static int
 begin_awaiting(TwrState *state, Awaiting *self, PyObject **result)
 {
@@ -90,7 +86,8 @@ begin_awaiting(TwrState *state, Awaiting *self, PyObject **result)
     return *result == NULL && self->iterator == NULL ? -1 : 0;
 }
 
-/* No coroutine raises StopIteration: it would look like a result. */
+/* No coroutine raises StopIteration, which would look like a result: raise a
+ * RuntimeError in place of a pending one. */
 static void
 hide_stop(void)
 {
@@ -105,16 +102,17 @@ hide_stop(void)
     PyErr_SetRaisedException(error);
 }
 
-/* Whether a step may be made; ended: of one that is over already. */
+/* 0 if no step is under way, and if wants_more, the last step has not been. */
 static int
-check_step(const Awaiting *self, bool ended)
+check_step(const Awaiting *self, bool wants_more)
 {
     if (self->running) {
         PyErr_SetString(PyExc_ValueError, "coroutine already executing");
         return -1;
     }
-    /* The latter: the collector has cleared it. */
-    if (ended && (self->over || (self->begun && self->iterator == NULL))) {
+    /* The latter: the collector has cleared self. */
+    if (wants_more &&
+        (self->over || (self->begun && self->iterator == NULL))) {
         PyErr_SetString(PyExc_RuntimeError,
                         "cannot reuse already awaited coroutine");
         return -1;
@@ -122,7 +120,8 @@ check_step(const Awaiting *self, bool ended)
     return 0;
 }
 
-/* A step has ended. */
+/* A step has ended, in that way: was it the last?  Returns how.  Keeps a
+ * pending exception. */
 static PySendResult
 end_step(Awaiting *self, PySendResult how)
 {
@@ -226,9 +225,10 @@ twr_awaiting_close(PyObject *op, PyObject *unused)
     return none;
 }
 
-/* Twisted's asyncio reactor: coro may wait for Deferreds.  Steals coro. */
+/* On Twisted's asyncio reactor, a coroutine that does what coro (stolen) does,
+ * and may wait for Deferreds; elsewhere coro. */
 static PyObject *
-adapt_deferred(TwrState *state, PyObject *coro, PyObject *loop)
+adapt_to_deferreds(TwrState *state, PyObject *coro, PyObject *loop)
 {
     if (!(twr_libraries(state) & LIBRARY_twisted)) {
         return coro;
@@ -249,5 +249,5 @@ twr_as_coroutine(TwrState *state, PyObject *awaitable, PyObject *loop,
                  Py_IS_TYPE(awaitable, state->types.awaiting);
     PyObject *coro =
         ready ? Py_NewRef(awaitable) : twr_awaiting_new(state, awaitable);
-    return coro == NULL ? NULL : adapt_deferred(state, coro, loop);
+    return coro == NULL ? NULL : adapt_to_deferreds(state, coro, loop);
 }

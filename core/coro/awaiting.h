@@ -1,13 +1,20 @@
 /* coro/awaiting.h - what a task is made of that waits for no coroutine.
  *
- * A task needs a coroutine.  Where a call carries one (backends/callback.c),
- * and what was called is an object with __await__, a future, or a function
- * that has to be called where a loop runs, an Awaiting stands for it: asked
- * for the first step, it calls the function, and then __await__, in the task,
- * as an `await` there would; from then on it passes on what it is asked.  It
- * is written in C, so it has no frame that could get into a traceback.
+ * A task needs a coroutine.  Where a call carries a task
+ * (backends/callback.c), and what was called is an object with __await__, a
+ * future, or a function that has to be called where a loop runs, an Awaiting
+ * is that coroutine:
  *
- * awaiting.c steps it; awaiting_type.c is what can be seen of it. */
+ *     the first step       calls the function, then __await__, in the task, as
+ *                          an `await` there would:
+ *                            callee(args, kwargs) -> awaitable -> iterator
+ *     this and all others  are handed on to the iterator
+ *     the last step        drops all of these (over)
+ *
+ * An Awaiting is written in C, and so has no frame that could get into a
+ * traceback.
+ *
+ * awaiting.c has the steps; awaiting_type.c what can be seen from outside. */
 #ifndef TWR_AWAITING_H
 #define TWR_AWAITING_H
 
@@ -22,13 +29,13 @@ typedef struct {
     PyObject *callee;    /* the tworoutine whose function makes it; or NULL */
     PyObject *args;      /* ... with these arguments; or NULL */
     PyObject *kwargs;    /* ... and these by name; or NULL */
-    PyObject *iterator;  /* what it iterates over, once begun; or NULL */
+    PyObject *iterator;  /* of awaitable, once begun; or NULL */
     PyObject *weakrefs;
 } Awaiting;
 
 extern PyType_Spec twr_awaiting_spec;
 
-/* A coroutine, without a frame, that awaits awaitable. */
+/* A coroutine that awaits awaitable. */
 PyObject *twr_awaiting_new(TwrState *state, PyObject *awaitable);
 
 /* A coroutine that calls callee's function and awaits what that returns;
@@ -41,7 +48,7 @@ PyObject *twr_awaiting_call(TwrState *state, PyObject *callee, PyObject *args,
 PyObject *twr_as_coroutine(TwrState *state, PyObject *awaitable,
                            PyObject *loop, PyObject *callee);
 
-/* Drop what self holds, as when a step was the last one. */
+/* Drop what self holds, as after the last step; the slot tp_clear. */
 int twr_awaiting_clear(PyObject *self);
 
 /* Step with a value sent in; the slot am_send.  Switches. */
@@ -51,7 +58,7 @@ PySendResult twr_awaiting_step(PyObject *self, PyObject *value,
 /* Step with an exception thrown in; the method throw().  Switches. */
 PyObject *twr_awaiting_throw(PyObject *self, PyObject *args);
 
-/* End it without a step of its own; the method close(). */
+/* End the wait without a step; the method close(). */
 PyObject *twr_awaiting_close(PyObject *self, PyObject *unused);
 
 #endif

@@ -1,4 +1,7 @@
-/* coro/awaiting_type.c - what can be seen of an Awaiting. */
+/* coro/awaiting_type.c - what can be seen of an Awaiting from outside.
+ *
+ * The methods of coroutines, and the attributes by which asyncio and inspect
+ * look at those: they tell of the coroutine or generator inside. */
 #include "coro/awaiting.h"
 
 #include "coro/step.h"
@@ -45,16 +48,9 @@ awaiting_next(PyObject *op)
     return awaiting_send(op, Py_None);
 }
 
+/* What self waits for, or makes that; borrowed, NULL: self is over. */
 static PyObject *
-awaiting_await(PyObject *op)
-{
-    return Py_NewRef(op);
-}
-/* --- looking at it */
-
-/* What it stands for; borrowed, or NULL. */
-static PyObject *
-inner(Awaiting *self)
+find_inner(Awaiting *self)
 {
     return self->awaitable != NULL ? self->awaitable : self->callee;
 }
@@ -62,11 +58,11 @@ inner(Awaiting *self)
 static PyObject *
 awaiting_repr(PyObject *op)
 {
-    PyObject *inside = inner((Awaiting *)op);
-    return inside == NULL
+    PyObject *inner = find_inner((Awaiting *)op);
+    return inner == NULL
                ? PyUnicode_FromString("<coroutine of tworoutine, over>")
                : PyUnicode_FromFormat("<coroutine of tworoutine for %R>",
-                                      inside);
+                                      inner);
 }
 
 /* The name of what runs inside, for those who show tasks. */
@@ -74,7 +70,7 @@ static PyObject *
 awaiting_name(PyObject *op, void *attribute)
 {
     Awaiting *self = (Awaiting *)op;
-    PyObject *const named[] = {self->iterator, inner(self)};
+    PyObject *const named[] = {self->iterator, find_inner(self)};
     for (int i = 0; i < 2; i++) {
         PyObject *name = named[i] == NULL
                              ? NULL
@@ -91,7 +87,7 @@ awaiting_name(PyObject *op, void *attribute)
 /* An attribute of the coroutine or generator inside: cr_<name>, gi_<name>;
  * NULL without error: there is none. */
 static PyObject *
-inside(Awaiting *self, const char *name)
+get_inside(Awaiting *self, const char *name)
 {
     const char *const formats[] = {"cr_%s", "gi_%s"};
     PyObject *value = NULL;
@@ -109,31 +105,37 @@ inside(Awaiting *self, const char *name)
     return value;
 }
 
+/* value (stolen), or None if that is NULL without error. */
 static PyObject *
-awaiting_inside(PyObject *op, void *name)
+or_none(PyObject *value)
 {
-    PyObject *value = inside((Awaiting *)op, name);
     return value != NULL || PyErr_Occurred() ? value : Py_NewRef(Py_None);
 }
 
-/* Not there where there is no frame to show with it. */
+static PyObject *
+awaiting_inside(PyObject *op, void *name)
+{
+    return or_none(get_inside((Awaiting *)op, name));
+}
+
+/* An AttributeError where there is no frame to show beside what is awaited. */
 static PyObject *
 awaiting_get_await(PyObject *op, void *unused)
 {
     (void)unused;
     Awaiting *self = (Awaiting *)op;
-    PyObject *frame = inside(self, "frame");
+    PyObject *frame = get_inside(self, "frame");
     Py_XDECREF(frame);
     if (frame == NULL || frame == Py_None) {
         return PyErr_Occurred()
                    ? NULL
                    : PyErr_Format(PyExc_AttributeError, "cr_await");
     }
-    PyObject *value = inside(self, "await");
+    PyObject *value = get_inside(self, "await");
     if (value == NULL && !PyErr_Occurred()) {
-        value = inside(self, "yieldfrom");
+        value = get_inside(self, "yieldfrom");
     }
-    return value != NULL || PyErr_Occurred() ? value : Py_NewRef(Py_None);
+    return or_none(value);
 }
 
 static PyObject *
@@ -171,11 +173,7 @@ awaiting_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                                      &awaitable)) {
         return NULL;
     }
-    Awaiting *self = (Awaiting *)type->tp_alloc(type, 0);
-    if (self != NULL) {
-        self->awaitable = Py_NewRef(awaitable);
-    }
-    return (PyObject *)self;
+    return twr_awaiting_new(PyType_GetModuleState(type), awaitable);
 }
 
 static PyMethodDef awaiting_methods[] = {
@@ -213,7 +211,7 @@ static PyType_Slot awaiting_slots[] = {
     {Py_tp_dealloc, awaiting_dealloc},
     {Py_tp_repr, awaiting_repr},
     {Py_tp_iternext, awaiting_next},
-    {Py_am_await, awaiting_await},
+    {Py_am_await, PyObject_SelfIter},
     {Py_am_send, twr_awaiting_step},
     {Py_tp_methods, awaiting_methods},
     {Py_tp_getset, awaiting_getset},

@@ -7,9 +7,7 @@ twr_step_return(PySendResult how, PyObject *result)
     if (how == PYGEN_RETURN) {
         PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
         Py_CLEAR(result);
-        if (stop != NULL) {
-            PyErr_SetRaisedException(stop);
-        }
+        twr_error_put(stop);
     }
     return result;
 }
@@ -48,7 +46,7 @@ twr_step_exception(PyObject *type, PyObject *value, PyObject *tb)
     return exc;
 }
 
-/* Turn a StopIteration into its value, as yield from does. */
+/* Turn a pending StopIteration into its value, as yield from does. */
 static PySendResult
 take_stop(PyObject **value)
 {
