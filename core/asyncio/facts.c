@@ -25,44 +25,30 @@ twr_facts_keep_code(PyObject *owner, const char *name, PyObject **code)
     return 0;
 }
 
-/* Keep reason (stolen; NULL: a failure), unless another one is known. */
-static int
-note_reason(TwrState *state, PyObject *reason)
-{
-    if (state->loop.why_not != NULL) {
-        Py_XDECREF(reason);
-        return 0;
-    }
-    state->loop.why_not = reason;
-    return reason == NULL ? -1 : 0;
-}
-
-/* An AttributeError is pending: fact's owner or method is none of those that
- * we know.  -1 if another exception is. */
-static int
-note_other(TwrState *state, const TwrFact *fact)
-{
-    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-        return -1;
-    }
-    PyErr_Clear();
-    return note_reason(state,
-                       PyUnicode_FromFormat(
-                           "asyncio.%s%s%s of this Python is not the one that "
-                           "tworoutine knows",
-                           fact->owner, fact->method == NULL ? "" : ".",
-                           fact->method == NULL ? "" : fact->method));
-}
-
+/* Unless another reason is known, let the reason be that the place of fact
+ * does without name, or if name is NULL, is none that we know. */
 static int
 note_missing(TwrState *state, const TwrFact *fact, PyObject *name)
 {
-    return note_reason(
-        state, PyUnicode_FromFormat(
-                   "asyncio.%s%s%s of this Python does without %U, which "
-                   "tworoutine relies on",
-                   fact->owner, fact->method == NULL ? "" : ".",
-                   fact->method == NULL ? "" : fact->method, name));
+    if (state->loop.why_not != NULL) {
+        return 0;
+    }
+    PyObject *place =
+        fact->method == NULL
+            ? PyUnicode_FromFormat("asyncio.%s", fact->owner)
+            : PyUnicode_FromFormat("asyncio.%s.%s", fact->owner, fact->method);
+    if (place != NULL) {
+        state->loop.why_not =
+            name == NULL
+                ? PyUnicode_FromFormat("%U of this Python is not the one that "
+                                       "tworoutine knows",
+                                       place)
+                : PyUnicode_FromFormat("%U of this Python does without %U, "
+                                       "which tworoutine relies on",
+                                       place, name);
+        Py_DECREF(place);
+    }
+    return state->loop.why_not == NULL ? -1 : 0;
 }
 
 /* The names that the place of fact knows: those in its method's code (known_as
@@ -90,8 +76,12 @@ require_names(TwrState *state, const TwrFact *fact, const char *known_as,
               const char *names)
 {
     PyObject *there = names_there(fact, known_as);
+    if (there == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        return note_missing(state, fact, NULL);
+    }
     if (there == NULL) {
-        return note_other(state, fact);
+        return -1;
     }
     PyObject *text = PyUnicode_FromString(names);
     PyObject *list = text == NULL ? NULL : PyUnicode_Split(text, NULL, -1);
@@ -227,9 +217,9 @@ twr_facts_init(TwrState *state)
     if (twr_facts_require(state, facts) < 0) {
         return -1;
     }
-    return all ? 0
-               : note_reason(state,
-                             PyUnicode_FromString(
-                                 "asyncio of this Python is not the one "
-                                 "that tworoutine knows"));
+    if (!all && learnt->why_not == NULL) {
+        learnt->why_not = PyUnicode_FromString(
+            "asyncio of this Python is not the one that tworoutine knows");
+    }
+    return all || learnt->why_not != NULL ? 0 : -1;
 }

@@ -108,8 +108,8 @@ is_bottom(TwrState *state, PyFrameObject *frame)
 typedef int (*Test)(TwrState *state, PyFrameObject *frame,
                     PyFrameObject *caller);
 
-/* Whether test is true of any frame of the code that runs, from the innermost
- * to where that begins; -1: error. */
+/* 1 if test is true of any frame of the code that runs, from the innermost on
+ * down to where that begins; -1: error. */
 static int
 any_frame(TwrState *state, Test test)
 {
@@ -124,8 +124,10 @@ any_frame(TwrState *state, Test test)
     return PyErr_Occurred() ? -1 : found;
 }
 
+/* Whether frame is that of a signal handler that has interrupted asyncio. */
 static int
-test_interrupts(TwrState *state, PyFrameObject *frame, PyFrameObject *caller)
+interrupts_asyncio(TwrState *state, PyFrameObject *frame,
+                   PyFrameObject *caller)
 {
     int inside = caller == NULL ? 0 : is_asyncio(state, caller);
     return inside > 0 ? is_handler(frame, caller) : inside;
@@ -134,11 +136,12 @@ test_interrupts(TwrState *state, PyFrameObject *frame, PyFrameObject *caller)
 int
 twr_frames_interrupted(TwrState *state)
 {
-    return any_frame(state, test_interrupts);
+    return any_frame(state, interrupts_asyncio);
 }
 
+/* Whether frame is one of asyncio's own code, as a Test. */
 static int
-test_asyncio(TwrState *state, PyFrameObject *frame, PyFrameObject *caller)
+is_in_asyncio(TwrState *state, PyFrameObject *frame, PyFrameObject *caller)
 {
     (void)caller;
     return is_asyncio(state, frame);
@@ -147,7 +150,7 @@ test_asyncio(TwrState *state, PyFrameObject *frame, PyFrameObject *caller)
 int
 twr_frames_in_asyncio(TwrState *state)
 {
-    return any_frame(state, test_asyncio);
+    return any_frame(state, is_in_asyncio);
 }
 
 int

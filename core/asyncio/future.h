@@ -6,8 +6,8 @@
  *     None (asyncio.sleep(0))      the task wakes up in the next turn
  *     anything else                an error, raised in the coroutine
  *
- * A call that waits in a task treats what it gets likewise, but has its own
- * callback called in place of the task's. */
+ * For a call that waits in a task, its own callback takes the place of the
+ * task's wake-up. */
 #ifndef TWR_FUTURE_H
 #define TWR_FUTURE_H
 

@@ -19,7 +19,7 @@ typedef struct {
  * told. */
 int twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop);
 
-/* 1 if nest_asyncio has changed type(loop).  We can drive it all the same,
+/* 1 if nest_asyncio has changed type(loop).  We can drive such loops, too,
  * where frames.c knows who takes its turns. */
 int twr_loop_is_patched(TwrState *state, PyObject *loop);
 

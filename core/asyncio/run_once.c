@@ -6,7 +6,7 @@
 
 /* Ask the selector, and let the loop queue what it found. */
 static int
-poll(TwrIteration *it)
+poll_selector(TwrIteration *it)
 {
     TwrState *state = it->state;
     PyObject *events = NULL;
@@ -32,8 +32,8 @@ static int
 begin_turn(TwrIteration *it)
 {
     it->polling = true;
-    bool done = twr_timers_weed(it->state, it->loop) == 0 && poll(it) == 0 &&
-                twr_timers_move(it) == 0;
+    bool done = twr_timers_weed(it->state, it->loop) == 0 &&
+                poll_selector(it) == 0 && twr_timers_move(it) == 0;
     it->polling = false;
     if (!done) {
         return -1;

@@ -107,6 +107,7 @@ note_awaited_by(TwrState *state, PyObject *function, PyObject *name,
     return done;
 }
 
+/* Note that task awaits future. */
 static int
 add_awaited_by(TwrState *state, PyObject *future, PyObject *task)
 {
@@ -115,6 +116,7 @@ add_awaited_by(TwrState *state, PyObject *future, PyObject *task)
                            task);
 }
 
+/* Undo add_awaited_by(). */
 static int
 discard_awaited_by(TwrState *state, PyObject *future, PyObject *task)
 {

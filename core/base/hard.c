@@ -12,7 +12,7 @@ enum { SPOILT = 4096 }; /* bytes, and more than any frame of ours */
 /* Not inlined: the frame of this call lies where the frames of earlier calls,
  * which have returned, have been.  Quiet. */
 static void TWR_NOINLINE
-spoil(void)
+spoil_stack(void)
 {
     volatile unsigned char rubbish[SPOILT];
     for (size_t i = 0; i < sizeof(rubbish); i++) {
@@ -24,6 +24,6 @@ void
 twr_hard_spoil(void)
 {
     if (TWR_IS_HARD) {
-        spoil();
+        spoil_stack();
     }
 }

@@ -43,7 +43,7 @@ about_module(PyObject *globals)
 
 /* The code of a footing's functions, with the looks of code at line. */
 static PyObject *
-disguise(TwrState *state, PyObject *code, int line)
+disguise_code(TwrState *state, PyObject *code, int line)
 {
     PyCodeObject *co = (PyCodeObject *)code;
     PyObject *none = PyTuple_New(0);
@@ -69,7 +69,7 @@ twr_footing_imitate(TwrState *state, PyObject *code, int line,
                     PyObject *globals)
 {
     PyObject *kept = about_module(globals);
-    PyObject *made = kept == NULL ? NULL : disguise(state, code, line);
+    PyObject *made = kept == NULL ? NULL : disguise_code(state, code, line);
     PyObject *function = made == NULL ? NULL : PyFunction_New(made, kept);
     Py_XDECREF(made);
     Py_XDECREF(kept);

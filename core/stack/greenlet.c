@@ -59,7 +59,7 @@ twr_greenlet_first(void)
 }
 
 /* Beware: greenlet (3.5) takes a reference to the first object that waits in
- * the trashcan of the thread; no object has one left there, and so that one
+ * the trashcan of the thread: where objects have none left, and so the object
  * would be freed twice. */
 PyObject *
 twr_greenlet_switch(PyObject *greenlet, PyObject *args)

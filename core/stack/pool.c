@@ -23,7 +23,7 @@ static _Thread_local TwrStacks *these_stacks;
  * references without the GIL.  So the thread hangs here, as 3.14 lets it. */
 #if defined(__GNUC__) && !defined(_WIN32)
 static void
-hang(const bool *inside)
+hang_while(const bool *inside)
 {
     while (*inside) {
         pause();
@@ -31,7 +31,7 @@ hang(const bool *inside)
 }
 
 #define TWR_NO_UNWINDING(inside)                                              \
-    __attribute__((cleanup(hang))) bool inside = true
+    __attribute__((cleanup(hang_while))) bool inside = true
 #else
 #define TWR_NO_UNWINDING(inside) bool inside = true
 #endif

@@ -14,9 +14,9 @@ twr_switch_set_active(TwrStacks *st, PyObject *greenlet)
     Py_XSETREF(st->active, Py_NewRef(greenlet));
 }
 
-/* Who is to have what came to me, which does not wait for it: who steps my
- * portal, or the active greenlet, or the thread's first; of those that have
- * ended the parent, perhaps me.  NULL without error: nobody. */
+/* Who is to have what came to me by mistake: who steps my portal, or the
+ * active greenlet, or the thread's first; if that has ended, its parent, who
+ * may be me.  NULL without error: nobody. */
 static PyObject *
 find_receiver(TwrStacks *st, PyObject *me)
 {
@@ -33,8 +33,8 @@ find_receiver(TwrStacks *st, PyObject *me)
     return to;
 }
 
-/* Hand a value (stolen), or if NULL the pending exception, on to greenlet.
- * Returns as a switch does.  Switches. */
+/* Switch to greenlet with a value (stolen), or if that is NULL, throw the
+ * pending exception there.  Returns as a switch does.  Switches. */
 static PyObject *
 hand_on(PyObject *greenlet, PyObject *value)
 {
@@ -55,11 +55,10 @@ hand_on(PyObject *greenlet, PyObject *value)
     return got;
 }
 
-/* Hand what came to me by mistake, got (stolen), on to whom it is for; if that
- * is me, or nobody, *nowhere is set and got returned.  Returns as a switch
- * does.  Switches. */
+/* Hand on what came to me by mistake, got (stolen); if to me, or to nobody,
+ * got is returned and *nowhere set.  Returns as a switch does.  Switches. */
 static PyObject *
-forward(TwrStacks *st, PyObject *me, PyObject *got, bool *nowhere)
+redirect_switch(TwrStacks *st, PyObject *me, PyObject *got, bool *nowhere)
 {
     PyObject *to = find_receiver(st, me);
     *nowhere = to == me || to == NULL;
@@ -94,7 +93,7 @@ twr_switch_to(TwrStacks *st, PyObject *target)
             }
             break;
         }
-        got = forward(st, me, got, &nowhere);
+        got = redirect_switch(st, me, got, &nowhere);
     }
     Py_CLEAR(st->target);
     twr_context_restore(context);
