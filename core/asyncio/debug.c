@@ -64,69 +64,86 @@ PyType_Spec twr_slow_limit_spec = {
     .slots = slow_limit_slots,
 };
 
-int
-twr_debug_forgive(TwrState *state, PyObject *loop)
+/* In debug mode 1, and *limit is set to the limit of loop; else 0, and to
+ * NULL. */
+static int
+find_limit(TwrState *state, PyObject *loop, PyObject **limit)
 {
-    PyObject *name = state->names.slow_callback_duration;
     int debug = twr_flag(loop, state->names._debug);
-    if (debug <= 0) {
-        return debug;
-    }
-    PyObject *limit = PyObject_GetAttr(loop, name);
-    if (limit == NULL || Py_IS_TYPE(limit, state->types.slow_limit)) {
-        Py_XDECREF(limit);
-        return limit == NULL ? -1 : 0;
-    }
+    *limit = debug <= 0
+                 ? NULL
+                 : PyObject_GetAttr(loop, state->names.slow_callback_duration);
+    return debug > 0 && *limit == NULL ? -1 : debug;
+}
+
+/* Replace limit by a SlowLimit. */
+static int
+replace_limit(TwrState *state, PyObject *loop, PyObject *limit)
+{
     SlowLimit *self = PyObject_New(SlowLimit, state->types.slow_limit);
     if (self == NULL) {
-        Py_DECREF(limit);
         return -1;
     }
     self->loop = Py_NewRef(loop);
-    self->limit = limit;
-    int set = PyObject_SetAttr(loop, name, (PyObject *)self);
+    self->limit = Py_NewRef(limit);
+    int set = PyObject_SetAttr(loop, state->names.slow_callback_duration,
+                               (PyObject *)self);
     Py_DECREF(self);
     return set;
 }
 
 int
-twr_debug_unforgive(TwrState *state, PyObject *loop)
+twr_debug_forgive(TwrState *state, PyObject *loop)
 {
-    int debug = twr_flag(loop, state->names._debug);
-    if (debug <= 0) {
-        return debug;
-    }
-    PyObject *limit =
-        PyObject_GetAttr(loop, state->names.slow_callback_duration);
-    int result = limit == NULL ? -1 : 0;
-    if (limit != NULL && Py_IS_TYPE(limit, state->types.slow_limit)) {
-        result = put_back(state, (SlowLimit *)limit);
+    PyObject *limit;
+    int result = find_limit(state, loop, &limit);
+    if (result > 0) {
+        result = Py_IS_TYPE(limit, state->types.slow_limit)
+                     ? 0
+                     : replace_limit(state, loop, limit);
     }
     Py_XDECREF(limit);
     return result;
 }
 
-/* Complain about a handle that has held the loop up. */
-static int
-report_slow(TwrIteration *it, PyObject *handle, double seconds)
+int
+twr_debug_unforgive(TwrState *state, PyObject *loop)
 {
-    TwrState *state = it->state;
+    PyObject *limit;
+    int result = find_limit(state, loop, &limit);
+    if (result > 0) {
+        result = Py_IS_TYPE(limit, state->types.slow_limit)
+                     ? put_back(state, (SlowLimit *)limit)
+                     : 0;
+    }
+    Py_XDECREF(limit);
+    return result;
+}
+
+/* 1 if a handle that has taken so many seconds was slow. */
+static int
+is_slow(TwrIteration *it, double seconds)
+{
     PyObject *limit =
-        PyObject_GetAttr(it->loop, state->names.slow_callback_duration);
+        PyObject_GetAttr(it->loop, it->state->names.slow_callback_duration);
     PyObject *took = limit == NULL ? NULL : PyFloat_FromDouble(seconds);
     /* Compared as objects: the limit may be a SlowLimit. */
     int slow =
         took == NULL ? -1 : PyObject_RichCompareBool(took, limit, Py_GE);
     Py_XDECREF(limit);
     Py_XDECREF(took);
-    if (slow <= 0) {
-        return slow;
-    }
+    return slow;
+}
+
+/* Complain about a handle that was slow. */
+static int
+report_slow(TwrState *state, PyObject *handle, double seconds)
+{
     PyObject *text = PyObject_CallOneArg(state->format_handle, handle);
     if (text == NULL) {
         return -1;
     }
-    /* As _run_once looks it up: tests put another one in its place. */
+    /* As _run_once looks it up: tests put another logger in its place. */
     PyObject *logger =
         PyObject_GetAttr(state->base_events, state->names.logger);
     int told = -1;
@@ -165,7 +182,8 @@ run_timed(TwrIteration *it, PyObject *handle)
     if (twr_timers_now(state, it->loop, &after) < 0) {
         return -1;
     }
-    return report_slow(it, handle, after - before);
+    int slow = is_slow(it, after - before);
+    return slow <= 0 ? slow : report_slow(state, handle, after - before);
 }
 
 int

@@ -7,9 +7,9 @@
  *
  * Where the _run_once is one that run_forever has called, its greenlet is the
  * native one of that loop, and the local variables of _run_once say how many
- * handles it will still pop before it polls again.  A native greenlet, too,
- * is the one below a run_until_complete of nest_asyncio, which calls _run_once
- * itself: such a run ends with a future.
+ * handles it will still pop before it polls again.  The run_until_complete of
+ * nest_asyncio counts as a run_forever: it calls _run_once itself, and its run
+ * ends with a future (until).
  *
  * A signal handler may come in the middle of asyncio's own code, and make a
  * call there.  Two such places have to be known, since they look like others:
