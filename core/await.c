@@ -170,8 +170,9 @@ check_awaitable(TwrState *state, PyObject *awaitable, PyObject *loop,
     if (loop != NULL) {
         return twr_check_awaitable(state, awaitable, loop, callee);
     }
-    return PyCoro_CheckExact(awaitable) ? twr_check_fresh(awaitable, callee)
-                                        : 0;
+    return PyCoro_CheckExact(awaitable)
+               ? twr_check_new(state, awaitable, callee)
+               : 0;
 }
 
 /* A coroutine, of which some loop that is not known can make a task. */

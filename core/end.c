@@ -6,6 +6,7 @@
 #include "backends/portal.h"
 #include "engine/closed.h"
 #include "engine/driven.h"
+#include "engine/drives.h"
 
 static int
 thread_traverse(PyObject *op, visitproc visit, void *arg)
@@ -30,6 +31,7 @@ end_calls(Thread *th)
     PyObject *loop = Py_XNewRef(th->run.own_loop);
     if (loop != NULL) {
         twr_thread_cold(th, COLD_close_loop, loop);
+        twr_driven_forget_loop(th, loop);
         if (th->run.own_loop == loop) {
             twr_own_loop_drop(th);
         }

@@ -16,6 +16,7 @@
 #include "asyncio/future.h"
 #include "asyncio/handle.h"
 #include "asyncio/loop.h"
+#include "asyncio/quick.h"
 #include "asyncio/run_once.h"
 #include "asyncio/running.h"
 #include "asyncio/task.h"
@@ -28,7 +29,7 @@
 #include "end.h"
 #include "engine/call.h"
 #include "engine/closed.h"
-#include "engine/driven.h"
+#include "engine/drives.h"
 #include "engine/interrupt.h"
 #include "engine/marker.h"
 #include "face/generator.h"
@@ -87,15 +88,13 @@ add_constants(PyObject *module, TwrState *state)
     state->kw.context = Py_BuildValue("(s)", "context");
     state->kw.msg = Py_BuildValue("(s)", "msg");
     state->kw.task = Py_BuildValue("(ss)", "loop", "context");
-    state->kw.hooks = Py_BuildValue("(ss)", "firstiter", "finalizer");
     state->interrupted = PyCFunction_New(&twr_interrupt_def, module);
     state->end_closed = PyCFunction_New(&twr_closed_def, module);
     state->asyncio_dot = PyUnicode_InternFromString("asyncio.");
     if (state->asyncio_dot == NULL || state->neutral == NULL ||
         state->kw.context == NULL || state->kw.msg == NULL ||
-        state->kw.task == NULL || state->kw.hooks == NULL ||
-        state->interrupted == NULL || state->end_closed == NULL ||
-        state->CannotSuspend == NULL) {
+        state->kw.task == NULL || state->interrupted == NULL ||
+        state->end_closed == NULL || state->CannotSuspend == NULL) {
         return -1;
     }
     if (PyModule_AddObjectRef(module, "end_closed", state->end_closed) < 0) {
@@ -118,8 +117,8 @@ add_diagnostics(PyObject *module, TwrState *state)
 static int
 init_asyncio(TwrState *state)
 {
-    return twr_facts_init(state) < 0 || twr_loop_init(state) < 0 ||
-                   twr_running_init(state) < 0 ||
+    return twr_facts_init(state) < 0 || twr_quick_init(state) < 0 ||
+                   twr_loop_init(state) < 0 || twr_running_init(state) < 0 ||
                    twr_run_once_init(state) < 0 ||
                    twr_timers_init(state) < 0 || twr_debug_init(state) < 0 ||
                    twr_handle_init(state) < 0 || twr_future_init(state) < 0 ||

@@ -61,7 +61,7 @@ PyAsyncGen_CheckExact PyUnicode_Check PyMethod_Check PyFunction_Check
 PyThreadState_Get PyErr_Occurred PyErr_GetRaisedException
 PyErr_SetRaisedException PyGreenlet_ACTIVE PyGreenlet_STARTED
 PyType_GetModuleState PyModule_GetState Py_IsFinalizing _Py_IsFinalizing
-PyObject_TypeCheck PyThread_get_thread_ident
+PyObject_TypeCheck PyThread_get_thread_ident Py_SIZE
 """
 QUIET_API = frozenset(QUIET_NAMES.split())
 

@@ -60,7 +60,7 @@ KNOWN = {
 # below a driver, of which there are as many as below the loop) or that of
 # Python's collector, in what functools.partial and Context.run had left half
 # done: asyncio.sleep alone crashes in that way.
-CRASHES = 0 if sys.version_info >= (3, 14) else 12
+CRASHES = 0 if sys.version_info >= (3, 14) else 13
 if os.environ.get("TWR_HARD"):
     CRASHES *= 2  # where each call parks once more
 # A callback that makes a call is woken by one handle more than a task, and to

@@ -3,6 +3,7 @@
 
 #include "asyncio/facts.h"
 #include "asyncio/handle.h"
+#include "asyncio/quick.h"
 #include "asyncio/timers.h"
 
 /* The limit for which nothing is slow. */
@@ -189,6 +190,9 @@ run_timed(TwrIteration *it, PyObject *handle)
 int
 twr_debug_run(TwrIteration *it, PyObject *handle)
 {
+    if (twr_quick_may_run(it, handle)) {
+        return twr_quick_run(it->state, handle);
+    }
     int debug = twr_flag(it->loop, it->state->names._debug);
     if (debug < 0) {
         return -1;

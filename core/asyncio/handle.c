@@ -4,12 +4,17 @@
 
 #include "asyncio/facts.h"
 #include "asyncio/loop.h"
+#include "asyncio/quick.h"
 #include "asyncio/task.h"
 #include "stack/walk.h"
 
 int
 twr_handle_callback(TwrState *state, PyObject *handle, PyObject **callback)
 {
+    if (twr_quick_is_handle(state, handle)) {
+        *callback = Py_XNewRef(twr_quick_callback(state, handle));
+        return 0;
+    }
     int found =
         PyObject_GetOptionalAttr(handle, state->names._callback, callback);
     return found < 0 ? -1 : 0;

@@ -7,6 +7,15 @@
 
 #include "base/state.h"
 
+/* What asyncio/quick.c has seen of the loop. */
+typedef struct {
+    PyObject *dict;     /* loop.__dict__; NULL: the quick way is not for it */
+    PyObject *selector; /* loop._selector then; borrowed */
+    PyObject *epoll;    /* the epoll object of that */
+    unsigned type_version; /* of type(loop) then */
+    Py_ssize_t n_names;    /* of dict when it hid nothing; -1: not looked at */
+} TwrQuick;
+
 /* Part of Driven (engine/drives.h). */
 typedef struct {
     TwrState *state;
@@ -15,6 +24,7 @@ typedef struct {
     PyObject *until; /* weakref: the future that ends the run; NULL: none */
     Py_ssize_t left; /* handles left in this turn */
     size_t parks;    /* how many times a call was parked, in any turn */
+    TwrQuick quick;
     bool polling;    /* inside the part of a turn that runs no handle */
     bool stop_later; /* the loop is to stop as soon as that is possible */
 } TwrIteration;

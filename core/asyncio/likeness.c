@@ -3,6 +3,33 @@
 
 #include "asyncio/facts.h"
 
+/* The frame of Handle._run(), which the quick way does without, looks like
+ * that of this function.  NULL without error: the slow way is taken, which has
+ * such a frame. */
+static PyObject *
+imitation_of_run(TwrState *state)
+{
+    if (!state->quick.is_known || twr_is_traced()) {
+        return NULL;
+    }
+    PyObject *loop = PyObject_CallNoArgs(state->get_running_loop);
+    bool debug = loop == NULL ||
+                 (loop != Py_None && twr_flag(loop, state->names._debug) != 0);
+    Py_XDECREF(loop);
+    if (debug) {
+        PyErr_Clear();
+        return NULL;
+    }
+    if (state->quick.run == NULL) {
+        PyObject *code = PyList_GET_ITEM(state->loop.handle_run_codes, 0);
+        /* def, try, and the line that runs the callback */
+        int line = ((PyCodeObject *)code)->co_firstlineno + 2;
+        state->quick.run = twr_footing_imitate(
+            state, code, line, PyModule_GetDict(state->events));
+    }
+    return Py_XNewRef(state->quick.run);
+}
+
 /* The footing that looks like the loop below the running code and what is
  * below that; NULL: there is no such loop, or an error. */
 static PyObject *
@@ -16,10 +43,12 @@ imitate_native(TwrStacks *st)
     }
     PyObject *frames = walk.frame == NULL ? NULL : twr_footing_frames(&walk);
     twr_walk_end(&walk);
+    PyObject *top = frames == NULL ? NULL : imitation_of_run(st->state);
     PyObject *footing =
         frames == NULL
             ? NULL
-            : twr_footing_imitate_all(st->state, frames, st->footing);
+            : twr_footing_imitate_all(st->state, frames, top, st->footing);
+    Py_XDECREF(top);
     Py_XDECREF(frames);
     return footing;
 }
@@ -57,29 +86,42 @@ bottom_of_thread(bool is_main, PyObject **globals)
     return code;
 }
 
+/* One function of the footing of a run: that of code, as if at its first
+ * line. */
+static PyObject *
+imitate_code(TwrState *state, PyObject *code, PyObject *globals)
+{
+    return code == NULL
+               ? NULL
+               : twr_footing_imitate(state, code,
+                                     ((PyCodeObject *)code)->co_firstlineno,
+                                     globals);
+}
+
 /* The footing that looks like a run of the loop of calls. */
 static PyObject *
 imitate_run(TwrState *state, bool is_main)
 {
     PyObject *globals, *main = bottom_of_thread(is_main, &globals);
     PyObject *asyncio = PyModule_GetDict(state->base_events);
+    PyObject *top = imitation_of_run(state);
     PyObject *const codes[] = {main, state->loop.run_until_complete_code,
                                state->loop.run_forever_code,
                                state->loop.run_once_code};
-    PyObject *footing = main == NULL ? NULL : PyTuple_New(4);
+    PyObject *footing = main == NULL ? NULL : PyTuple_New(4 + (top != NULL));
     for (int i = 0; footing != NULL && i < 4; i++) {
-        PyObject *function = NULL;
-        if (codes[i] != NULL) {
-            function = twr_footing_imitate(
-                state, codes[i], ((PyCodeObject *)codes[i])->co_firstlineno,
-                i == 0 ? globals : asyncio);
-        }
+        PyObject *function =
+            imitate_code(state, codes[i], i == 0 ? globals : asyncio);
         if (function == NULL) {
             Py_CLEAR(footing);
             break;
         }
         PyTuple_SET_ITEM(footing, i, function);
     }
+    if (footing != NULL && top != NULL) {
+        PyTuple_SET_ITEM(footing, 4, Py_NewRef(top));
+    }
+    Py_XDECREF(top);
     Py_XDECREF(main);
     return footing;
 }

@@ -2,6 +2,7 @@
 #include "asyncio/run_once.h"
 
 #include "asyncio/facts.h"
+#include "asyncio/quick.h"
 #include "asyncio/timers.h"
 
 /* Ask the selector, and let the loop queue what it found. */
@@ -27,10 +28,34 @@ poll_selector(TwrIteration *it)
     return result;
 }
 
+/* A turn begins, of a loop without timers: poll in the quick way.  1: there
+ * are events, 0: there are none, -1: error. */
+static int
+poll_quickly(TwrIteration *it)
+{
+    int stopping = twr_quick_is_stopping(it);
+    it->polling = true;
+    int events =
+        stopping < 0
+            ? 1
+            : twr_quick_poll(it, !stopping && twr_quick_ready(it) == 0);
+    it->polling = false;
+    if (events == 0) {
+        it->left = twr_quick_ready(it);
+    }
+    return events;
+}
+
 /* What _run_once does before it runs handles. */
 static int
 begin_turn(TwrIteration *it)
 {
+    if (twr_quick_may_turn(it)) {
+        int events = poll_quickly(it);
+        if (events <= 0) {
+            return events;
+        }
+    }
     it->polling = true;
     bool done = twr_timers_weed(it->state, it->loop) == 0 &&
                 poll_selector(it) == 0 && twr_timers_move(it) == 0;
@@ -68,19 +93,51 @@ is_over(TwrIteration *it)
     return over != 0 ? over : twr_flag(it->loop, it->state->names._stopping);
 }
 
+/* Whether the loop has asyncio's own kind of ready queue.  Quiet. */
+static inline bool
+has_deque(const TwrIteration *it)
+{
+    return it->quick.dict != NULL;
+}
+
+static inline bool
+is_any_ready(TwrIteration *it)
+{
+    return has_deque(it) ? twr_quick_ready(it) > 0
+                         : PyObject_Size(it->ready) > 0;
+}
+
+static PyObject *
+pop_handle(TwrIteration *it)
+{
+    return has_deque(it) ? twr_quick_pop(it)
+                         : PyObject_CallMethodNoArgs(it->ready,
+                                                     it->state->names.popleft);
+}
+
+/* handle._cancelled */
+static int
+is_cancelled(TwrState *state, PyObject *handle)
+{
+    PyObject *flag = twr_quick_is_handle(state, handle)
+                         ? twr_quick_cancelled(state, handle)
+                         : NULL;
+    return flag == Py_False  ? 0
+           : flag == Py_True ? 1
+                             : twr_flag(handle, state->names._cancelled);
+}
+
 TwrNext
 twr_run_once_next(TwrIteration *it, PyObject **handle)
 {
-    TwrState *state = it->state;
     for (;;) {
-        while (it->left > 0 && PyObject_Size(it->ready) > 0) {
+        while (it->left > 0 && is_any_ready(it)) {
             it->left--;
-            *handle =
-                PyObject_CallMethodNoArgs(it->ready, state->names.popleft);
+            *handle = pop_handle(it);
             if (*handle == NULL) {
                 return NEXT_ERROR;
             }
-            int skip = twr_flag(*handle, state->names._cancelled);
+            int skip = is_cancelled(it->state, *handle);
             if (skip == 0) {
                 return NEXT_HANDLE;
             }
@@ -129,7 +186,10 @@ twr_run_once_any(TwrIteration *it)
     }
     bool any = PyList_GET_SIZE(timers) > 0;
     Py_DECREF(timers);
-    Py_ssize_t watched = any ? 0 : count_watched(it);
+    Py_ssize_t watched = any ? 0 : twr_quick_watched(it);
+    if (watched < 0) {
+        watched = count_watched(it);
+    }
     return watched < 0 ? -1 : any || watched > 1;
 }
 

@@ -3,36 +3,47 @@
 
 #include "asyncio/facts.h"
 
+/* As sys.set_asyncgen_hooks() does, at a tenth of the cost. */
+static int
+set_hooks(PyObject *firstiter, PyObject *finalizer)
+{
+    if (PySys_Audit("sys.set_asyncgen_hook_finalizer", NULL) < 0 ||
+        PySys_Audit("sys.set_asyncgen_hook_firstiter", NULL) < 0) {
+        return -1;
+    }
+    PyObject *none = Py_None;
+    Py_XSETREF(*twr_hook_finalizer(),
+               finalizer == none ? NULL : Py_NewRef(finalizer));
+    Py_XSETREF(*twr_hook_firstiter(),
+               firstiter == none ? NULL : Py_NewRef(firstiter));
+    return 0;
+}
+
 PyObject *
 twr_running_hook(TwrState *state, PyObject *loop)
 {
-    PyObject *none = NULL;
-    PyObject *hooks = PyObject_CallNoArgs(state->get_asyncgen_hooks);
-    PyObject *first =
-        PyObject_GetAttr(loop, state->names._asyncgen_firstiter_hook);
-    PyObject *last =
-        first == NULL
-            ? NULL
-            : PyObject_GetAttr(loop, state->names._asyncgen_finalizer_hook);
-    if (hooks != NULL && last != NULL) {
-        PyObject *args[] = {first, last};
-        none = PyObject_Vectorcall(state->set_asyncgen_hooks, args, 0,
-                                   state->kw.hooks);
+    PyObject *first = *twr_hook_firstiter(), *last = *twr_hook_finalizer();
+    PyObject *old = PyTuple_Pack(2, first == NULL ? Py_None : first,
+                                 last == NULL ? Py_None : last);
+    first = PyObject_GetAttr(loop, state->names._asyncgen_firstiter_hook);
+    last = first == NULL
+               ? NULL
+               : PyObject_GetAttr(loop, state->names._asyncgen_finalizer_hook);
+    if (old != NULL && (last == NULL || set_hooks(first, last) < 0)) {
+        Py_CLEAR(old);
     }
     Py_XDECREF(first);
     Py_XDECREF(last);
-    if (none == NULL) {
-        Py_CLEAR(hooks);
-    }
-    Py_XDECREF(none);
-    return hooks;
+    return old;
 }
 
 int
 twr_running_unhook(TwrState *state, PyObject *hooks)
 {
+    (void)state;
     PyObject *pending = twr_error_take();
-    int done = twr_done(PyObject_CallObject(state->set_asyncgen_hooks, hooks));
+    int done =
+        set_hooks(PyTuple_GET_ITEM(hooks, 0), PyTuple_GET_ITEM(hooks, 1));
     twr_error_put(pending);
     return done;
 }
@@ -44,6 +55,33 @@ twr_running_set(TwrState *state, PyObject *loop)
     int done = twr_done(PyObject_CallOneArg(state->set_running_loop, loop));
     twr_error_put(pending);
     return done;
+}
+
+/* Whether op is a method of loop's, of that function. */
+static bool
+is_method_of(PyObject *op, PyObject *loop, PyObject *function)
+{
+    return op != NULL && function != NULL && PyMethod_Check(op) &&
+           PyMethod_GET_SELF(op) == loop &&
+           PyMethod_GET_FUNCTION(op) == function;
+}
+
+/* 3.13+: whether the loop's own setup and cleanup are asyncio's, and do no
+ * more than is done here by hand, at a tenth of the cost. */
+static bool
+is_plain(TwrState *state, PyObject *loop, PyObject *setup)
+{
+    PyObject *cleanup;
+    PyObject *name = state->names._run_forever_cleanup;
+    if (twr_flag(loop, state->names._debug) != 0 ||
+        !is_method_of(setup, loop, state->quick.setup) ||
+        PyObject_GetOptionalAttr(loop, name, &cleanup) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    bool plain = is_method_of(cleanup, loop, state->quick.cleanup);
+    Py_XDECREF(cleanup);
+    return plain;
 }
 
 /* Until 3.12 this is done inside run_forever.  Returns the asyncgen hooks to
@@ -142,6 +180,11 @@ twr_running_enter(TwrState *state, PyObject *loop, PyObject **undo)
     if (PyObject_GetOptionalAttr(loop, name, &setup) < 0) {
         return -1;
     }
+    if (setup != NULL && is_plain(state, loop, setup)) {
+        Py_DECREF(setup);
+        *undo = enter_by_hand(state, loop);
+        return *undo == NULL ? -1 : 0;
+    }
     if (setup != NULL) {
         *undo = enter_by_setup(state, loop, setup);
         Py_DECREF(setup);
@@ -162,8 +205,11 @@ leave_loop(TwrState *state, PyObject *loop, PyObject *undo)
     if (undo == Py_None) {
         return clean_up(state, loop);
     }
-    return leave_by_hand(state, loop, undo) < 0 ||
-                   track_origins(state, loop, Py_False) < 0
+    /* Debug mode may have been switched on or off meanwhile. */
+    int tracks =
+        twr_flag(loop, state->names._coroutine_origin_tracking_enabled);
+    return leave_by_hand(state, loop, undo) < 0 || tracks < 0 ||
+                   (tracks && track_origins(state, loop, Py_False) < 0)
                ? -1
                : 0;
 }

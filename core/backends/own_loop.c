@@ -5,6 +5,7 @@
 #include "asyncio/running.h"
 #include "base/error.h"
 #include "base/libraries.h"
+#include "engine/drives.h"
 
 /* What a cold function knows of the IPython prompt at which the call was made;
  * NULL without error: nothing, or the call was made elsewhere. */
@@ -60,6 +61,9 @@ find_kept_loop(Thread *th, PyObject *callee)
         loop = PyObject_CallNoArgs(th->state->new_event_loop);
     }
     if (loop != NULL) {
+        if (th->run.own_loop != NULL) {
+            twr_driven_forget_loop(th, th->run.own_loop);
+        }
         Py_XSETREF(th->run.own_loop, Py_NewRef(loop));
         th->state->has_own_loops = true;
     }

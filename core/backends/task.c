@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "engine/call.h"
 #include "engine/driven.h"
+#include "engine/in_place.h"
 #include "engine/park.h"
 
 static int
@@ -97,9 +98,16 @@ hold_task(TwrPlace *place, PyObject *iterator, PyObject *yielded,
         return -1;
     }
     call->ending = place->ending;
-    int result = -1;
-    if (twr_park_take_over(th, place->loop, call) == 0 &&
-        listen_to(th->state, call, yielded) == 0) {
+    bool queued = false;
+    int result = twr_park_take_over(th, place->loop, call);
+    if (result == 0 && yielded == Py_None) {
+        result = twr_in_place(th, call, &queued);
+    }
+    if (result > 0) {
+        result = twr_task_take_cancel(th->state, place->who, error);
+    }
+    else if (result == 0 &&
+             (queued || (result = listen_to(th->state, call, yielded)) == 0)) {
         result = wait_suspended(place, call, error);
     }
     if (result < 0) {

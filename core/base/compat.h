@@ -192,6 +192,41 @@ twr_is_finalizing(void)
 #endif
 }
 
+/* The version tag of a type, which changes with each change to the type or to
+ * what it derives from; 0: it has none. */
+static inline unsigned
+twr_type_version(PyTypeObject *type)
+{
+    if (type->tp_version_tag == 0) {
+        /* A look-up gives it one. */
+        PyObject *found = PyObject_GetAttrString((PyObject *)type, "__doc__");
+        Py_XDECREF(found);
+        PyErr_Clear();
+    }
+    return type->tp_version_tag;
+}
+
+/* Whether a trace or profile function looks on. */
+static inline bool
+twr_is_traced(void)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+    return tstate->c_tracefunc != NULL || tstate->c_profilefunc != NULL;
+}
+
+/* Where sys.get_asyncgen_hooks() finds the hooks of this thread; NULL there is
+ * none.  To write them is to raise the audit event first. */
+static inline PyObject **
+twr_hook_firstiter(void)
+{
+    return &PyThreadState_Get()->async_gen_firstiter;
+}
+static inline PyObject **
+twr_hook_finalizer(void)
+{
+    return &PyThreadState_Get()->async_gen_finalizer;
+}
+
 /* What `async with` asks the type for first. */
 #if PY_VERSION_HEX < 0x030E0000
 #define TWR_ASYNC_WITH_ASKS "__aenter__"

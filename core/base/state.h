@@ -46,9 +46,11 @@
     X(_cancel_message)                                                        \
     X(_cancelled)                                                             \
     X(_clock_resolution)                                                      \
+    X(_coroutine_origin_tracking_enabled)                                     \
     X(_current_handle)                                                        \
     X(_debug)                                                                 \
     X(_event_loop_policy)                                                     \
+    X(_fd_to_key)                                                             \
     X(_fut_waiter)                                                            \
     X(_local)                                                                 \
     X(_loop)                                                                  \
@@ -126,8 +128,6 @@
     X(futures, "asyncio.futures", NULL)                                       \
     X(heappop, "heapq", "heappop")                                            \
     X(heapify, "heapq", "heapify")                                            \
-    X(get_asyncgen_hooks, "sys", "get_asyncgen_hooks")                        \
-    X(set_asyncgen_hooks, "sys", "set_asyncgen_hooks")                        \
     X(signal, "_signal", "signal")                                            \
     X(getsignal, "_signal", "getsignal")                                      \
     X(default_int_handler, "_signal", "default_int_handler")                  \
@@ -153,6 +153,7 @@
     X(foreground)                                                             \
     X(foreign_library)                                                        \
     X(forget_thread)                                                          \
+    X(handle_failed)                                                          \
     X(has_factory)                                                            \
     X(held_up)                                                                \
     X(in_input_hook)                                                          \
@@ -209,6 +210,32 @@ typedef struct {
     PyObject *discard_awaited_by; /* 3.14+: undoes that; or NULL */
 } TwrTaskFacts;
 
+/* What asyncio/quick.c finds out about this Python's types. */
+typedef struct {
+    bool is_known;           /* all that follows has been found */
+    PyTypeObject *handle;    /* asyncio.events.Handle */
+    PyTypeObject *timer;     /* ... TimerHandle */
+    unsigned handle_version; /* version tags, as they were at import */
+    unsigned timer_version;
+    unsigned selector_version;
+    Py_ssize_t callback_at; /* offsets of slots in a handle */
+    Py_ssize_t args_at;
+    Py_ssize_t context_at;
+    Py_ssize_t cancelled_at;
+    PyTypeObject *deque; /* collections.deque, and its methods in C */
+    PyCFunction popleft;
+    PyCFunction append;
+    PyCFunction appendleft;
+    PyTypeObject *selector;   /* selectors.EpollSelector */
+    PyTypeObject *epoll;      /* select.epoll */
+    PyTypeObject *loop;       /* BaseSelectorEventLoop */
+    PyObject *process_events; /* its method */
+    PyObject *call_soon;      /* BaseEventLoop's */
+    PyObject *setup;          /* 3.13+: its _run_forever_setup; or NULL */
+    PyObject *cleanup;        /* ... and _run_forever_cleanup */
+    PyObject *run; /* a function that looks like Handle._run(); or NULL */
+} TwrQuickFacts;
+
 /* The types of ours, each made from the spec of its file. */
 typedef struct {
     PyTypeObject *tworoutine; /* face/tworoutine.c */
@@ -229,7 +256,6 @@ typedef struct {
     PyObject *context; /* ("context",) */
     PyObject *msg;     /* ("msg",) */
     PyObject *task;    /* ("loop", "context") */
-    PyObject *hooks;   /* ("firstiter", "finalizer") */
 } TwrKeywords;
 
 /* Libraries beside which calls are served in another way: our word for each,
@@ -270,6 +296,7 @@ typedef struct {
     TwrKeywords kw;
     TwrLoopFacts loop;
     TwrTaskFacts task;
+    TwrQuickFacts quick;
     TwrLibraries libraries;
     PyObject *CannotSuspend;
     PyObject *neutral;      /* the Context in which our callbacks are queued */
@@ -279,7 +306,8 @@ typedef struct {
     bool unregistered;      /* atexit no longer knows of us */
     bool has_own_loops;     /* calls have been made where no loop ran */
     PyObject *footing_code; /* of which footings are made: stack/footing.c */
-    PyObject *asyncio_dot;  /* "asyncio.": how its modules' names begin */
+    PyObject *footing_table; /* ... and its table of lines, without columns */
+    PyObject *asyncio_dot;   /* "asyncio.": how its modules' names begin */
     PyObject *greenback_portals; /* dict by task; NULL: not looked for yet */
     PyObject *interrupted;       /* engine/interrupt.c's signal handler */
     PyObject *end_closed;        /* engine/closed.c's function */

@@ -129,8 +129,9 @@ twr_close_awaitable(TwrState *state, PyObject *awaitable)
     twr_error_put(pending);
 }
 
-int
-twr_check_fresh(PyObject *coro, PyObject *callee)
+/* Nothing is known of who has made coro. */
+static int
+check_fresh(PyObject *coro, PyObject *callee)
 {
     const char *problem = why_begun(coro);
     if (problem == NULL) {
@@ -150,6 +151,14 @@ twr_check_fresh(PyObject *coro, PyObject *callee)
                      coro, problem);
     }
     return -1;
+}
+
+int
+twr_check_new(TwrState *state, PyObject *coro, PyObject *callee)
+{
+    return callee != NULL && twr_callee_jobs.makes_anew(state, callee)
+               ? 0
+               : check_fresh(coro, callee);
 }
 
 /* Say that future is of another loop, other.  Always -1. */
@@ -196,6 +205,5 @@ twr_check_awaitable(TwrState *state, PyObject *awaitable, PyObject *loop,
     if (!PyCoro_CheckExact(awaitable)) {
         return check_loop(state, awaitable, loop, callee);
     }
-    bool fresh = callee != NULL && twr_callee_jobs.makes_anew(state, callee);
-    return fresh ? 0 : twr_check_fresh(awaitable, callee);
+    return twr_check_new(state, awaitable, callee);
 }

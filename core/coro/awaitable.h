@@ -44,7 +44,7 @@ int twr_check_awaitable(TwrState *state, PyObject *awaitable, PyObject *loop,
 
 /* 0 if nobody has begun coro, which callee (may be NULL) has returned. `await`
  * checks that, too, but names nobody. */
-int twr_check_fresh(PyObject *coro, PyObject *callee);
+int twr_check_new(TwrState *state, PyObject *coro, PyObject *callee);
 
 /* What `await op` iterates over. */
 PyObject *twr_await_iterator(TwrState *state, PyObject *op);

@@ -228,10 +228,46 @@ call_call(PyObject *op, PyObject *args, PyObject *kwargs)
     return th == NULL ? NULL : twr_call_jobs.wake(th, (Call *)op);
 }
 
+/* A Call may stand in the ready queue itself: it looks like a handle.
+ * Switches. */
+static PyObject *
+call_run(PyObject *op, PyObject *unused)
+{
+    (void)unused;
+    return call_call(op, NULL, NULL);
+}
+
+static PyObject *
+call_get_cancelled(PyObject *op, void *closure)
+{
+    (void)op;
+    (void)closure;
+    Py_RETURN_FALSE;
+}
+
+static PyObject *
+call_get_callback(PyObject *op, void *closure)
+{
+    (void)closure;
+    return Py_NewRef(op);
+}
+
+static PyMethodDef call_methods[] = {
+    {"_run", call_run, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef call_getset[] = {
+    {"_cancelled", call_get_cancelled, NULL, NULL, NULL},
+    {"_callback", call_get_callback, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyType_Slot call_slots[] = {
     {Py_tp_traverse, call_traverse}, {Py_tp_clear, call_clear},
     {Py_tp_dealloc, call_dealloc},   {Py_tp_repr, call_repr},
-    {Py_tp_call, call_call},         {0, NULL},
+    {Py_tp_call, call_call},         {Py_tp_methods, call_methods},
+    {Py_tp_getset, call_getset},     {0, NULL},
 };
 
 PyType_Spec twr_call_spec = {

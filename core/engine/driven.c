@@ -3,6 +3,7 @@
 
 #include "asyncio/debug.h"
 #include "asyncio/frames.h"
+#include "asyncio/quick.h"
 #include "asyncio/run_once.h"
 #include "engine/sigint.h"
 
@@ -46,6 +47,9 @@ static void
 set_now(Thread *th, Driven *driven)
 {
     Py_XSETREF(th->drives.now, (Driven *)Py_XNewRef((PyObject *)driven));
+    if (driven != NULL) {
+        twr_quick_begin(&driven->it);
+    }
 }
 
 void

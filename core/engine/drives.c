@@ -1,6 +1,8 @@
 /* engine/drives.c - the loops that a thread drives: a record of each. */
 #include "engine/drives.h"
 
+#include "asyncio/quick.h"
+
 static int
 driven_traverse(PyObject *op, visitproc visit, void *arg)
 {
@@ -8,6 +10,8 @@ driven_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(driven->it.loop);
     Py_VISIT(driven->it.ready);
+    Py_VISIT(driven->it.quick.dict);
+    Py_VISIT(driven->it.quick.epoll);
     Py_VISIT(driven->it.until);
     Py_VISIT(driven->native);
     Py_VISIT(driven->native_error);
@@ -21,6 +25,7 @@ driven_clear(PyObject *op)
     Driven *driven = (Driven *)op;
     Py_CLEAR(driven->it.loop);
     Py_CLEAR(driven->it.ready);
+    twr_quick_end(&driven->it);
     Py_CLEAR(driven->it.until);
     Py_CLEAR(driven->native);
     Py_CLEAR(driven->native_error);
@@ -123,7 +128,7 @@ remove_kept(Thread *th, Driven *driven)
 int
 twr_driven_release(Thread *th, Driven *driven)
 {
-    if (driven->parked != NULL) {
+    if (driven->parked != NULL || driven->it.loop == th->run.own_loop) {
         return 0;
     }
     PyObject *pending = twr_error_take();
@@ -141,4 +146,15 @@ twr_drives_drop(Thread *th)
     }
     Py_CLEAR(th->drives.now);
     Py_CLEAR(th->drives.kept);
+}
+
+void
+twr_driven_forget_loop(Thread *th, PyObject *loop)
+{
+    Driven *driven = find_kept(th, loop);
+    if (driven != NULL && driven->parked == NULL &&
+        remove_kept(th, driven) < 0) {
+        PyErr_WriteUnraisable(loop);
+    }
+    Py_XDECREF(driven);
 }

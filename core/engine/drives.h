@@ -46,4 +46,8 @@ int twr_driven_release(Thread *th, Driven *driven);
  * Drivens, which forget the thread. */
 void twr_drives_drop(Thread *th);
 
+/* loop is no longer the thread's own one: drop what was kept for it, unless a
+ * call is still parked there. */
+void twr_driven_forget_loop(Thread *th, PyObject *loop);
+
 #endif

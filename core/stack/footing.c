@@ -4,6 +4,29 @@
 /* Of a deep stack are kept so many innermost and outermost frames. */
 enum { INNER = 48, OUTER = 16 };
 
+/* A table for code in which all is on the first line, at no column: what would
+ * be underlined in a traceback is not there. */
+static PyObject *
+table_of_one_line(PyObject *code)
+{
+    PyObject *instructions = PyObject_GetAttrString(code, "co_code");
+    Py_ssize_t left =
+        instructions == NULL ? 0 : PyBytes_GET_SIZE(instructions) / 2;
+    Py_ssize_t n = (left + 7) / 8;
+    PyObject *table = PyBytes_FromStringAndSize(NULL, 2 * n);
+    for (Py_ssize_t i = 0; table != NULL && i < n; i++, left -= 8) {
+        /* An entry for up to 8 units: a line without columns; the same one. */
+        char *entry = PyBytes_AS_STRING(table) + 2 * i;
+        entry[0] = (char)(0x80 | 13 << 3 | ((left < 8 ? left : 8) - 1));
+        entry[1] = 0;
+    }
+    if (instructions == NULL) {
+        Py_CLEAR(table);
+    }
+    Py_XDECREF(instructions);
+    return table;
+}
+
 int
 twr_footing_init(TwrState *state)
 {
@@ -14,7 +37,11 @@ twr_footing_init(TwrState *state)
                          Py_eval_input, names, names);
         Py_DECREF(names);
     }
-    return state->footing_code == NULL ? -1 : 0;
+    if (state->footing_code == NULL) {
+        return -1;
+    }
+    state->footing_table = table_of_one_line(state->footing_code);
+    return state->footing_table == NULL ? -1 : 0;
 }
 
 /* The globals for a frame that looks like one with these globals: what a
@@ -53,9 +80,10 @@ disguise_code(TwrState *state, PyObject *code, int line)
     PyObject *looks =
         replace == NULL
             ? NULL
-            : Py_BuildValue("{sOsOsOsi}", "co_name", co->co_name,
+            : Py_BuildValue("{sOsOsOsisO}", "co_name", co->co_name,
                             "co_qualname", co->co_qualname, "co_filename",
-                            co->co_filename, "co_firstlineno", line);
+                            co->co_filename, "co_firstlineno", line,
+                            "co_linetable", state->footing_table);
     PyObject *made =
         looks == NULL ? NULL : PyObject_Call(replace, none, looks);
     Py_XDECREF(looks);
@@ -119,16 +147,20 @@ imitate_frame(TwrState *state, PyFrameObject *frame, PyObject *old)
 }
 
 PyObject *
-twr_footing_imitate_all(TwrState *state, PyObject *frames, PyObject *old)
+twr_footing_imitate_all(TwrState *state, PyObject *frames, PyObject *top,
+                        PyObject *old)
 {
-    Py_ssize_t n = PyList_GET_SIZE(frames);
-    bool fits = old != NULL && PyTuple_GET_SIZE(old) == n, same = fits;
-    PyObject *footing = PyTuple_New(n);
-    for (Py_ssize_t i = 0; footing != NULL && i < n; i++) {
-        PyFrameObject *frame =
-            (PyFrameObject *)PyList_GET_ITEM(frames, n - 1 - i);
+    Py_ssize_t n = PyList_GET_SIZE(frames), all = n + (top != NULL);
+    bool fits = old != NULL && PyTuple_GET_SIZE(old) == all, same = fits;
+    PyObject *footing = PyTuple_New(all);
+    for (Py_ssize_t i = 0; footing != NULL && i < all; i++) {
         PyObject *before = fits ? PyTuple_GET_ITEM(old, i) : NULL;
-        PyObject *function = imitate_frame(state, frame, before);
+        PyObject *function =
+            i == n ? Py_NewRef(top)
+                   : imitate_frame(
+                         state,
+                         (PyFrameObject *)PyList_GET_ITEM(frames, n - 1 - i),
+                         before);
         if (function == NULL) {
             Py_CLEAR(footing);
             break;

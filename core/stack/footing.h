@@ -32,9 +32,10 @@ PyObject *twr_footing_imitate(TwrState *state, PyObject *code, int line,
  * many, those in the middle are left out. */
 PyObject *twr_footing_frames(TwrWalk *walk);
 
-/* The footing that looks like frames; old (may be NULL) if that does. */
+/* The footing that looks like frames, with top (an imitation; NULL: none) as
+ * the innermost one; old (may be NULL) if that is the same. */
 PyObject *twr_footing_imitate_all(TwrState *state, PyObject *frames,
-                                  PyObject *old);
+                                  PyObject *top, PyObject *old);
 
 /* Call live(), a driver's life, above the frames of footing. */
 PyObject *twr_footing_run(PyObject *footing, PyObject *live);

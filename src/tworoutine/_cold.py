@@ -16,6 +16,7 @@ import pickle
 import selectors
 import sys
 import threading
+from asyncio import format_helpers
 
 from tworoutine._core import (
     cold,
@@ -57,6 +58,26 @@ def comes_again(exc):
 # --- the end of a loop ------------------------------------------------------
 
 _THREAD_JOIN_TIMEOUT = 300  # seconds, as asyncio.Runner
+
+
+def handle_failed(handle, exc):
+    """A handle's callback has raised exc: what ``Handle._run`` does then."""
+    try:
+        callback = format_helpers._format_callback_source(
+            handle._callback, handle._args, debug=handle._loop.get_debug()
+        )
+    except TypeError:  # before 3.13
+        callback = format_helpers._format_callback_source(
+            handle._callback, handle._args
+        )
+    context = {
+        "message": f"Exception in callback {callback}",
+        "exception": exc,
+        "handle": handle,
+    }
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    handle._loop.call_exception_handler(context)
 
 
 def close_loop(loop):
