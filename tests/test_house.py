@@ -43,7 +43,7 @@ MAX_FUNCTION, MAX_FILE = 40, 400
 SWITCH = re.compile(
     r"\bPyGreenlet_(?:Switch|Throw)\(|\bPyIter_Send\(|names\._run\b"
     r"|CallOneArg\(throw,|names\.run_until_complete|\"await_\""
-    r"|\(backend, \"wait\""
+    r"|\(backend, \"wait\"|->tp_init\("
 )
 DEFINITION = re.compile(r"^(\w+)\(([^;{]*?)\)\n\{\n(.*?)^\}\n", re.M | re.S)
 CALL = re.compile(r"(?<![\w>.])(\w+)\b(\()?")

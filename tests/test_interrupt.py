@@ -1,5 +1,7 @@
 """Ctrl-C: real signals, in processes of their own."""
 
+import sys
+
 import pytest
 
 import signalled
@@ -151,7 +153,8 @@ assert tick() == "tick"
 """)
 
 
-@pytest.mark.parametrize("at", range(4))
+# Until 3.11 the first step is queued, too.
+@pytest.mark.parametrize("at", range(3 if sys.version_info >= (3, 12) else 4))
 def test_where_the_loop_queues_a_step(at):
     """The task has begun or ended, but its coroutine does not run."""
     done = run(f"""

@@ -359,9 +359,23 @@ is_of_tasks(TwrState *state, PyFrameObject *frame)
            PyObject_RichCompareBool(code->co_filename, file, Py_EQ) > 0;
 }
 
+/* The task whose first step we have begun; borrowed, only compared. */
+static _Thread_local PyObject *first_step;
+
+PyObject *
+twr_frames_first_step(PyObject *task)
+{
+    PyObject *before = first_step;
+    first_step = task;
+    return before;
+}
+
 int
 twr_frames_steps_task(TwrState *state, PyObject *task)
 {
+    if (task == first_step) {
+        return 1;
+    }
     PyFrameObject *frame = find_below_step(state, task);
     while (frame != NULL && is_of_tasks(state, frame)) {
         Py_SETREF(frame, PyFrame_GetBack(frame));

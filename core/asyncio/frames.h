@@ -69,6 +69,11 @@ int twr_frames_in_asyncio(TwrState *state);
  * and so anybody's code. */
 int twr_frames_own(TwrState *state, PyObject *frame);
 
+/* The first step of task, which we have begun, runs from now on in this
+ * thread; NULL: it runs no more.  Returns the one before; all are borrowed.
+ * Quiet. */
+PyObject *twr_frames_first_step(PyObject *task);
+
 /* 1 if the step of task that runs was begun by a handle of its loop, and not
  * by whoever made the task, as the first step of an eager task is. */
 int twr_frames_steps_task(TwrState *state, PyObject *task);

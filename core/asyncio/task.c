@@ -66,6 +66,35 @@ twr_task_leave(TwrState *state, PyObject *loop, PyObject *task)
 }
 
 PyObject *
+twr_task_alloc(TwrState *state)
+{
+    PyTypeObject *type = (PyTypeObject *)state->Task;
+    PyObject *none = PyTuple_New(0);
+    PyObject *task = none == NULL ? NULL : type->tp_new(type, none, NULL);
+    Py_XDECREF(none);
+    return task;
+}
+
+int
+twr_task_start(TwrState *state, PyObject *task, PyObject *coro, PyObject *loop,
+               PyObject *context)
+{
+    PyObject *args = PyTuple_Pack(1, coro);
+    PyObject *named = Py_BuildValue("{OOOOOO}", state->names.loop, loop,
+                                    state->names.context, context,
+                                    state->names.eager_start, Py_True);
+    int started = -1;
+    if (args != NULL && named != NULL) {
+        PyObject *outer = twr_frames_first_step(task);
+        started = Py_TYPE(task)->tp_init(task, args, named);
+        twr_frames_first_step(outer);
+    }
+    Py_XDECREF(args);
+    Py_XDECREF(named);
+    return started;
+}
+
+PyObject *
 twr_task_why_not(TwrState *state, PyObject *task)
 {
     return twr_task_is_c(state, task) ? state->task.why_not : NULL;

@@ -21,6 +21,16 @@
 PyObject *twr_task_new(TwrState *state, PyObject *coro, PyObject *loop,
                        PyObject *context);
 
+/* A task that is going to be made by twr_task_start(). */
+PyObject *twr_task_alloc(TwrState *state);
+
+/* 3.12+: asyncio.Task.__init__(task, coro, loop=loop, context=context,
+ * eager_start=True): its first step is run here, where loop runs, and counts
+ * as one that a handle of the loop has begun.  -1: coro has not begun, or the
+ * step was ended by KeyboardInterrupt or SystemExit.  Switches. */
+int twr_task_start(TwrState *state, PyObject *task, PyObject *coro,
+                   PyObject *loop, PyObject *context);
+
 /* Why a call must not wait in task; borrowed, NULL: it may. */
 PyObject *twr_task_why_not(TwrState *state, PyObject *task);
 

@@ -14,6 +14,22 @@
 #include "engine/park.h"
 #include "stack/context.h"
 
+/* A step was ended by KeyboardInterrupt or SystemExit: the task has the
+ * exception, too, and would complain that nobody asked for it.  Always -1. */
+static int
+carry_failed(TwrState *state, Call *call)
+{
+    PyObject *pending = twr_error_take();
+    twr_handle_drop_frame(state, pending);
+    if (twr_future_is_done(state, call->task)) {
+        twr_done(
+            PyObject_CallMethodNoArgs(call->task, state->names.exception));
+        PyErr_Clear();
+    }
+    twr_error_put(pending);
+    return -1;
+}
+
 /* Run a handle (stolen) of the carried task on this stack.  Switches. */
 static int
 carry_step(Thread *th, Call *call, PyObject *handle)
@@ -24,17 +40,7 @@ carry_step(Thread *th, Call *call, PyObject *handle)
     if (ran == 0) {
         return th->forked ? twr_task_ended_child(state, call->task) : 0;
     }
-    /* KeyboardInterrupt or SystemExit: the task has the exception, too, and
-     * would complain that nobody asked for it. */
-    PyObject *pending = twr_error_take();
-    twr_handle_drop_frame(state, pending);
-    if (twr_future_is_done(state, call->task)) {
-        twr_done(
-            PyObject_CallMethodNoArgs(call->task, state->names.exception));
-        PyErr_Clear();
-    }
-    twr_error_put(pending);
-    return -1;
+    return carry_failed(state, call);
 }
 
 /* Have drivers find call for its task, or find it no more. */
@@ -197,14 +203,18 @@ carry_close(TwrState *state, Call *call)
     twr_error_put(pending);
 }
 
-/* Run the first step at once, wherever the loop stands: most calls at a prompt
- * need no more.  1 if there is more to wait for; -1: it has failed.
- * Switches. */
+/* What is to be carried, before it has begun. */
+typedef struct {
+    PyObject *coro;
+    PyObject *context; /* in which its task runs */
+    bool eagerly;      /* its first step is run as the task is made */
+} Carried;
+
+/* Take the first step of the task out of the queue, and run it.  Switches. */
 static int
-carry_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
+run_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
 {
-    TwrState *state = th->state;
-    PyObject *step = twr_handle_take_first(state, loop, call->task);
+    PyObject *step = twr_handle_take_first(th->state, loop, call->task);
     if (step == NULL && PyErr_Occurred()) {
         return -1;
     }
@@ -212,7 +222,33 @@ carry_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
         twr_interrupt_carrier(th, call)) {
         twr_interrupt_take_kept(th);
     }
-    if (step != NULL && carry_step(th, call, step) < 0) {
+    return step == NULL ? 0 : carry_step(th, call, step);
+}
+
+/* Make the task, which runs its first step.  Switches. */
+static int
+start_eagerly(Thread *th, PyObject *loop, Call *call, const Carried *what)
+{
+    TwrState *state = th->state;
+    if (twr_task_start(state, call->task, what->coro, loop, what->context) ==
+        0) {
+        return th->forked ? twr_task_ended_child(state, call->task) : 0;
+    }
+    twr_close_awaitable(state, what->coro); /* if it has not begun */
+    return carry_failed(state, call);
+}
+
+/* The first step is run at once, wherever the loop stands; most calls at a
+ * prompt need no more.  Whether to wait, then; -1: it has failed.
+ * Switches. */
+static int
+carry_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call,
+                 const Carried *what)
+{
+    TwrState *state = th->state;
+    int ran = what->eagerly ? start_eagerly(th, loop, call, what)
+                            : run_first_step(th, loop, own_run, call);
+    if (ran < 0) {
         bool goes_on = carry_abandon(state, loop, call);
         if (!goes_on || own_run == NULL || !carry_interrupted(th, call)) {
             return -1;
@@ -229,9 +265,10 @@ carry_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
 
 /* Switches. */
 static PyObject *
-carry_run(Thread *th, PyObject *loop, Driven *own_run, Call *call)
+carry_run(Thread *th, PyObject *loop, Driven *own_run, Call *call,
+          const Carried *what)
 {
-    int wait = carry_first_step(th, loop, own_run, call);
+    int wait = carry_first_step(th, loop, own_run, call, what);
     if (wait > 0 && carry_wait(th, loop, call, own_run != NULL) < 0) {
         carry_close(th->state, call);
         wait = -1;
@@ -256,23 +293,28 @@ carrier_new(Thread *th, Driven *own_run, PyObject *task, PyObject *callee)
     return call;
 }
 
-/* twr_carry() with no context entered; the task runs in `context`.
- * Switches. */
+/* twr_carry() in no context of the caller's.  Switches. */
 static PyObject *
-carry_outside(Thread *th, PyObject *loop, Driven *own_run, PyObject *coro,
-              PyObject *context, PyObject *callee)
+carry_outside(Thread *th, PyObject *loop, Driven *own_run, const Carried *what,
+              PyObject *callee)
 {
-    PyObject *task = twr_task_new(th->state, coro, loop, context);
+    TwrState *state = th->state;
+    PyObject *task =
+        what->eagerly ? twr_task_alloc(state)
+                      : twr_task_new(state, what->coro, loop, what->context);
     if (task == NULL) {
-        twr_close_awaitable(th->state, coro);
+        twr_close_awaitable(state, what->coro);
         return NULL;
     }
     PyObject *result = NULL;
     Call *call = carrier_new(th, own_run, task, callee);
     if (call != NULL) {
         twr_driven_set_main_call(own_run, call);
-        result = carry_run(th, loop, own_run, call);
+        result = carry_run(th, loop, own_run, call, what);
         twr_driven_set_main_call(own_run, NULL);
+    }
+    else {
+        twr_close_awaitable(state, what->coro);
     }
     twr_interrupt_forget(th, task);
     PyObject *pending = twr_error_take();
@@ -289,7 +331,10 @@ twr_carry(Thread *th, PyObject *loop, Driven *own_run, PyObject *coro,
     PyObject *result = NULL, *contexts = NULL;
     PyObject *context = twr_context_current();
     if (context != NULL && twr_context_leave(th->state, &contexts) == 0) {
-        result = carry_outside(th, loop, own_run, coro, context, callee);
+        Carried what = {coro, context,
+                        TWR_EAGER_TASKS && own_run != NULL &&
+                            !th->sigint.kept};
+        result = carry_outside(th, loop, own_run, &what, callee);
         if (twr_context_enter(contexts) < 0) {
             Py_CLEAR(result);
         }

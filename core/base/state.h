@@ -81,8 +81,10 @@
     X(cancel)                                                                 \
     X(cancelled)                                                              \
     X(close)                                                                  \
+    X(context)                                                                \
     X(cr_frame)                                                               \
     X(done)                                                                   \
+    X(eager_start)                                                            \
     X(exception)                                                              \
     X(future_add_to_awaited_by)                                               \
     X(future_discard_from_awaited_by)                                         \
