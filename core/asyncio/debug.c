@@ -191,7 +191,7 @@ int
 twr_debug_run(TwrIteration *it, PyObject *handle)
 {
     if (twr_quick_may_run(it, handle)) {
-        return twr_quick_run(it->state, handle);
+        return twr_quick_run(it->state, handle, true);
     }
     int debug = twr_flag(it->loop, it->state->names._debug);
     if (debug < 0) {

@@ -296,7 +296,7 @@ show_run(void)
 }
 
 int
-twr_quick_run(TwrState *state, PyObject *handle)
+twr_quick_run(TwrState *state, PyObject *handle, bool on_footing)
 {
     const TwrQuickFacts *facts = &state->quick;
     PyObject *callback = slot(handle, facts->callback_at);
@@ -327,7 +327,9 @@ twr_quick_run(TwrState *state, PyObject *handle)
         Py_DECREF(result);
         return PyErr_CheckSignals();
     }
-    show_run();
+    if (on_footing) {
+        show_run();
+    }
     if (PyErr_ExceptionMatches(PyExc_SystemExit) ||
         PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
         return -1;

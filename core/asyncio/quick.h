@@ -68,7 +68,8 @@ PyObject *twr_quick_cancelled(TwrState *state, PyObject *handle);
 /* Whether handle, of the loop of it, can be run in the quick way, now. */
 bool twr_quick_may_run(TwrIteration *it, PyObject *handle);
 
-/* Run such a handle as Handle._run() does.  Switches. */
-int twr_quick_run(TwrState *state, PyObject *handle);
+/* Run such a handle as Handle._run() does; on_footing: in a driver, where a
+ * frame stands that looks like that of Handle._run().  Switches. */
+int twr_quick_run(TwrState *state, PyObject *handle, bool on_footing);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "asyncio/future.h"
 #include "asyncio/handle.h"
+#include "asyncio/quick.h"
 #include "asyncio/run_once.h"
 #include "asyncio/task.h"
 #include "backends/backend.h"
@@ -10,6 +11,7 @@
 #include "base/hard.h"
 #include "coro/awaitable.h"
 #include "engine/call.h"
+#include "engine/in_place.h"
 #include "engine/interrupt.h"
 #include "engine/park.h"
 #include "stack/context.h"
@@ -35,7 +37,10 @@ static int
 carry_step(Thread *th, Call *call, PyObject *handle)
 {
     TwrState *state = th->state;
-    int ran = twr_handle_run(state, handle);
+    int ran =
+        call->driven != NULL && twr_quick_may_run(&call->driven->it, handle)
+            ? twr_quick_run(state, handle, false)
+            : twr_handle_run(state, handle);
     Py_DECREF(handle);
     if (ran == 0) {
         return th->forked ? twr_task_ended_child(state, call->task) : 0;
@@ -77,13 +82,36 @@ has_to_wait(Thread *th, Call *call, bool own_run)
            !twr_future_is_done(th->state, call->task);
 }
 
+/* Let the loop go on until there is something for call: a handle of its task
+ * (call->handle), or the end of that.  Switches. */
+static int
+wait_for_handle(Thread *th, Call *call, bool own_run)
+{
+    if (!own_run || call->error != NULL || TWR_IS_HARD) {
+        return twr_park(th, call);
+    }
+    PyObject *handle;
+    switch (twr_in_place_next(th, call, &handle)) {
+    case IN_PLACE_ERROR:
+        return -1;
+    case IN_PLACE_HANDLE:
+        Py_XSETREF(call->handle, handle);
+        return 0;
+    case IN_PLACE_DONE:
+        return 0;
+    case IN_PLACE_PARK:
+        break;
+    }
+    return twr_park(th, call);
+}
+
 /* Park, running each handle of the task when it is due.  Switches. */
 static int
 carry_park(Thread *th, Call *call, bool own_run)
 {
     bool called_back = false, flushed = false;
     while (!called_back && has_to_wait(th, call, own_run)) {
-        if (twr_park(th, call) < 0) {
+        if (wait_for_handle(th, call, own_run) < 0) {
             if (own_run && carry_interrupted(th, call)) {
                 continue;
             }

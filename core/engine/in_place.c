@@ -3,6 +3,7 @@
 #include "engine/in_place.h"
 
 #include "asyncio/quick.h"
+#include "engine/greenback.h"
 
 /* Whether the loop is one whose turn can be taken here: driven by us, in the
  * quick way, and not to stop.  The first call in the life of a loop pins the
@@ -100,4 +101,64 @@ twr_in_place(Thread *th, Call *call, bool *queued)
         result = -1;
     }
     return result;
+}
+
+/* Whether callback is a method of task's. */
+static bool
+is_of_task(TwrState *state, PyObject *callback, PyObject *task)
+{
+    PyObject *self = NULL;
+    if (callback != NULL &&
+        PyObject_GetOptionalAttr(callback, state->names.__self__, &self) < 0) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(self); /* only compared */
+    return self == task;
+}
+
+/* What handle, taken from the queue, is to call. */
+static TwrInPlace
+whose_handle(TwrState *state, Call *call, PyObject *handle)
+{
+    if (!twr_quick_is_handle(state, handle) ||
+        twr_quick_cancelled(state, handle) != Py_False) {
+        return IN_PLACE_PARK;
+    }
+    PyObject *callback = twr_quick_callback(state, handle);
+    return callback == (PyObject *)call              ? IN_PLACE_DONE
+           : is_of_task(state, callback, call->task) ? IN_PLACE_HANDLE
+                                                     : IN_PLACE_PARK;
+}
+
+TwrInPlace
+twr_in_place_next(Thread *th, Call *call, PyObject **handle)
+{
+    Driven *driven = call->driven;
+    TwrIteration *it = &driven->it;
+    *handle = NULL;
+    if (driven->place != PLACE_OURS || !may_try(th, driven) ||
+        th->stacks.active != call->step_greenlet ||
+        twr_greenback_has_portals(th->state)) {
+        return IN_PLACE_PARK;
+    }
+    int any = continue_turn(it);
+    if (any <= 0 || twr_quick_ready(it) == 0) {
+        return any < 0 ? IN_PLACE_ERROR : IN_PLACE_PARK;
+    }
+    PyObject *next = twr_quick_pop(it);
+    if (next == NULL) {
+        return IN_PLACE_ERROR;
+    }
+    TwrInPlace what = whose_handle(th->state, call, next);
+    if (what == IN_PLACE_HANDLE) {
+        *handle = Py_NewRef(next);
+    }
+    if (what == IN_PLACE_PARK) {
+        what = twr_quick_append_left(it, next) < 0 ? IN_PLACE_ERROR : what;
+    }
+    else {
+        it->left--;
+    }
+    Py_DECREF(next);
+    return what;
 }
