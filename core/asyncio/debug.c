@@ -3,7 +3,7 @@
 
 #include "asyncio/facts.h"
 #include "asyncio/handle.h"
-#include "asyncio/quick.h"
+#include "asyncio/quick_handle.h"
 #include "asyncio/timers.h"
 
 /* The limit for which nothing is slow. */

@@ -4,7 +4,7 @@
 
 #include "asyncio/facts.h"
 #include "asyncio/loop.h"
-#include "asyncio/quick.h"
+#include "asyncio/quick_handle.h"
 #include "asyncio/task.h"
 #include "stack/walk.h"
 

@@ -3,6 +3,7 @@
 
 #include <structmember.h>
 #include <errno.h>
+#include <math.h>
 #include <sys/epoll.h>
 
 #ifdef __linux__
@@ -67,7 +68,7 @@ static bool
 hides(PyObject *dict)
 {
     static const char *const names[] = {"_run_once", "_process_events",
-                                        "call_soon", "_call_soon"};
+                                        "call_soon", "_call_soon", "time"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (PyDict_GetItemString(dict, names[i]) != NULL) {
             return true;
@@ -120,33 +121,57 @@ twr_quick_may_turn(TwrIteration *it)
         }
         quick->n_names = PyDict_GET_SIZE(quick->dict);
     }
-    PyObject *timers =
-        PyDict_GetItemWithError(quick->dict, state->names._scheduled);
-    return timers != NULL && PyList_CheckExact(timers) &&
-           PyList_GET_SIZE(timers) == 0 &&
+    return twr_quick_knows_timers(it) &&
            PyDict_GetItemWithError(quick->dict, state->names._debug) ==
                Py_False &&
            PyDict_GetItemWithError(quick->dict, state->names._selector) ==
                quick->selector;
 }
 
+/* Ask epoll once, for so many milliseconds (-1: for ever).  1: there are
+ * events, 0: there are none, -1: a signal has come. */
+static int
+wait_for_events(TwrIteration *it, int milliseconds)
+{
+    struct epoll_event event;
+    int fd = descriptor(it->quick.epoll), n, error;
+    Py_BEGIN_ALLOW_THREADS;
+    n = epoll_wait(fd, &event, 1, milliseconds);
+    error = errno;
+    Py_END_ALLOW_THREADS;
+    /* Another error is found again by the slow way. */
+    return n >= 0 ? n : error == EINTR ? -1 : 1;
+}
+
+/* What the selector would be told to wait for at most, rounded as it does. */
+static int
+milliseconds(TwrIteration *it, double seconds)
+{
+    const double most = it->state->loop.max_select;
+    return seconds <= 0 ? 0
+                        : (int)ceil((seconds < most ? seconds : most) * 1e3);
+}
+
 int
 twr_quick_poll(TwrIteration *it, bool block)
 {
-    struct epoll_event event;
     for (;;) {
-        if (block && PyErr_CheckSignals() < 0) {
+        double wait = 0;
+        int timers = twr_quick_wait(it, &wait);
+        if (timers < 0 || (block && PyErr_CheckSignals() < 0)) {
             return -1;
         }
-        int fd = descriptor(it->quick.epoll), n, error;
-        Py_BEGIN_ALLOW_THREADS n = epoll_wait(fd, &event, 1, block ? -1 : 0);
-        error = errno;
-        Py_END_ALLOW_THREADS if (n >= 0 || error != EINTR)
-        {
-            return n != 0; /* an error is found again by the slow way */
+        if (timers && wait <= 0) {
+            return 1; /* as the slow way finds */
         }
-        if (!block) {
-            return 0;
+        int events = wait_for_events(it, !block   ? 0
+                                         : timers ? milliseconds(it, wait)
+                                                  : -1);
+        if (events == 0 && block && timers) {
+            return 1; /* the first timer should be due by now */
+        }
+        if (events >= 0 || !block) {
+            return events > 0;
         }
     }
 }
@@ -225,114 +250,4 @@ int
 twr_quick_append_left(TwrIteration *it, PyObject *handle)
 {
     return twr_done(it->state->quick.appendleft(it->ready, handle));
-}
-
-/* --- a handle */
-
-bool
-twr_quick_is_handle(TwrState *state, PyObject *handle)
-{
-    const TwrQuickFacts *facts = &state->quick;
-    const PyTypeObject *type = Py_TYPE(handle);
-    unsigned version = type == facts->handle  ? facts->handle_version
-                       : type == facts->timer ? facts->timer_version
-                                              : 0;
-    return facts->is_known && version != 0 && type->tp_version_tag == version;
-}
-
-bool
-twr_quick_may_run(TwrIteration *it, PyObject *handle)
-{
-    TwrState *state = it->state;
-    return it->quick.dict != NULL && twr_quick_is_handle(state, handle) &&
-           !twr_is_traced() &&
-           PyDict_GetItemWithError(it->quick.dict, state->names._debug) ==
-               Py_False;
-}
-
-/* What a slot of handle holds; borrowed, may be NULL.  Quiet. */
-static inline PyObject *
-slot(PyObject *handle, Py_ssize_t at)
-{
-    return *(PyObject **)((char *)handle + at);
-}
-
-PyObject *
-twr_quick_callback(TwrState *state, PyObject *handle)
-{
-    return slot(handle, state->quick.callback_at);
-}
-
-PyObject *
-twr_quick_cancelled(TwrState *state, PyObject *handle)
-{
-    return slot(handle, state->quick.cancelled_at);
-}
-
-/* The callback of handle has failed with exc (stolen): as Handle._run says. */
-static int
-report_failure(TwrState *state, PyObject *handle, PyObject *exc)
-{
-    PyObject *handled = PyErr_GetHandledException();
-    PyErr_SetHandledException(exc);
-    int told =
-        twr_done(twr_cold(state, COLD_handle_failed, "(OO)", handle, exc));
-    PyErr_SetHandledException(handled);
-    Py_XDECREF(handled);
-    Py_DECREF(exc);
-    return told;
-}
-
-/* Have the traceback of the pending exception begin where Handle._run would
- * stand: in the innermost frame of the driver's footing. */
-static void
-show_run(void)
-{
-    PyFrameObject *frame = twr_thread_frame();
-    if (frame != NULL) {
-        PyTraceBack_Here(frame);
-    }
-    Py_XDECREF(frame);
-}
-
-int
-twr_quick_run(TwrState *state, PyObject *handle, bool on_footing)
-{
-    const TwrQuickFacts *facts = &state->quick;
-    PyObject *callback = slot(handle, facts->callback_at);
-    PyObject *args = slot(handle, facts->args_at);
-    PyObject *context = slot(handle, facts->context_at);
-    if (callback == NULL || context == NULL || args == NULL ||
-        !PyTuple_CheckExact(args) || !PyContext_CheckExact(context)) {
-        return twr_done(PyObject_CallMethodNoArgs(handle, state->names._run));
-    }
-    Py_INCREF(callback);
-    Py_INCREF(args);
-    Py_INCREF(context);
-    PyObject *result = NULL;
-    if (PyContext_Enter(context) == 0) {
-        result =
-            PyObject_Vectorcall(callback, ((PyTupleObject *)args)->ob_item,
-                                (size_t)PyTuple_GET_SIZE(args), NULL);
-        PyObject *pending = result == NULL ? twr_error_take() : NULL;
-        if (PyContext_Exit(context) < 0) {
-            Py_CLEAR(result);
-        }
-        twr_error_put(pending);
-    }
-    Py_DECREF(context);
-    Py_DECREF(args);
-    Py_DECREF(callback);
-    if (result != NULL) {
-        Py_DECREF(result);
-        return PyErr_CheckSignals();
-    }
-    if (on_footing) {
-        show_run();
-    }
-    if (PyErr_ExceptionMatches(PyExc_SystemExit) ||
-        PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        return -1;
-    }
-    return report_failure(state, handle, twr_error_take());
 }

@@ -14,11 +14,7 @@
 #ifndef TWR_QUICK_H
 #define TWR_QUICK_H
 
-#include "asyncio/iteration.h"
-
-/* Learn which types are asyncio's own; what is not as expected switches the
- * quick way off. */
-int twr_quick_init(TwrState *state);
+#include "asyncio/quick_timers.h"
 
 /* A loop comes to be driven: look at it. */
 void twr_quick_begin(TwrIteration *it);
@@ -26,7 +22,7 @@ void twr_quick_begin(TwrIteration *it);
 /* Forget what was seen of it. */
 void twr_quick_end(TwrIteration *it);
 
-/* Whether a turn can be taken in the quick way, now; the timers are none. */
+/* Whether a turn can be taken in the quick way, now. */
 bool twr_quick_may_turn(TwrIteration *it);
 
 /* loop._stopping of such a loop; -1: it is not a bool. */
@@ -35,8 +31,9 @@ int twr_quick_is_stopping(TwrIteration *it);
 /* How many descriptors the loop's selector watches; -1: not known. */
 Py_ssize_t twr_quick_watched(TwrIteration *it);
 
-/* Poll; block: until something comes, if nothing is ready.  1: there are
- * events, 0: there are none, -1: error.  Signals are handled if it blocks. */
+/* Poll; block: until something comes or a timer is due.  1: there are events,
+ * or timers that are due; 0: there are none, -1: error.  Signals are handled
+ * if it blocks. */
 int twr_quick_poll(TwrIteration *it, bool block);
 
 /* The next handle in the ready queue, which has one. */
@@ -54,22 +51,5 @@ twr_quick_ready(const TwrIteration *it)
 {
     return Py_SIZE(it->ready);
 }
-
-/* Whether handle is one of asyncio's own, which can be run in the quick way.
- */
-bool twr_quick_is_handle(TwrState *state, PyObject *handle);
-
-/* handle._callback and handle._cancelled of such a handle; borrowed.  Quiet.
- */
-PyObject *twr_quick_callback(TwrState *state, PyObject *handle);
-/* See twr_quick_callback().  Quiet. */
-PyObject *twr_quick_cancelled(TwrState *state, PyObject *handle);
-
-/* Whether handle, of the loop of it, can be run in the quick way, now. */
-bool twr_quick_may_run(TwrIteration *it, PyObject *handle);
-
-/* Run such a handle as Handle._run() does; on_footing: in a driver, where a
- * frame stands that looks like that of Handle._run().  Switches. */
-int twr_quick_run(TwrState *state, PyObject *handle, bool on_footing);
 
 #endif

@@ -1,5 +1,5 @@
 /* asyncio/quick_facts.c - which types are asyncio's own, and their slots. */
-#include "asyncio/quick.h"
+#include "asyncio/quick_facts.h"
 
 #include <structmember.h>
 
@@ -75,10 +75,12 @@ learn_handles(TwrState *state, TwrQuickFacts *facts)
     facts->args_at = find_slot(facts->handle, "_args");
     facts->context_at = find_slot(facts->handle, "_context");
     facts->cancelled_at = find_slot(facts->handle, "_cancelled");
+    facts->when_at = find_slot(facts->timer, "_when");
     facts->handle_version = twr_type_version(facts->handle);
     facts->timer_version = twr_type_version(facts->timer);
     return facts->callback_at > 0 && facts->args_at > 0 &&
-           facts->context_at > 0 && facts->cancelled_at > 0;
+           facts->context_at > 0 && facts->cancelled_at > 0 &&
+           facts->when_at > 0;
 }
 
 static bool
@@ -124,12 +126,27 @@ learn_loops(TwrState *state, TwrQuickFacts *facts)
            is_own((PyTypeObject *)state->BaseEventLoop, "call_soon");
 }
 
+static bool
+learn_clock(TwrState *state, TwrQuickFacts *facts)
+{
+    PyObject *module = PyImport_ImportModule("time");
+    facts->time_dict =
+        module == NULL ? NULL : Py_NewRef(PyModule_GetDict(module));
+    facts->monotonic =
+        module == NULL ? NULL : PyObject_GetAttrString(module, "monotonic");
+    facts->time = PyObject_GetAttr(state->BaseEventLoop, state->names.time);
+    Py_XDECREF(module);
+    return facts->monotonic != NULL && PyCFunction_Check(facts->monotonic) &&
+           facts->time != NULL &&
+           is_own((PyTypeObject *)state->BaseEventLoop, "time");
+}
+
 int
 twr_quick_init(TwrState *state)
 {
     TwrQuickFacts *facts = &state->quick;
     facts->is_known = learn_handles(state, facts) && learn_deque(facts) &&
-                      learn_loops(state, facts);
+                      learn_loops(state, facts) && learn_clock(state, facts);
     PyErr_Clear();
     return 0;
 }

@@ -3,6 +3,7 @@
 
 #include "asyncio/facts.h"
 #include "asyncio/quick.h"
+#include "asyncio/quick_handle.h"
 #include "asyncio/timers.h"
 
 /* Ask the selector, and let the loop queue what it found. */

@@ -3,7 +3,7 @@
 
 #include "asyncio/future.h"
 #include "asyncio/handle.h"
-#include "asyncio/quick.h"
+#include "asyncio/quick_handle.h"
 #include "asyncio/run_once.h"
 #include "asyncio/task.h"
 #include "backends/backend.h"

@@ -3,6 +3,7 @@
 #include "engine/in_place.h"
 
 #include "asyncio/quick.h"
+#include "asyncio/quick_handle.h"
 #include "engine/greenback.h"
 
 /* Whether the loop is one whose turn can be taken here: driven by us, in the
