@@ -1,4 +1,4 @@
-/* await.c - the engine: find who serves a call, and let it wait there. */
+/* await.c - find who serves a call, and let it wait there. */
 #include "await.h"
 
 #include "asyncio/frames.h"

@@ -1,4 +1,4 @@
-/* await.h - the engine: find who serves a call, and let it wait there.
+/* await.h - find who serves a call, and let it wait there.
  *
  * The coroutine of a call is not made a task: it is stepped right where the
  * call was made, in the caller's task, context and stack, as await would.  If

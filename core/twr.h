@@ -4,51 +4,62 @@
  * for can only happen if the event loop goes on; so the call suspends only its
  * own execution context, a C stack, and the loop goes on from another one.
  *
- * The house has floors.  A file knows only what stands below it, in the order
- * of floors.txt, which the tests enforce; what has to go up goes through a
- * table of functions declared below (hooks.c fills them).
+ * The house has floors.  A file knows only what stands below it; the order of
+ * all files is in floors.txt, bottom first, and the tests enforce it.  What
+ * has to go up goes through a table of functions declared below (hooks.c fills
+ * them).  Here the top comes first.
  *
- *     module.c api.c hooks.c  the module; what tworoutine/_*.py call
+ *     module api hooks        the module; what tworoutine/_*.py call; hooks
  *     face/                   what users hold
- *         call                a tworoutine, and what calling one does
  *         tworoutine          the decorator type
  *         attrs methods       what it shows of its function
+ *         call                a tworoutine, and what calling one does
  *         wrapper generator manager
  *                             async generators and context managers
  *     await  end              find who serves a call | a thread ends
- *     backends/               ways to wait: one table, asked in turn
- *         portal*             below a portal: under uvloop, trio, curio
- *         others              greenback, gevent, Twisted, SQLAlchemy
+ *     backends/               ways to wait: one table (await.c), asked in turn
+ *         others              greenback, trio, gevent, Twisted, SQLAlchemy
+ *                             (with tworoutine/_hosts.py, _gevent.py)
  *         own_loop run        no loop runs: which one to run; run it
- *         drivable            may calls wait in the running loop, or why not
- *         task                in a task of the running loop
  *         callback            in no task of it: the call carries one
+ *         task                in a task of the running loop
+ *         drivable            may calls wait in the running loop, or why not
+ *         portal*             below a portal: under uvloop, trio, curio
+ *         backend             what a way to wait is
  *     engine/                 park a call, drive the loop, let the call go on
- *         thread              what belongs to a thread of the system
- *         drives driven       loops that we drive; one of them: the state
- * machine call park wake      a call; how it parks; how it is called back
- *         drive stop marker   the loop over handles; its end; the queue's end
- *         interrupt sigint    Ctrl-C: whom it is for; our handler in place
- *         closed              calls whose loop has been closed
+ *         drive stop          the loop over handles | how native gets it back
  *         greenback           greenback's portals, beside our drivers
+ *         wake park marker    a call is called back | parks | idle native
+ *         closed              calls whose loop has been closed
+ *         interrupt sigint    Ctrl-C: whom it is for (with _prompts.py) |
+ *                             our handler, in place while calls wait only
+ *         call                one call that waits
+ *         driven drives       a loop that we drive: the machine | all of them
+ *         thread              what belongs to a thread of the system
  *     coro/                   coroutines, from outside
- *         awaitable step      what can be waited for; one step of it
  *         awaiting*           a coroutine for what is none
- *     asyncio/                all that asyncio keeps private, and only here
- *         facts frames        is it what we know; what frames tell
- *         loop running        a loop's queue; what run_forever does around it
+ *         awaitable step      what can be waited for; one step of it
+ *     asyncio/                all that asyncio keeps private; in C, only here
+ *         debug               slow callbacks
+ *         handle task future task_fields
+ *         running loop        what run_forever does around it; a loop's queue
  *         run_once timers iteration
  *                             one turn, cut into handles; its timers
- *         task_fields task future handle
- *         debug               slow callbacks
  *         likeness            what a driver's frames are to look like
+ *         frames facts        what frames tell; is it what we know
  *     stack/                  C stacks and what goes with them
- *         greenlet            the only door to greenlet
- *         switch pool         the token; hub, drivers, workers (stacks.h)
- *         walk footing        frames below; what a driver stands on
+ *         pool switch         hub, drivers, workers | the token (stacks.h)
+ *         footing             the frames on which a driver stands
  *         context             contextvars contexts, left and entered
+ *         walk                frames below
+ *         greenlet            the only door to greenlet
  *     base/
- *         state error compat  names, types, facts; refusals; Python versions
+ *         error libraries     refusals; which libraries have been imported
+ *         state hard compat   names, types, facts; make hard; versions
+ *
+ * A new library that runs its own loop: TWR_LIBRARIES in base/state.h, a
+ * backend in backends/others.c, its place in the table of await.c, and what is
+ * rare about it in tworoutine/_hosts.py.
  *
  * The way of one call that waits, from f(x) to the switch and back:
  *
@@ -80,6 +91,7 @@
  *     hub       the greenlet that starts drivers and workers
  *     cold      of what happens once in a thousand calls: tworoutine/_cold.py
  *     to close  to end a coroutine, a loop or an iterator by its close()
+ *     to end    a call, or a thread: to have it raise, clean up and return
  *
  * Contracts.  Everywhere: arguments are borrowed, returned objects are new,
  * failure is NULL or -1 with an exception set; only deviations are written
@@ -90,6 +102,11 @@
  *                lock, no borrowed reference and no address of a local that
  *                others know, and read every field again.
  *     Quiet.     Runs nobody's code: no Python, no destructor, no switch.
+ *
+ * What bears neither word may call Python, as a method of a future that is of
+ * a user's class; and whatever Python is called may make calls, which park. So
+ * after that, too, an object may have gone that only its stack owned: hold a
+ * reference, and look whether a Call is still parked.
  */
 #ifndef TWR_H
 #define TWR_H

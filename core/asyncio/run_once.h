@@ -2,9 +2,8 @@
  *
  * A turn of BaseEventLoop._run_once:
  *
- *     weed | poll | move due timers | left = len(ready) | handle | handle |
- * ...
- *     `------- begin_turn() ----------------------------'   any driver of ours
+ *     weed | poll | move due timers | left = len(ready) | handle | handle ...
+ *     `------- begin_turn() ----------------------------'  any driver of ours
  *
  * As the turn is cut into handles, a driver can stop after any of them, let a
  * parked call go on in its own place, and let another driver finish the turn:

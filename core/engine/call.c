@@ -208,7 +208,7 @@ twr_call_interrupt(TwrState *state, Call *call, bool at_once)
 }
 
 bool
-twr_call_is_due(TwrState *state, Call *call)
+twr_call_take_turn(TwrState *state, Call *call)
 {
     bool due = !call->carries || call->error != NULL ||
                twr_future_is_done(state, call->task);

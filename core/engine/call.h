@@ -61,8 +61,9 @@ int twr_call_check_fork(Thread *th, PyObject *callee);
  * is of no consequence then, else -1. */
 int twr_call_detach(TwrState *state, Call *call);
 
-/* Whether call, whose turn has come in the queue, is to go on. */
-bool twr_call_is_due(TwrState *state, Call *call);
+/* The turn of call has come in the queue: whether call is to go on now.  If it
+ * is only about to park, that is noted. */
+bool twr_call_take_turn(TwrState *state, Call *call);
 
 /* Ask the future that call waits for how it ended.  To be done before call
  * goes on: what the code of the call is handling would become the context of

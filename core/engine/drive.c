@@ -50,7 +50,7 @@ find_carrier(TwrState *state, Driven *driven, PyObject *callback)
 static PyObject *
 next_of_call(TwrState *state, Thread *th, Call *call)
 {
-    if (!twr_call_is_due(state, call)) {
+    if (!twr_call_take_turn(state, call)) {
         return NULL;
     }
     twr_call_collect(state, call);

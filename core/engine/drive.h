@@ -27,11 +27,12 @@
  * them (engine/stop.c).  Where run_until_complete of nest_asyncio takes the
  * turns in place of run_forever, the run ends with a future: driven->it.until.
  *
- * The only call that can still pin the native greenlet is the first in the
- * life of a loop: when the loop stops, the marker is left in the queue, and a
- * later run begins with the marker.  So does one of a loop that we ran
- * ourselves (backends/run.c), or of IPython's prompt.  If the loop stops while
- * that first call waits, the call is cancelled, with a warning.
+ * The only calls that can still pin the native greenlet are the first in the
+ * life of a loop, and those that follow it in the very same step: when the
+ * loop stops, the marker is left in the queue, and a later run begins with the
+ * marker.  So does one of a loop that we ran ourselves (backends/run.c), or of
+ * IPython's prompt.  If the loop stops while such a call waits, the call is
+ * cancelled, with a warning.
  *
  * A parked call leaves its task (asyncio knows one current task a loop) and
  * its contexts, and makes its task look suspended (asyncio/task.c), so that it

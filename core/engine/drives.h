@@ -19,7 +19,7 @@ typedef enum {
 struct Driven {
     PyObject_HEAD
     Thread *thread;    /* that drives it; borrowed, NULL once it has ended */
-    TwrIteration it;   /* the loop, and its turn, which run_once.c takes */
+    TwrIteration it;   /* the loop, and its turn: run_once.c; parks: call.c */
     NativePlace place; /* of the native greenlet */
     PyObject *native;  /* the greenlet inside run_forever, or NULL */
     PyObject *native_error; /* to raise from run_forever; or NULL */

@@ -47,7 +47,8 @@ stop_later(Thread *th, Driven *driven)
 }
 
 /* Say that the call above the native greenlet is going to be cancelled: only
- * the first one in the life of a loop is, others live on. */
+ * one made in the step of the first call in the life of a loop is, others live
+ * on. */
 static void
 warn_pinned(Thread *th, Driven *driven)
 {

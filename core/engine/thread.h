@@ -2,7 +2,9 @@
  *
  * The record is made when a call is first made in a thread, lives in the
  * thread's dictionary, and goes when the thread ends (end.c).  It is composed
- * of one struct for each unit, which alone writes there; the others read. */
+ * of one struct for each unit, which alone writes there; the others read.  But
+ * the active greenlet is also swapped by backends/portal_step.c, and the
+ * footing chosen by asyncio/likeness.c. */
 #ifndef TWR_THREAD_H
 #define TWR_THREAD_H
 

@@ -105,7 +105,7 @@ wake_due(Thread *th, Call *call)
 PyObject *
 twr_wake(Thread *th, Call *call)
 {
-    if (!twr_call_is_due(th->state, call)) {
+    if (!twr_call_take_turn(th->state, call)) {
         Py_RETURN_NONE;
     }
     Thread *other = call->driven->thread;

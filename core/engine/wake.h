@@ -1,7 +1,10 @@
-/* engine/wake.h - a loop that runs by itself calls a parked call back.
+/* engine/wake.h - a parked call is called back, and not found by a driver.
  *
- * The native greenlet is then inside that callback, with no user frame above:
- * there it parks, idle, and the call goes on. */
+ * If its loop runs by itself, the native greenlet is inside that callback,
+ * with no user frame above: there it parks, idle, and the call goes on.  Else
+ * it was somebody else's callback, or a turn that somebody else takes above
+ * us: the call is put into the queue, for a driver to find.  In another
+ * thread, or in a forked child, it can never go on, which is said. */
 #ifndef TWR_WAKE_H
 #define TWR_WAKE_H
 

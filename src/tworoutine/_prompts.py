@@ -180,7 +180,8 @@ def warn_cancelled(name, task, greenlet):
     coro = getattr(task.get_coro(), "__qualname__", "")
     warnings.warn_explicit(
         f"{task.get_name()}, of {coro}(), is cancelled: its loop stops while "
-        f"{name} waits in it, the first call ever made in that loop; make "
+        f"{name} waits in it, in the step that made the first call ever made "
+        "in that loop; make "
         "another call in the loop before this task begins",
         RuntimeWarning,
         caller.f_code.co_filename,
