@@ -218,20 +218,26 @@ def test_depth_does_not_grow_with_the_number_of_blocked_calls():
 def test_a_callback_may_wait_and_callbacks_overlap():
     async def main():
         loop = asyncio.get_running_loop()
-        ended = loop.create_future()
-        order = []
+        events = {n: asyncio.Event() for n in (1, 2, 3)}
+        begun, order = [], []
 
-        def callback(seconds):
-            order.append(sleep(seconds))
-            if len(order) == 3:
-                ended.set_result(None)
+        @tworoutine
+        async def waits(n):
+            begun.append(n)
+            await events[n].wait()
+            return n
 
-        for seconds in [0.03, 0.02, 0.01]:
-            loop.call_soon(callback, seconds)
-        await asyncio.wait_for(ended, 5)
-        return order
+        for n in (3, 2, 1):
+            loop.call_soon(lambda n=n: order.append(waits(n)))
+        while len(begun) < 3:
+            await asyncio.sleep(0)
+        for n in (1, 2, 3):
+            events[n].set()
+            while len(order) < n:
+                await asyncio.sleep(0)
+        return begun, order
 
-    assert asyncio.run(main()) == [0.01, 0.02, 0.03]
+    assert asyncio.run(main()) == ([3, 2, 1], [1, 2, 3])
 
 
 def test_all_kinds_of_callbacks():
