@@ -115,6 +115,12 @@ twr_quick_may_turn(TwrIteration *it)
         twr_is_traced()) {
         return false;
     }
+    PyObject *dict = PyObject_GenericGetDict(it->loop, NULL);
+    Py_XDECREF(dict); /* only compared: it may have been replaced */
+    if (dict != quick->dict) {
+        PyErr_Clear();
+        return false;
+    }
     if (PyDict_GET_SIZE(quick->dict) != quick->n_names) {
         if (hides(quick->dict)) {
             return false;
