@@ -1,0 +1,53 @@
+"""One version, one list of Pythons."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import tworoutine
+
+ROOT = Path(__file__).resolve().parent.parent
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = TOML["project"]
+
+
+def pythons():
+    """The Pythons that the classifiers claim: ["3.11", ...]"""
+    line = re.compile(r"Programming Language :: Python :: (3\.\d+)$")
+    return [m[1] for text in PROJECT["classifiers"] if (m := line.match(text))]
+
+
+# --- the version ------------------------------------------------------------
+
+
+def test_the_version_stands_in_the_package_alone():
+    assert PROJECT["dynamic"] == ["version"]
+    (source,) = TOML["tool"]["setuptools"]["dynamic"]["version"].values()
+    assert source == "tworoutine.__version__"
+
+
+def test_what_is_installed_has_that_version():
+    (folder,) = tworoutine.__path__
+    try:
+        installed = metadata.distribution("tworoutine")
+    except metadata.PackageNotFoundError:
+        pytest.skip("not installed: built in place")
+    if Path(installed.locate_file("tworoutine")) != Path(folder):
+        pytest.skip("another one is installed")
+    assert installed.version == tworoutine.__version__
+
+
+def test_the_changelog_tells_of_that_version():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    first, *_ = re.findall(r"^## \[?([^\]\s]+)", text, re.M)
+    assert first in ("Unreleased", tworoutine.__version__)
+
+
+# --- the Pythons ------------------------------------------------------------
+
+
+def test_the_oldest_python_is_the_required_one():
+    assert PROJECT["requires-python"] == f">={pythons()[0]}"
