@@ -1,6 +1,8 @@
-"""One version, one list of Pythons."""
+"""One version, one list of Pythons, `python -m tworoutine`."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -51,3 +53,23 @@ def test_the_changelog_tells_of_that_version():
 
 def test_the_oldest_python_is_the_required_one():
     assert PROJECT["requires-python"] == f">={pythons()[0]}"
+
+
+# --- python -m tworoutine ---------------------------------------------------
+
+
+def test_it_tells_what_a_bug_report_needs():
+    ran = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-m", "tworoutine"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    told = dict(line.split(": ", 1) for line in ran.stdout.splitlines())
+    assert told["tworoutine"] == tworoutine.__version__
+    assert told["greenlet"] == metadata.version("greenlet")
+    assert told["why_no_handoff"] == "None"
+    assert told["call without a loop"] == "works"
+    assert told["call in a task"] == "works"
+    assert "EventLoop" in told["loop"]
