@@ -55,6 +55,17 @@ def test_the_oldest_python_is_the_required_one():
     assert PROJECT["requires-python"] == f">={pythons()[0]}"
 
 
+# --- make -------------------------------------------------------------------
+
+
+def test_make_help_names_every_target():
+    text = (ROOT / "Makefile").read_text()
+    head, *_ = text.split("\n\n")
+    targets = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)$", text, re.M)[1]
+    told = re.findall(r"make ([\w-]+)", head)
+    assert set(targets.replace("\\", "").split()) <= set(told)
+
+
 # --- python -m tworoutine ---------------------------------------------------
 
 
