@@ -55,6 +55,15 @@ def test_the_oldest_python_is_the_required_one():
     assert PROJECT["requires-python"] == f">={pythons()[0]}"
 
 
+def test_wheels_are_for_the_pythons_of_the_classifiers():
+    claimed = pythons()
+    tags = [f"cp{version.replace('.', '')}-*" for version in claimed]
+    assert TOML["tool"]["cibuildwheel"]["build"] == tags
+    source = (ROOT / "tools" / "dist.py").read_text()
+    (first, end) = re.search(r"range\((\d+), (\d+)\)", source).groups()
+    assert claimed == [f"3.{minor}" for minor in range(int(first), int(end))]
+
+
 # --- make -------------------------------------------------------------------
 
 
