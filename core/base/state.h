@@ -85,6 +85,7 @@
     X(future_add_to_awaited_by)                                               \
     X(future_discard_from_awaited_by)                                         \
     X(ident)                                                                  \
+    X(home)                                                                   \
     X(get_coro)                                                               \
     X(get_loop)                                                               \
     X(get_map)                                                                \
@@ -138,9 +139,14 @@
  * when the module is given to us, so that none can be missing later. */
 #define TWR_COLD(X)                                                           \
     X(adapt)                                                                  \
+    X(at)                                                                     \
+    X(at_home)                                                                \
+    X(away)                                                                   \
     X(bound_signature)                                                        \
+    X(bridge)                                                                 \
     X(close_loop)                                                             \
     X(comes_again)                                                            \
+    X(decorator)                                                              \
     X(deepcopy_bound)                                                         \
     X(destroyed)                                                              \
     X(destroying)                                                             \
@@ -239,6 +245,7 @@ typedef struct {
     X(curio, "curio")                                                         \
     X(gevent, "gevent")                                                       \
     X(greenback, "greenback._impl")                                           \
+    X(homes, "tworoutine._homes")                                             \
     X(IPython, "IPython")                                                     \
     X(prompt_toolkit, "prompt_toolkit")                                       \
     X(sqlalchemy, "sqlalchemy.ext.asyncio")                                   \
@@ -272,6 +279,7 @@ typedef struct {
     TwrTaskFacts task;
     TwrLibraries libraries;
     PyObject *CannotSuspend;
+    PyObject *home;         /* ContextVar: the home of calls made in it */
     PyObject *neutral;      /* the Context in which our callbacks are queued */
     PyObject *pad;          /* a handle that is skipped: engine/marker.c */
     PyObject *marker;       /* a handle that parks the native greenlet */
