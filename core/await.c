@@ -19,10 +19,10 @@
 
 /* Who may serve a call, in the order in which they are asked. */
 static const TwrBackend *const backends[] = {
-    &twr_home_backend,       &twr_portal_backend,  &twr_greenback_backend,
-    &twr_foreign_backend,    &twr_host_backend,    &twr_closed_backend,
-    &twr_blocked_backend,    &twr_run_backend,     &twr_input_hook_backend,
-    &twr_sqlalchemy_backend, &twr_task_backend,    &twr_callback_backend,
+    &twr_home_backend,       &twr_portal_backend, &twr_greenback_backend,
+    &twr_foreign_backend,    &twr_host_backend,   &twr_closed_backend,
+    &twr_blocked_backend,    &twr_run_backend,    &twr_input_hook_backend,
+    &twr_sqlalchemy_backend, &twr_task_backend,   &twr_callback_backend,
 };
 
 /* At the end of the interpreter, modules and greenlet are gone. */
@@ -136,7 +136,7 @@ twr_await_check(TwrState *state, PyObject *callee, PyObject **loop)
     TwrPlace place;
     int result = find_place(state, callee, &place);
     if (loop != NULL) {
-        *loop = result < 0               ? NULL
+        *loop = result < 0                ? NULL
                 : twr_home_awaits(&place) ? Py_NewRef(place.home)
                                           : loop_of_place(&place);
         if (*loop == NULL && PyErr_Occurred()) {

@@ -8,9 +8,9 @@
  *     Portal          the coroutine that portal() and run() make
  *     Awaiting        one that awaits some other object
  *     home            the ContextVar of home()
- *     home_of, in_portal, drivable, stepper, thread_loop, prime, refit, hide, show,
- *     run_in, end_thread, end_closed,
- *     unregistered, after_fork, cold          for tworoutine/_*.py: api.c */
+ *     home_of, in_portal, drivable, stepper, thread_loop, prime, refit, hide,
+ * show, run_in, end_thread, end_closed, unregistered, after_fork, cold for
+ * tworoutine/_*.py: api.c */
 #include "api.h"
 #include "asyncio/debug.h"
 #include "asyncio/facts.h"
@@ -94,11 +94,10 @@ add_constants(PyObject *module, TwrState *state)
     state->end_closed = PyCFunction_New(&twr_closed_def, module);
     state->asyncio_dot = PyUnicode_InternFromString("asyncio.");
     if (state->asyncio_dot == NULL || state->neutral == NULL ||
-        state->home == NULL ||
-        state->kw.context == NULL || state->kw.msg == NULL ||
-        state->kw.task == NULL || state->kw.hooks == NULL ||
-        state->interrupted == NULL || state->end_closed == NULL ||
-        state->CannotSuspend == NULL) {
+        state->home == NULL || state->kw.context == NULL ||
+        state->kw.msg == NULL || state->kw.task == NULL ||
+        state->kw.hooks == NULL || state->interrupted == NULL ||
+        state->end_closed == NULL || state->CannotSuspend == NULL) {
         return -1;
     }
     if (PyModule_AddObjectRef(module, "end_closed", state->end_closed) < 0 ||

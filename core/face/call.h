@@ -13,8 +13,8 @@ typedef struct {
     vectorcallfunc vectorcall;
     PyObject *fn;     /* the asynchronous callable */
     PyObject *origin; /* the tworoutine that this one was bound from; NULL */
-    PyObject *home;   /* where fn has its calls run; NULL: where they are made */
-    PyObject *inner;  /* of a classmethod: a tworoutine over its function */
+    PyObject *home; /* where fn has its calls run; NULL: where they are made */
+    PyObject *inner; /* of a classmethod: a tworoutine over its function */
     PyObject *dict;
     PyObject *weakrefs;
     bool named; /* fn's __qualname__ has been looked at: attrs.c */

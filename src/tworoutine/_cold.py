@@ -58,6 +58,7 @@ def comes_again(exc):
 
 # --- the end of a loop ------------------------------------------------------
 
+
 def close_loop(loop):
     """Close a thread's own loop the way ``asyncio.Runner`` closes one."""
     if threading.get_ident() == threading.main_thread().ident:
@@ -131,6 +132,8 @@ class _AtExit:
     """What atexit runs, and lets go of when it has run it, perhaps by hand."""
 
     def __call__(self):
+        if "tworoutine._homes" in sys.modules:
+            sys.modules["tworoutine._homes"].end_threads()
         end_thread()
 
     def __del__(self, unregistered=unregistered):

@@ -9,7 +9,7 @@ core/backends/home.h.
 """
 
 import asyncio
-import atexit
+import concurrent.futures
 import contextlib
 import contextvars
 import functools
@@ -311,25 +311,33 @@ class _Call:
             self._error = None
 
     def look_after(self):
-        """Asked now and then: raise if the home cannot go on."""
+        """Done now and then: give up if the home cannot go on."""
+        error = self._why_not()
+        if error is not None:
+            self.cancel()  # should it go on later
+            self.give_up(error)
+
+    def _why_not(self):
         if self.loop.is_closed():
-            raise _closed(self.loop)
+            return _closed(self.loop)
         if self._pinged is None:
             self._pinged = time.monotonic()
-            self.loop.call_soon_threadsafe(self._pong)
-            return
+            with contextlib.suppress(RuntimeError):  # closed just now
+                self.loop.call_soon_threadsafe(self._pong)
+            return None
         waited = time.monotonic() - self._pinged
         place, is_for_us = _where(_thread_of(self.loop))
         if is_for_us:
-            raise RuntimeError(
+            return RuntimeError(
                 f"deadlock: the home of this call, {self.loop!r}, waits for "
                 f"this thread{place}, and this thread for the home"
             )
         if waited > PATIENCE:
-            raise TimeoutError(
+            return TimeoutError(
                 f"the home of this call, {self.loop!r}, has not answered for "
                 f"{waited:.0f} seconds{place or ': it does not run'}"
             )
+        return None
 
 
 PATIENCE = 60.0  # seconds
@@ -393,11 +401,12 @@ def _codes(*functions):
 
 _WAITS = _codes(
     threading.Thread.join,
-    threading.Thread._wait_for_tstate_lock
-    if hasattr(threading.Thread, "_wait_for_tstate_lock")
-    else threading.Thread.join,
     threading.Condition.wait,
+    concurrent.futures.Future.result,
+    concurrent.futures.Future.exception,
 )
+if hasattr(threading.Thread, "_wait_for_tstate_lock"):  # until 3.12
+    _WAITS |= _codes(threading.Thread._wait_for_tstate_lock)
 
 
 def _is_worked_on(future):
@@ -488,11 +497,7 @@ class _Watch:
     def _look(self):
         self._is_set = False
         for call in list(self.calls):
-            try:
-                call.look_after()
-            except Exception as exc:
-                call.give_up(exc)
-                call.cancel()
+            call.look_after()
         if self.calls:
             self._is_set = True
             asyncio.get_running_loop().call_later(PAUSE, self._look)
@@ -520,19 +525,16 @@ def _wait_in_thread(loop, awaitable):
     try:
         call.send()
         _wait(call, lock)
-    except BaseException as exc:
-        # A signal handler's, as Ctrl-C is; or the home cannot go on.
+    except BaseException:  # out of a signal handler, as Ctrl-C is
         call.cancel()
-        if not isinstance(exc, Exception) or call.is_ended:
-            with contextlib.suppress(Exception):
-                _wait(call, lock)
+        _wait(call, lock)
         raise
     return call.result()
 
 
 def _wait(call, lock):
     pause = PAUSE
-    while not lock.acquire(timeout=pause):
+    while not call.is_ended and not lock.acquire(timeout=pause):
         call.look_after()
         pause = min(2 * pause, _LONG_PAUSE)
 
@@ -583,7 +585,7 @@ def _kind(fn):
     if isinstance(fn, type):
         return "class" if hasattr(fn, "__aenter__") else "other"
     if not isinstance(fn, types.FunctionType):
-        fn = getattr(type(fn), "__call__", None)
+        fn = getattr(fn, "__call__", None)  # noqa: B004
     if inspect.isasyncgenfunction(fn):
         return "generator"
     if inspect.iscoroutinefunction(fn):
@@ -720,7 +722,7 @@ class LoopThread:
         if loop is not None and _thread_of(loop) != threading.get_ident():
             discard_loop(loop)
         self._lock = threading.Lock()
-        self._loop = self._thread = None
+        self._loop = self._thread = self._is_to_end = None
 
     @property
     def loop(self):
@@ -734,10 +736,13 @@ class LoopThread:
                 raise RuntimeError(f"{self!r} is closed")
             if self._loop is None:
                 loop = asyncio.new_event_loop()
-                runs = threading.Event()
+                runs, is_to_end = threading.Event(), threading.Event()
                 loop.call_soon(runs.set)
                 thread = threading.Thread(
-                    target=_run, args=(self, loop), name=self._name, daemon=True
+                    target=_run,
+                    args=(loop, is_to_end),
+                    name=self._name,
+                    daemon=True,
                 )
                 try:
                     thread.start()
@@ -746,6 +751,7 @@ class LoopThread:
                     raise
                 runs.wait()
                 self._loop, self._thread = loop, thread
+                self._is_to_end = is_to_end
                 _started.add(self)
             return self._loop
 
@@ -759,16 +765,20 @@ class LoopThread:
                 f"{self!r} cannot be closed in its own thread, which close() "
                 "waits for"
             )
+        self._is_closed = True
+        self.end()
+
+    def end(self):
+        """The same, but that it starts anew when it is used again."""
         with self._lock:
-            self._is_closed = True
             loop, self._loop = self._loop, None
+            thread = self._thread
         if loop is not None:
+            self._is_to_end.set()
             loop.call_soon_threadsafe(loop.stop)
-        thread = self._thread
         if thread is not None:
             thread.join()
-        self._thread = None
-        _started.discard(self)
+            _started.discard(self)
 
     def __enter__(self):
         return self
@@ -787,12 +797,12 @@ class LoopThread:
         return f"<LoopThread {self._name!r} {state}>"
 
 
-def _run(owner, loop):
+def _run(loop, is_to_end):
     """What the thread of a LoopThread does."""
     asyncio.set_event_loop(loop)
     chain(loop)
     try:
-        while not owner._is_closed:
+        while not is_to_end.is_set():
             # What a task raises to end the loop, is raised by its call.
             with contextlib.suppress(KeyboardInterrupt, SystemExit):
                 loop.run_forever()
@@ -806,8 +816,7 @@ def _run(owner, loop):
         loop.close()
 
 
-@atexit.register
-def _close_all():
+def end_threads():
     """As the interpreter ends."""
     for each in list(_started):
-        each.close()
+        each.end()
