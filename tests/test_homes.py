@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from tworoutine import LoopThread, await_, home, tworoutine
+from tworoutine import CannotSuspend, LoopThread, await_, home, tworoutine
 
 var = contextvars.ContextVar("var", default=None)
 
@@ -647,7 +647,7 @@ def test_the_end_of_asyncio_run_cancels_calls(thread):
 
 INTERRUPT = """
 import asyncio, os, signal, sys, threading
-from tworoutine import LoopThread, home, tworoutine
+from tworoutine import CannotSuspend, LoopThread, home, tworoutine
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 thread = LoopThread()
@@ -695,7 +695,7 @@ def test_ctrl_c(program, way, where):
 
 ALARM = """
 import asyncio, signal
-from tworoutine import LoopThread, tworoutine
+from tworoutine import CannotSuspend, LoopThread, tworoutine
 
 class TimeLimit(Exception): pass
 
@@ -878,7 +878,7 @@ threading.Thread(target=work).start()
 def test_what_atexit_has_registered_is_run_by_hand(program):
     code = """
 import asyncio, atexit, threading
-from tworoutine import LoopThread, tworoutine
+from tworoutine import CannotSuspend, LoopThread, tworoutine
 
 @tworoutine(home=LoopThread())
 async def f():
@@ -903,7 +903,7 @@ def test_at_exit(program):
 
 FORK = """
 import asyncio, os, threading, warnings
-from tworoutine import LoopThread, home, tworoutine
+from tworoutine import CannotSuspend, LoopThread, home, tworoutine
 
 warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
 thread = LoopThread()
@@ -1041,22 +1041,27 @@ def test_a_home_that_stops(impatient, monkeypatch):
 
 
 def test_a_home_further_out_in_the_same_thread(thread):
+    ended = concurrent.futures.Future()
+
     async def inner():
         return tworoutine(where).at(thread)()
 
-    @tworoutine(home=thread)
-    async def outer():
+    def callback():
         running = asyncio.get_running_loop()
         asyncio._set_running_loop(None)
+        loop = asyncio.new_event_loop()
         try:
-            loop = asyncio.new_event_loop()
-            return loop.run_until_complete(inner())
+            loop.run_until_complete(inner())
+        except BaseException as exc:
+            ended.set_result(exc)
         finally:
             loop.close()
             asyncio._set_running_loop(running)
 
-    with pytest.raises(RuntimeError, match="in this thread further out"):
-        outer()
+    thread.loop.call_soon_threadsafe(callback)
+    error = ended.result(60)
+    assert type(error) is CannotSuspend
+    assert "in this thread further out" in str(error)
 
 
 def test_home_is_left_in_order(thread):
