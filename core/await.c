@@ -311,8 +311,8 @@ find_error(PyObject *error, PyObject *type)
     return NULL;
 }
 
-/* A call has failed, and one of our own loops was there: if the call has
- * waited for what belongs to another loop, a note says whose the two are.
+/* A call has failed: if it has waited for what belongs to another loop, a note
+ * says whose the two are, and what to write.
  * asyncio raises a RuntimeError; or the wait was in vain, until some time
  * limit. */
 static void
@@ -320,8 +320,7 @@ explain_error(const TwrPlace *place)
 {
     TwrState *state = place->th->state;
     const TwrBackend *backend = place->backend;
-    if (!backend->is_own_loop &&
-        !(backend->is_running_loop && state->has_own_loops)) {
+    if (!backend->is_own_loop && !backend->is_running_loop) {
         return;
     }
     PyObject *own = NULL;
@@ -336,7 +335,9 @@ explain_error(const TwrPlace *place)
     if (name != NULL) {
         twr_done(twr_cold(state, COLD_explain, "(OOOO)",
                           own == NULL ? error : pending, name,
-                          backend->is_running_loop ? Py_True : Py_False,
+                          !backend->is_running_loop ? Py_False
+                          : state->has_own_loops    ? Py_True
+                                                    : Py_None,
                           own == NULL ? Py_None : own));
     }
     PyErr_Clear();

@@ -820,3 +820,7 @@ def end_threads():
     """As the interpreter ends."""
     for each in list(_started):
         each.end()
+
+
+for each in (LoopThread, home):
+    each.__module__ = "tworoutine"

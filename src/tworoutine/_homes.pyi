@@ -1,9 +1,7 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from types import TracebackType
-from typing import TypeAlias
-
-from typing_extensions import Self
+from typing import Self, TypeAlias
 
 Given: TypeAlias = (
     AbstractEventLoop
