@@ -361,6 +361,7 @@ twr_await(TwrState *state, PyObject *awaitable, PyObject *callee)
                                          : wait_here(&place, awaitable);
         if (result == NULL) {
             explain_error(&place);
+            twr_home_hide_frames(&place);
         }
     }
     else {

@@ -368,6 +368,31 @@ def home_in_trio(example, thread):
     return trio.run(package.portal(main))
 
 
+PATCHED = """
+import gevent.monkey
+gevent.monkey.patch_all()
+from tworoutine import LoopThread, tworoutine
+
+@tworoutine
+async def double(x):
+    return 2 * x
+
+try:
+    double.at(LoopThread("mine"))(1)
+except Exception as exc:
+    print(type(exc).__name__, exc, sep="|")
+"""
+
+
+@sentence(
+    '`double.at(LoopThread("mine"))(1)` after gevent\'s `monkey.patch_all()`'
+)
+def home_beside_gevent(program):
+    pytest.importorskip("gevent", reason="needs gevent")
+    name, _, text = program(PATCHED, flags=()).strip().partition("|")
+    return name, text
+
+
 @pytest.fixture
 def impatient(monkeypatch):
     from tworoutine import _homes

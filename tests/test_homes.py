@@ -11,6 +11,7 @@ import contextvars
 import sys
 import threading
 import time
+import traceback
 
 import pytest
 
@@ -494,6 +495,49 @@ def test_the_exception_is_the_same_object(place, thread):
             assert error.__context__ is error.__cause__ is None
 
         place(call)
+
+
+def test_no_frame_of_the_way_is_in_the_traceback(place, thread):
+    async def fail():
+        await asyncio.sleep(0)
+        raise KeyError
+
+    async def items():
+        yield await fail()
+
+    calls = forms(fail, thread)
+    calls.append(lambda: list(tworoutine(items, home=thread)()))
+    for f in calls:
+        try:
+            place(f)
+        except KeyError as exc:
+            shown = traceback.extract_tb(exc.__traceback__)
+        names = [each.filename for each in shown]
+        assert __file__ in names
+        assert not [name for name in names if name.endswith("/_homes.py")]
+
+    @tworoutine(home=thread)
+    async def outer():
+        return tworoutine(fail, home=thread)()
+
+    try:
+        place(outer)
+    except KeyError as exc:
+        shown = traceback.extract_tb(exc.__traceback__)
+    assert [each.name for each in shown][-2:] == ["outer", "fail"]
+
+
+def test_frameworks_see_the_code_of_the_function(thread):
+    class Board:
+        @tworoutine
+        async def read(self, x, y=1, *, z=2):
+            pass
+
+    for f in (Board.read, Board().read):
+        g = f.at(thread)
+        assert g.__code__ == f.__code__
+        assert g.__defaults__ == f.__defaults__ == (1,)
+        assert g.__kwdefaults__ == f.__kwdefaults__ == {"z": 2}
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])

@@ -60,6 +60,19 @@ twr_home_bridge(TwrPlace *place, PyObject *awaitable)
                     awaitable);
 }
 
+void
+twr_home_hide_frames(const TwrPlace *place)
+{
+    if (place->home != NULL || place->goes_home) {
+        PyObject *pending = twr_error_take();
+        if (twr_done(twr_cold(place->th->state, COLD_hide_bridge, "(O)",
+                              pending)) < 0) {
+            PyErr_WriteUnraisable(place->callee);
+        }
+        twr_error_put(pending);
+    }
+}
+
 int
 twr_home_is_away(TwrState *state, PyObject *loop)
 {

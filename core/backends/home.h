@@ -22,6 +22,10 @@ twr_home_awaits(const TwrPlace *place)
 /* The bridge for awaitable to the home of place. */
 PyObject *twr_home_bridge(TwrPlace *place, PyObject *awaitable);
 
+/* The pending exception comes from home: its traceback is to show nothing of
+ * the way. */
+void twr_home_hide_frames(const TwrPlace *place);
+
 /* Whether calls made in this context, where loop runs, run in another one; -1:
  * error. */
 int twr_home_is_away(TwrState *state, PyObject *loop);

@@ -160,6 +160,7 @@
     X(foreign_library)                                                        \
     X(forget_thread)                                                          \
     X(has_factory)                                                            \
+    X(hide_bridge)                                                            \
     X(held_up)                                                                \
     X(in_input_hook)                                                          \
     X(lose)                                                                   \

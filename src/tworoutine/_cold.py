@@ -334,6 +334,13 @@ def bridge(loop, awaitable):
     return _homes.bridge(loop, awaitable)
 
 
+def hide_bridge(error):
+    """Take the frames of a bridge out of error's traceback: see _homes."""
+    from tworoutine import _homes
+
+    _homes.hide_bridge(error)
+
+
 # --- pickling ---------------------------------------------------------------
 
 

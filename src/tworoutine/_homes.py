@@ -539,6 +539,14 @@ def _wait(call, lock):
         pause = min(2 * pause, _LONG_PAUSE)
 
 
+def hide_bridge(error):
+    """Take what is of this file from the beginning of error's traceback."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_globals is globals():
+        traceback = traceback.tb_next
+    error.__traceback__ = traceback
+
+
 # --- tworoutines with a home ------------------------------------------------
 
 _wrappers = weakref.WeakSet()  # what at_home() has made
@@ -575,8 +583,19 @@ def _wrap(fn, home):
     if isinstance(fn, types.FunctionType) and fn in _wrappers:
         fn = fn.__wrapped__
     at_home = functools.update_wrapper(_WRAP[_kind(fn)](fn, home), fn)
+    if isinstance(fn, types.FunctionType):  # for those who look there
+        at_home.__defaults__ = fn.__defaults__
+        at_home.__kwdefaults__ = fn.__kwdefaults__
     _wrappers.add(at_home)
     return at_home
+
+
+def code_of(fn, code):
+    """The code to be shown of fn, whose own is given."""
+    function = getattr(fn, "__func__", fn)
+    if isinstance(function, types.FunctionType) and function in _wrappers:
+        return getattr(function.__wrapped__, "__code__", code)
+    return code
 
 
 def _kind(fn):
@@ -734,6 +753,13 @@ class LoopThread:
         with self._lock:
             if self._is_closed:
                 raise RuntimeError(f"{self!r} is closed")
+            gevent = sys.modules.get("gevent.monkey")
+            if gevent is not None and gevent.is_module_patched("threading"):
+                raise CannotSuspend(
+                    f"{self!r} cannot start, since gevent makes greenlets of "
+                    "threads: have monkey.patch_all(thread=False), or no "
+                    "home, since the calls of greenlets share one loop"
+                )
             if self._loop is None:
                 loop = asyncio.new_event_loop()
                 runs, is_to_end = threading.Event(), threading.Event()
