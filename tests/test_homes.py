@@ -15,7 +15,7 @@ import traceback
 
 import pytest
 
-from tworoutine import CannotSuspend, LoopThread, await_, home, tworoutine
+from tworoutine import CannotSuspend, LoopThread, await_, home, run, tworoutine
 
 var = contextvars.ContextVar("var", default=None)
 
@@ -172,6 +172,39 @@ def test_100_threads_share_one_loop(thread):
     with concurrent.futures.ThreadPoolExecutor(n) as pool:
         results = list(pool.map(meet, range(n), timeout=60))
     assert results == [(i, thread.loop) for i in range(n)]
+
+
+def test_uvloop_both_ways(thread):
+    """As the loop of the caller, and as the home."""
+    uvloop = pytest.importorskip("uvloop", reason="needs uvloop")
+    f = tworoutine(where)
+
+    async def main():
+        here = asyncio.get_running_loop()
+        assert f.at(thread)(1)[1] is thread.loop
+        assert (await (~f.at(thread))(1))[1] is thread.loop
+        with home(thread):
+            assert f(1)[1] is thread.loop
+        with home(here):
+            assert (await asyncio.to_thread(f, 1))[1] is here
+
+    run(main(), loop_factory=uvloop.new_event_loop)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks: 3.12+")
+def test_a_home_whose_tasks_are_eager(thread):
+    @tworoutine(home=thread)
+    async def set_factory():
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+
+    @tworoutine(home=thread)
+    async def quick():
+        return var.get()
+
+    set_factory()
+    var.set(1)
+    assert quick() == asyncio.run((~quick)()) == 1
+    assert tworoutine(where, home=thread)(1)[1:] == (thread.loop, 1)
 
 
 def test_only_the_calling_task_waits(thread):
@@ -1035,6 +1068,21 @@ def test_a_home_that_waits_for_its_caller(thread, impatient, wait, way):
     assert str(error).startswith("deadlock: the home of this call")
     assert "test_homes.py" in str(error)
     assert f()[1] is thread.loop
+
+
+def test_a_home_that_waits_for_its_caller_for_a_while(thread, impatient):
+    f = tworoutine(where, home=thread)
+    results = []
+    worker = threading.Thread(target=lambda: results.append(f()))
+
+    @tworoutine(home=thread)
+    async def blocks():
+        worker.start()
+        worker.join(0.2)
+
+    blocks()
+    worker.join()
+    assert results == [f()]
 
 
 @pytest.mark.parametrize("way", ["sync", "loop"])

@@ -371,21 +371,24 @@ def _where(thread):
     frame = innermost = sys._current_frames().get(thread)
     if frame is None:
         return "", False
-    ours = None
-    while frame is not None and frame.f_code in _WAITS:
-        waits_for = frame.f_locals.get("self")
-        if isinstance(waits_for, threading.Thread):
-            ours = waits_for.ident == threading.get_ident()
-        else:
-            ours = _is_worked_on(waits_for)
-        if ours:
-            break
+    while frame.f_code in _PASSED and frame.f_back is not None:
         frame = frame.f_back
+    ours = frame.f_code in _WAITS and _waits_for_us(frame.f_locals)
     while innermost.f_back is not None and _is_of_stdlib(innermost):
         innermost = innermost.f_back
     code = innermost.f_code
     where = f"{code.co_filename}, line {innermost.f_lineno}, {code.co_name}()"
-    return f" in {where}", bool(ours)
+    return f" in {where}", ours
+
+
+def _waits_for_us(names):
+    """Whether what has these local names waits for this thread, for ever."""
+    what = names.get("self")
+    if names.get("timeout") is not None:
+        return False
+    if isinstance(what, threading.Thread):
+        return what.ident == threading.get_ident()
+    return _is_worked_on(what)
 
 
 def _is_of_stdlib(frame):
@@ -401,12 +404,12 @@ def _codes(*functions):
 
 _WAITS = _codes(
     threading.Thread.join,
-    threading.Condition.wait,
     concurrent.futures.Future.result,
     concurrent.futures.Future.exception,
 )
+_PASSED = _codes(threading.Condition.wait)  # called by these
 if hasattr(threading.Thread, "_wait_for_tstate_lock"):  # until 3.12
-    _WAITS |= _codes(threading.Thread._wait_for_tstate_lock)
+    _PASSED |= _codes(threading.Thread._wait_for_tstate_lock)
 
 
 def _is_worked_on(future):
