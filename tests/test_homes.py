@@ -10,7 +10,6 @@ import contextlib
 import contextvars
 import sys
 import threading
-import time
 import traceback
 
 import pytest
@@ -1166,33 +1165,6 @@ def test_home_is_left_in_order(thread):
         inner.__exit__(None, None, None)
         outer.__exit__(None, None, None)
     assert tworoutine(where)()[1] is not thread.loop
-
-
-# --- cost -------------------------------------------------------------------
-
-
-def test_the_cost_beside_run_coroutine_threadsafe(thread):
-    """At most 1.2 of it, at the best of some rounds."""
-
-    async def quick():
-        pass
-
-    f, loop = tworoutine(quick, home=thread), thread.loop
-
-    def ours():
-        f()
-
-    def theirs():
-        asyncio.run_coroutine_threadsafe(quick(), loop).result(60)
-
-    best = {ours: 1e9, theirs: 1e9}
-    for _ in range(20):
-        for each in best:
-            begun = time.perf_counter()
-            for _ in range(100):
-                each()
-            best[each] = min(best[each], time.perf_counter() - begun)
-    assert best[ours] <= 1.2 * best[theirs]
 
 
 def test_nothing_is_loaded_without_a_home(program):
