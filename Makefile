@@ -1,5 +1,6 @@
+# make help    this text; so does make alone
 # make demo    tune an array of 256 boards, three ways (examples/telescope.py)
-# make test    the test suite
+# make test    the test suite; also: make tests
 # make oldest  the same with the oldest releases claimed in pyproject.toml; on 3.11
 # make cpython-tests  CPython's own tests of asyncio, in loops that we drive
 # make hosts   the core of the contract on every host; writes the README's table
@@ -7,6 +8,9 @@
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
 # make hard    the test suite where calls park wherever they may, with assertions
+# make sdist   dist/*.tar.gz, after its own tests have passed in it
+# make wheel   dist/*.whl for each CPython here, tested where no compiler is
+# make clean   delete what was built, and the virtual environments
 #
 # Each sets up what it needs in a virtual environment of its own.  PYTHON
 # chooses the interpreter: make test PYTHON=python3.13
@@ -20,13 +24,19 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test oldest cpython-tests hosts bench lint asan hard clean
+.PHONY: help demo test tests oldest cpython-tests hosts bench lint asan hard sdist \
+    wheel clean
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 demo: $(VENV)/.demo
 	$(BIN)/python -W error::RuntimeWarning -W error::ResourceWarning examples/telescope.py $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -X dev -W error -m pytest $(ARGS)
+
+tests: test
 
 # Some of these releases have no wheels for later Pythons.
 oldest:
@@ -82,6 +92,9 @@ hard: $(VENV)/.test
 	    --build-base $(VENV)/hard-build --build-lib $(VENV)/hard
 	PYTHONPATH=$(abspath $(VENV)/hard) TWR_HARD=1 ORACLE_PROGRAMS=1000 \
 	$(BIN)/python -X dev -W error -m pytest $(ARGS)
+
+sdist wheel: $(VENV)/.dist
+	$(BIN)/python tools/dist.py $@ $(ARGS)
 
 clean:
 	rm -rf .venv build dist src/*.egg-info src/tworoutine/*.so

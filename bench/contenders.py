@@ -67,6 +67,23 @@ class KeptLoop(Synchronous):
         return run
 
 
+class RunCoroutineThreadsafe(Await):
+    """``asyncio.run_coroutine_threadsafe``; its result, or awaited here."""
+
+    name = "run_coroutine_threadsafe"
+
+    def at(self, function, loop):
+        return lambda: asyncio.run_coroutine_threadsafe(function(), loop)
+
+    async def call(self, function, times=1):
+        for _ in range(times):
+            await asyncio.wrap_future(function())
+
+    def call_here(self, function, times=1):
+        for _ in range(times):
+            function().result()
+
+
 class NestAsyncio(KeptLoop):
     """The same after ``nest_asyncio.apply()``, so in a running loop, too."""
 
@@ -101,6 +118,10 @@ class TwoRoutine(Synchronous):
 
         self.wrap = tworoutine.tworoutine
 
+    def at(self, function, loop):
+        """Make it one whose calls run in that loop of another thread."""
+        return self.wrap(function, home=loop)
+
 
 WAYS = {
     way.name: way
@@ -108,6 +129,7 @@ WAYS = {
         Await,
         CreateTask,
         KeptLoop,
+        RunCoroutineThreadsafe,
         TwoRoutine,
         NestAsyncio,
         Greenback,

@@ -11,11 +11,12 @@ import blocked
 import bystander
 import call
 import depth
+import homes
 import memory
 import mix
 from harness import main
 
-FILES = (call, blocked, memory, bystander, depth, mix)
+FILES = (call, blocked, memory, bystander, depth, mix, homes)
 
 if __name__ == "__main__":
     main([cost for file in FILES for cost in file.COSTS], __doc__)

@@ -225,12 +225,21 @@ core_show(PyObject *module, PyObject *unused)
     return return_none(th == NULL ? -1 : twr_own_loop_show(th));
 }
 
+/* home_of(f): the home of a tworoutine, or None. */
+static PyObject *
+core_home_of(PyObject *module, PyObject *f)
+{
+    PyObject *home = twr_tworoutine_home(twr_state(module), f);
+    return Py_NewRef(home == NULL ? Py_None : home);
+}
+
 PyMethodDef twr_api_methods[] = {
     {"await_", (PyCFunction)(void (*)(void))core_await,
      METH_FASTCALL | METH_KEYWORDS, await_doc},
     {"hide", core_hide, METH_O,
      "Have it look as if the running loop, given, did not run."},
     {"show", core_show, METH_NOARGS, "Undo that."},
+    {"home_of", core_home_of, METH_O, "The home of a tworoutine, or None."},
     {"in_portal", core_in_portal, METH_NOARGS,
      "Whether a synchronous call made here would wait in a portal."},
     {"drivable", core_drivable, METH_O,

@@ -4,6 +4,7 @@
 #include "asyncio/frames.h"
 #include "asyncio/running.h"
 #include "backends/backend.h"
+#include "backends/home.h"
 #include "backends/own_loop.h"
 #include "base/error.h"
 #include "base/hard.h"
@@ -18,10 +19,10 @@
 
 /* Who may serve a call, in the order in which they are asked. */
 static const TwrBackend *const backends[] = {
-    &twr_portal_backend,     &twr_greenback_backend,  &twr_foreign_backend,
-    &twr_host_backend,       &twr_closed_backend,     &twr_run_backend,
-    &twr_input_hook_backend, &twr_sqlalchemy_backend, &twr_task_backend,
-    &twr_callback_backend,
+    &twr_home_backend,       &twr_portal_backend, &twr_greenback_backend,
+    &twr_foreign_backend,    &twr_host_backend,   &twr_closed_backend,
+    &twr_blocked_backend,    &twr_run_backend,    &twr_input_hook_backend,
+    &twr_sqlalchemy_backend, &twr_task_backend,   &twr_callback_backend,
 };
 
 /* At the end of the interpreter, modules and greenlet are gone. */
@@ -114,6 +115,7 @@ drop_place(TwrPlace *place)
     }
     Py_XDECREF(place->loop);
     Py_XDECREF(place->who);
+    Py_XDECREF(place->home);
 }
 
 /* The loop in which the call is going to wait; NULL without error: none that
@@ -134,7 +136,9 @@ twr_await_check(TwrState *state, PyObject *callee, PyObject **loop)
     TwrPlace place;
     int result = find_place(state, callee, &place);
     if (loop != NULL) {
-        *loop = result < 0 ? NULL : loop_of_place(&place);
+        *loop = result < 0                ? NULL
+                : twr_home_awaits(&place) ? Py_NewRef(place.home)
+                                          : loop_of_place(&place);
         if (*loop == NULL && PyErr_Occurred()) {
             result = -1;
         }
@@ -254,7 +258,7 @@ step_iterator(TwrPlace *place, PyObject *iterator)
 
 /* Wait for awaitable where place says.  Switches. */
 static PyObject *
-wait_at(TwrPlace *place, PyObject *awaitable)
+wait_here(TwrPlace *place, PyObject *awaitable)
 {
     PyObject *result = NULL, *what = NULL;
     PyObject *loop = loop_of_place(place);
@@ -275,6 +279,23 @@ wait_at(TwrPlace *place, PyObject *awaitable)
     return result;
 }
 
+/* Wait for awaitable at home, and here for that.  Switches. */
+static PyObject *
+wait_at_home(TwrPlace *place, PyObject *awaitable)
+{
+    PyObject *bridge = NULL;
+    if (check_awaitable(place->th->state, awaitable, NULL, place->callee) ==
+        0) {
+        bridge = twr_home_bridge(place, awaitable);
+    }
+    PyObject *result = bridge == NULL ? NULL : wait_here(place, bridge);
+    if (result == NULL) {
+        twr_close_awaitable(place->th->state, awaitable);
+    }
+    Py_XDECREF(bridge);
+    return result;
+}
+
 /* The first exception of this very type among error and its contexts; NULL
  * without error: there is none. */
 static PyObject *
@@ -291,8 +312,8 @@ find_error(PyObject *error, PyObject *type)
     return NULL;
 }
 
-/* A call has failed, and one of our own loops was there: if the call has
- * waited for what belongs to another loop, a note says whose the two are.
+/* A call has failed: if it has waited for what belongs to another loop, a note
+ * says whose the two are, and what to write.
  * asyncio raises a RuntimeError; or the wait was in vain, until some time
  * limit. */
 static void
@@ -300,8 +321,7 @@ explain_error(const TwrPlace *place)
 {
     TwrState *state = place->th->state;
     const TwrBackend *backend = place->backend;
-    if (!backend->is_own_loop &&
-        !(backend->is_running_loop && state->has_own_loops)) {
+    if (!backend->is_own_loop && !backend->is_running_loop) {
         return;
     }
     PyObject *own = NULL;
@@ -316,7 +336,9 @@ explain_error(const TwrPlace *place)
     if (name != NULL) {
         twr_done(twr_cold(state, COLD_explain, "(OOOO)",
                           own == NULL ? error : pending, name,
-                          backend->is_running_loop ? Py_True : Py_False,
+                          !backend->is_running_loop ? Py_False
+                          : state->has_own_loops    ? Py_True
+                                                    : Py_None,
                           own == NULL ? Py_None : own));
     }
     PyErr_Clear();
@@ -336,9 +358,11 @@ twr_await(TwrState *state, PyObject *awaitable, PyObject *callee)
         return NULL;
     }
     if (find_place(state, callee, &place) == 0) {
-        result = wait_at(&place, awaitable);
+        result = twr_home_awaits(&place) ? wait_at_home(&place, awaitable)
+                                         : wait_here(&place, awaitable);
         if (result == NULL) {
             explain_error(&place);
+            twr_home_hide_frames(&place);
         }
     }
     else {

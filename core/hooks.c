@@ -45,4 +45,5 @@ const TwrCalleeJobs twr_callee_jobs = {
     twr_tworoutine_make,
     twr_tworoutine_serve,
     twr_tworoutine_makes_anew,
+    twr_tworoutine_home,
 };

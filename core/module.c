@@ -7,9 +7,10 @@
  *     why_no_handoff  None, or why no running loop can be shared here
  *     Portal          the coroutine that portal() and run() make
  *     Awaiting        one that awaits some other object
- *     in_portal, drivable, stepper, thread_loop, prime, refit, hide, show,
- *     run_in, end_thread, end_closed,
- *     unregistered, after_fork, cold          for tworoutine/_*.py: api.c */
+ *     home            the ContextVar of home()
+ *     home_of, in_portal, drivable, stepper, thread_loop, prime, refit, hide,
+ * show, run_in, end_thread, end_closed, unregistered, after_fork, cold for
+ * tworoutine/_*.py: api.c */
 #include "api.h"
 #include "asyncio/debug.h"
 #include "asyncio/facts.h"
@@ -85,6 +86,7 @@ add_constants(PyObject *module, TwrState *state)
         "Raised at once, with the coroutine closed; the message says why and "
         "what to do.",
         PyExc_RuntimeError, NULL);
+    state->home = PyContextVar_New("tworoutine.home", NULL);
     state->neutral = PyContext_New();
     state->kw.context = Py_BuildValue("(s)", "context");
     state->kw.msg = Py_BuildValue("(s)", "msg");
@@ -93,12 +95,14 @@ add_constants(PyObject *module, TwrState *state)
     state->end_closed = PyCFunction_New(&twr_closed_def, module);
     state->asyncio_dot = PyUnicode_InternFromString("asyncio.");
     if (state->asyncio_dot == NULL || state->neutral == NULL ||
-        state->kw.context == NULL || state->kw.msg == NULL ||
-        state->kw.task == NULL || state->interrupted == NULL ||
-        state->end_closed == NULL || state->CannotSuspend == NULL) {
+        state->home == NULL || state->kw.context == NULL ||
+        state->kw.msg == NULL || state->kw.task == NULL ||
+        state->interrupted == NULL || state->end_closed == NULL ||
+        state->CannotSuspend == NULL) {
         return -1;
     }
-    if (PyModule_AddObjectRef(module, "end_closed", state->end_closed) < 0) {
+    if (PyModule_AddObjectRef(module, "end_closed", state->end_closed) < 0 ||
+        PyModule_AddObjectRef(module, "home", state->home) < 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "CannotSuspend",
@@ -161,6 +165,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
         Py_VISIT(state->cold[i]);
     }
     Py_VISIT(state->CannotSuspend);
+    Py_VISIT(state->home);
     Py_VISIT(state->neutral);
     Py_VISIT(state->footing_code);
     Py_VISIT(state->greenback_portals);

@@ -18,6 +18,7 @@
  *                             async generators and context managers
  *     await  end              find who serves a call | a thread ends
  *     backends/               ways to wait: one table (await.c), asked in turn
+ *         home                calls that run in another thread's loop
  *         others              greenback, trio, gevent, Twisted, SQLAlchemy
  *                             (with tworoutine/_hosts.py, _gevent.py)
  *         own_loop run        no loop runs: which one to run; run it

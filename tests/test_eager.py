@@ -232,7 +232,7 @@ def test_an_eager_task_past_the_factory_is_refused_below_a_portal():
 
 
 def test_a_task_made_past_the_factory_is_told_so():
-    import uvloop
+    uvloop = pytest.importorskip("uvloop")
 
     async def main():
         loop = asyncio.get_running_loop()

@@ -38,6 +38,7 @@ ERRORS = {
     "RuntimeError": RuntimeError,
     "TypeError": TypeError,
     "UnpicklingError": pickle.UnpicklingError,
+    "TimeoutError": TimeoutError,
     "ValueError": ValueError,
 }
 
@@ -252,6 +253,195 @@ def uvloop():
 def no_tqdm(example, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     return raised(lambda: example.double.map([1], progress=True))
+
+
+# Homes: `blocks` is a function of example.py, in its line 1.
+BLOCKS = "def blocks(wait): wait()"
+
+
+@pytest.fixture
+def thread():
+    with package.LoopThread("mine") as it:
+        yield it
+
+
+@sentence("`close()` of a `LoopThread`, called in its own thread")
+def closed_in_its_own_thread(thread):
+    async def close():
+        return raised(thread.close)
+
+    return tworoutine(close, home=thread)()
+
+
+@sentence("`home(a)` is left where `home(b)` was entered later")
+def home_left_in_disorder(thread):
+    a, b = package.home(thread), package.home(thread)
+    with b:
+        pass
+    with a, b:
+        return raised(lambda: a.__exit__(None, None, None))
+
+
+OF_PARENT = """
+import asyncio, os, warnings
+from tworoutine import LoopThread, tworoutine
+
+warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
+
+@tworoutine(home=LoopThread())
+async def loop():
+    return asyncio.get_running_loop()
+
+parents = loop()
+if os.fork() == 0:
+    try:
+        loop.at(parents)()
+    except Exception as exc:
+        print(type(exc).__name__, exc, sep="|", flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@sentence("a call whose home is a loop of the parent process")
+def home_of_parent(program):
+    name, _, text = program(OF_PARENT, flags=()).strip().partition("|")
+    return name, text
+
+
+@sentence("a call whose home is closed while the call waits")
+def home_closed_meanwhile(example):
+    loop, waits = asyncio.new_event_loop(), threading.Event()
+
+    def run():
+        loop.run_forever()
+        for task in asyncio.all_tasks(loop):
+            task._log_destroy_pending = False
+        loop.close()
+
+    async def hold():
+        waits.set()
+        loop.call_soon(loop.stop)
+        await asyncio.sleep(600)
+
+    running = threading.Event()
+    loop.call_soon(running.set)
+    runner = threading.Thread(target=run)
+    runner.start()
+    assert running.wait(60)
+    result = raised(tworoutine(hold, home=loop))
+    runner.join()
+    assert waits.is_set()
+    return result
+
+
+@sentence(
+    "a call whose home runs in the same thread, with another loop inside it"
+)
+def home_further_out(example):
+    results = []
+    outer, inner = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def call():
+        results.append(raised(lambda: example.double.at(outer)(1)))
+
+    def callback():
+        asyncio._set_running_loop(None)
+        inner.run_until_complete(call())
+        asyncio._set_running_loop(outer)
+        outer.stop()
+
+    outer.call_soon(callback)
+    outer.run_forever()
+    outer.close()
+    inner.close()
+    return results[0]
+
+
+@sentence("a call in a task of trio, below a portal")
+def home_in_trio(example, thread):
+    trio = pytest.importorskip("trio", reason="needs trio")
+
+    async def main():
+        return raised(lambda: example.double.at(thread)(1))
+
+    return trio.run(package.portal(main))
+
+
+PATCHED = """
+import gevent.monkey
+gevent.monkey.patch_all()
+from tworoutine import LoopThread, tworoutine
+
+@tworoutine
+async def double(x):
+    return 2 * x
+
+try:
+    double.at(LoopThread("mine"))(1)
+except Exception as exc:
+    print(type(exc).__name__, exc, sep="|")
+"""
+
+
+@sentence(
+    '`double.at(LoopThread("mine"))(1)` after gevent\'s `monkey.patch_all()`'
+)
+def home_beside_gevent(program):
+    pytest.importorskip("gevent", reason="needs gevent")
+    name, _, text = program(PATCHED, flags=()).strip().partition("|")
+    return name, text
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    from tworoutine import _homes
+
+    monkeypatch.setattr(_homes, "PAUSE", 0.01)
+    return _homes
+
+
+@sentence("a call whose home waits for the thread that makes the call")
+def home_waits_for_us(example, thread, impatient):
+    results = []
+    exec(compile(BLOCKS, "example.py", "exec"), vars(example))
+    worker = threading.Thread(
+        target=lambda: results.append(
+            raised(lambda: example.double.at(thread)(1))
+        )
+    )
+
+    async def block():
+        worker.start()
+        example.blocks(worker.join)
+
+    tworoutine(block, home=thread)()
+    return results[0]
+
+
+@sentence("a call whose home has not answered for a minute")
+def home_does_not_answer(example, thread, impatient, monkeypatch):
+    exec(compile(BLOCKS, "example.py", "exec"), vars(example))
+    go_on, clock = threading.Event(), [0, 60]
+    blocks = threading.Event()
+
+    async def block():
+        blocks.set()
+        example.blocks(go_on.wait)
+
+    monkeypatch.setattr(impatient, "PATIENCE", 59)
+    monkeypatch.setattr(
+        impatient,
+        "time",
+        types.SimpleNamespace(monotonic=lambda: clock.pop(0)),
+    )
+    # Nobody waits for this one by our means.
+    asyncio.run_coroutine_threadsafe(block(), thread.loop)
+    assert blocks.wait(60)
+    try:
+        return raised(lambda: example.double.at(thread)(1))
+    finally:
+        go_on.set()
 
 
 @sentence("a coroutine that a task awaits already, to `await_`")
@@ -862,7 +1052,9 @@ async def close(reader, writer, server, ended):
 
 
 def notes_in_the_docs():
-    """In a loop that runs; the same, in vain; without a loop."""
+    """In a loop that runs; with no calls outside; the first, in vain;
+    without a loop.
+    """
     quotes = re.findall(r"(?:^> .*\n)+", DOC.read_text(), re.M)
     return [" ".join(re.sub("^> ", "", q, flags=re.M).split()) for q in quotes]
 
@@ -880,7 +1072,7 @@ def note_of(fn, *args, error=RuntimeError):
 
 
 def test_whose_the_two_loops_are():
-    inside, _, outside = notes_in_the_docs()
+    inside, _, _, outside = notes_in_the_docs()
     opened = await_(open_connection())
     queue = asyncio.Queue()
     with pytest.raises(TimeoutError):
@@ -916,6 +1108,40 @@ def test_whose_the_two_loops_are():
     close(*opened)
 
 
+TWO_RUNS = """
+import asyncio, threading
+from tworoutine import tworoutine
+
+@tworoutine
+async def double(queue):
+    await asyncio.wait_for(queue.get(), 0.001)
+
+async def make():
+    queue = asyncio.Queue()
+    try:
+        double(queue)
+    except TimeoutError:
+        return queue
+
+async def use(queue):
+    try:
+        double(queue)
+    except RuntimeError as exc:
+        print(*exc.__notes__)
+
+queue = asyncio.run(make())
+thread = threading.Thread(target=lambda: asyncio.run(use(queue)))
+thread.start()
+thread.join()
+"""
+
+
+def test_whose_the_two_loops_are_without_calls_outside(program):
+    _, other, _, _ = notes_in_the_docs()
+    note = program(TWO_RUNS).strip()
+    assert re.sub("^<.*?> waits", "double(...) waits", note) == other
+
+
 class Client:
     """Hears from its own loop alone, as aiomqtt does, and from a thread."""
 
@@ -937,7 +1163,7 @@ async def connect():
 
 
 def test_a_wait_in_vain_for_the_other_loop():
-    _, vain, _ = notes_in_the_docs()
+    _, _, vain, _ = notes_in_the_docs()
     client = connect()
     ask = tworoutine(client.ask)
 

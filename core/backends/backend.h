@@ -21,6 +21,8 @@ typedef struct {
     PyObject *callee; /* borrowed, for messages; NULL: await_() */
     PyObject *loop;   /* that runs here, or None; NULL: not known yet */
     PyObject *who;    /* of the backend: the task, perhaps; or NULL */
+    PyObject *home;   /* another loop, in which the call runs; NULL: here */
+    bool goes_home;   /* what the callee makes goes there by itself */
     bool hidden;      /* the loop was hidden, and has to be again */
     bool interrupted; /* Ctrl-C has cancelled the task while the call waited */
     bool ending;      /* so has the loop, which is to stop */
@@ -70,11 +72,13 @@ twr_backend_undo(PyObject *undo)
 }
 
 /* In the order in which they are asked. */
+extern const TwrBackend twr_home_backend;       /* home.c */
 extern const TwrBackend twr_portal_backend;     /* portal.c */
 extern const TwrBackend twr_greenback_backend;  /* others.c */
 extern const TwrBackend twr_foreign_backend;    /* others.c: trio, curio */
 extern const TwrBackend twr_host_backend;       /* others.c: gevent, Twisted */
 extern const TwrBackend twr_closed_backend;     /* others.c */
+extern const TwrBackend twr_blocked_backend;    /* home.c */
 extern const TwrBackend twr_run_backend;        /* run.c */
 extern const TwrBackend twr_input_hook_backend; /* run.c */
 extern const TwrBackend twr_sqlalchemy_backend; /* others.c */

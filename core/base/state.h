@@ -89,6 +89,7 @@
     X(future_add_to_awaited_by)                                               \
     X(future_discard_from_awaited_by)                                         \
     X(ident)                                                                  \
+    X(home)                                                                   \
     X(get_coro)                                                               \
     X(get_loop)                                                               \
     X(get_map)                                                                \
@@ -141,9 +142,14 @@
  * when the module is given to us, so that none can be missing later. */
 #define TWR_COLD(X)                                                           \
     X(adapt)                                                                  \
+    X(at)                                                                     \
+    X(at_home)                                                                \
+    X(away)                                                                   \
     X(bound_signature)                                                        \
+    X(bridge)                                                                 \
     X(close_loop)                                                             \
     X(comes_again)                                                            \
+    X(decorator)                                                              \
     X(deepcopy_bound)                                                         \
     X(destroyed)                                                              \
     X(destroying)                                                             \
@@ -158,6 +164,7 @@
     X(forget_thread)                                                          \
     X(handle_failed)                                                          \
     X(has_factory)                                                            \
+    X(hide_bridge)                                                            \
     X(held_up)                                                                \
     X(in_input_hook)                                                          \
     X(lose)                                                                   \
@@ -187,6 +194,7 @@ typedef enum {
     X(curio, "curio")                                                         \
     X(gevent, "gevent")                                                       \
     X(greenback, "greenback._impl")                                           \
+    X(homes, "tworoutine._homes")                                             \
     X(IPython, "IPython")                                                     \
     X(prompt_toolkit, "prompt_toolkit")                                       \
     X(sqlalchemy, "sqlalchemy.ext.asyncio")                                   \
@@ -221,6 +229,7 @@ typedef struct {
     TwrQuickFacts quick;
     TwrLibraries libraries;
     PyObject *CannotSuspend;
+    PyObject *home;         /* ContextVar: the home of calls made in it */
     PyObject *neutral;      /* the Context in which our callbacks are queued */
     PyObject *pad;          /* a handle that is skipped: engine/marker.c */
     PyObject *marker;       /* a handle that parks the native greenlet */

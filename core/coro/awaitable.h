@@ -28,6 +28,9 @@ typedef struct {
     /* Whether callee's function is certain to make a new coroutine in each
      * call. */
     bool (*makes_anew)(TwrState *state, PyObject *callee);
+    /* The loop in which its calls run, as the cold module knows; borrowed,
+     * NULL without error: where they are made. */
+    PyObject *(*home)(TwrState *state, PyObject *callee);
 } TwrCalleeJobs;
 extern const TwrCalleeJobs twr_callee_jobs; /* in hooks.c */
 

@@ -5,6 +5,7 @@
 #include "asyncio/frames.h"
 #include "asyncio/running.h"
 #include "await.h"
+#include "backends/home.h"
 #include "base/error.h"
 #include "coro/awaitable.h"
 #include "coro/awaiting.h"
@@ -55,6 +56,16 @@ adopt_dict(PyObject *op)
 static PyObject *call_tworoutine(PyObject *op, PyObject *const *args,
                                  size_t nargsf, PyObject *kwnames);
 
+/* What has a home, calls fn there. */
+static void
+set_home(Tworoutine *self, PyObject *home)
+{
+    if (home != NULL) {
+        Py_XSETREF(self->home, Py_NewRef(home));
+        self->makes = MAKES_ONLY;
+    }
+}
+
 PyObject *
 twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin)
 {
@@ -64,11 +75,22 @@ twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin)
         self->vectorcall = call_tworoutine;
         self->fn = Py_NewRef(fn);
         self->origin = Py_XNewRef(origin);
+        set_home(self, origin == NULL ? NULL : ((Tworoutine *)origin)->home);
         if (origin == NULL && adopt_dict((PyObject *)self) < 0) {
             Py_CLEAR(self);
         }
     }
     return (PyObject *)self;
+}
+
+PyObject *
+twr_tworoutine_new_at(TwrState *state, PyObject *fn, PyObject *home)
+{
+    PyObject *self = twr_tworoutine_new(state, fn, NULL);
+    if (self != NULL) {
+        set_home((Tworoutine *)self, home);
+    }
+    return self;
 }
 
 PyObject *
@@ -146,7 +168,7 @@ only_makes(TwrState *state, PyObject *fn)
     return result;
 }
 
-/* 1 if fn has to be called where a loop runs, and none does here. */
+/* 1 if fn has to be called where a loop runs, and that does not run here. */
 static int
 needs_loop(TwrState *state, Tworoutine *self)
 {
@@ -157,8 +179,11 @@ needs_loop(TwrState *state, Tworoutine *self)
         return 0;
     }
     PyObject *loop = twr_running_loop(state);
+    int needs = loop == NULL      ? -1
+                : loop == Py_None ? 1
+                                  : twr_home_is_away(state, loop);
     Py_XDECREF(loop);
-    return loop == NULL ? -1 : loop == Py_None;
+    return needs;
 }
 
 /* fn has failed: if it has refused its arguments by the name that it has as
@@ -268,4 +293,12 @@ twr_tworoutine_makes_anew(TwrState *state, PyObject *callee)
 {
     return Py_IS_TYPE(callee, state->types.tworoutine) &&
            ((Tworoutine *)callee)->makes == MAKES_ONLY;
+}
+
+PyObject *
+twr_tworoutine_home(TwrState *state, PyObject *callee)
+{
+    return Py_IS_TYPE(callee, state->types.tworoutine)
+               ? ((Tworoutine *)callee)->home
+               : NULL;
 }

@@ -13,7 +13,8 @@ typedef struct {
     vectorcallfunc vectorcall;
     PyObject *fn;     /* the asynchronous callable */
     PyObject *origin; /* the tworoutine that this one was bound from; NULL */
-    PyObject *inner;  /* of a classmethod: a tworoutine over its function */
+    PyObject *home; /* where fn has its calls run; NULL: where they are made */
+    PyObject *inner; /* of a classmethod: a tworoutine over its function */
     PyObject *dict;
     PyObject *weakrefs;
     bool named; /* fn's __qualname__ has been looked at: attrs.c */
@@ -26,6 +27,10 @@ typedef struct {
 
 /* A tworoutine over fn; origin: see above, may be NULL. */
 PyObject *twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin);
+
+/* A tworoutine over fn, which has its calls run at home; the cold module has
+ * made both. */
+PyObject *twr_tworoutine_new_at(TwrState *state, PyObject *fn, PyObject *home);
 
 /* f, a tworoutine, bound to obj, as types.MethodType(f, obj). */
 PyObject *twr_tworoutine_bind(PyObject *f, PyObject *obj);
@@ -40,5 +45,8 @@ PyObject *twr_tworoutine_serve(PyObject *op, PyObject *made);
 /* Whether callee is a tworoutine whose fn makes a new coroutine in each call,
  * for certain.  Quiet. */
 bool twr_tworoutine_makes_anew(TwrState *state, PyObject *callee);
+
+/* The home of callee; borrowed, NULL without error: none.  Quiet. */
+PyObject *twr_tworoutine_home(TwrState *state, PyObject *callee);
 
 #endif

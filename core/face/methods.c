@@ -113,6 +113,12 @@ get_as_completed(PyObject *op, void *closure)
 }
 
 static PyObject *
+tworoutine_at(PyObject *op, PyObject *loop)
+{
+    return twr_cold(twr_state_of(op), COLD_at, "(OO)", op, loop);
+}
+
+static PyObject *
 tworoutine_reduce(PyObject *op, PyObject *unused)
 {
     (void)unused;
@@ -176,6 +182,10 @@ PyGetSetDef twr_tworoutine_getset[] = {
 PyMethodDef twr_tworoutine_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
      "tworoutine[[int], str]: for annotations."},
+    {"at", tworoutine_at, METH_O,
+     "at(loop, /)\n--\n\n"
+     "f whose calls run in loop, whoever makes them.\n\n"
+     "loop: a loop, a LoopThread, or a function that returns one."},
     {"__dir__", tworoutine_dir, METH_NOARGS, NULL},
     {"__reduce__", tworoutine_reduce, METH_NOARGS, NULL},
     {"__copy__", tworoutine_copy, METH_NOARGS, NULL},

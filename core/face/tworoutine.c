@@ -76,19 +76,47 @@ new_bound(TwrState *state, PyObject *func, PyObject *obj)
     return self;
 }
 
+/* tworoutine(fn, home=home): the cold module makes of fn what goes there. */
+static PyObject *
+make_at_home(TwrState *state, PyObject *fn, PyObject *home)
+{
+    PyObject *self = NULL;
+    PyObject *made = twr_cold(state, COLD_at_home, "(OO)", fn, home);
+    if (made != NULL && PyTuple_Check(made) && PyTuple_GET_SIZE(made) == 2) {
+        self = twr_tworoutine_new_at(state, PyTuple_GET_ITEM(made, 0),
+                                     PyTuple_GET_ITEM(made, 1));
+    }
+    else if (made != NULL) {
+        return made; /* a bound one */
+    }
+    Py_XDECREF(made);
+    return self;
+}
+
 static PyObject *
 tworoutine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     TwrState *state = (TwrState *)PyType_GetModuleState(type);
     bool named = kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0;
-    if (PyTuple_GET_SIZE(args) == 2 && !named) {
+    PyObject *home = NULL;
+    if (named && PyDict_GET_SIZE(kwargs) == 1) {
+        home = PyDict_GetItemWithError(kwargs, state->names.home);
+        if (home == NULL && PyErr_Occurred()) {
+            return NULL;
+        }
+        named = home == NULL;
+    }
+    if (home != NULL && PyTuple_GET_SIZE(args) == 0) {
+        return twr_cold(state, COLD_decorator, "(O)", home);
+    }
+    if (PyTuple_GET_SIZE(args) == 2 && !named && home == NULL) {
         return new_bound(state, PyTuple_GET_ITEM(args, 0),
                          PyTuple_GET_ITEM(args, 1));
     }
     if (PyTuple_GET_SIZE(args) != 1 || named) {
         PyErr_SetString(PyExc_TypeError,
                         "tworoutine() takes one async function, by position, "
-                        "and no options: write @tworoutine, without "
+                        "and no option but home: write @tworoutine, without "
                         "parentheses");
         return NULL;
     }
@@ -103,7 +131,8 @@ tworoutine_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         twr_close_awaitable(state, fn);
         return NULL;
     }
-    return make_from_callable(state, fn);
+    return home == NULL ? make_from_callable(state, fn)
+                        : make_at_home(state, fn, home);
 }
 
 static int
@@ -113,6 +142,7 @@ tworoutine_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->fn);
     Py_VISIT(self->origin);
+    Py_VISIT(self->home);
     Py_VISIT(self->inner);
     Py_VISIT(self->dict);
     return 0;
@@ -124,6 +154,7 @@ tworoutine_clear(PyObject *op)
     Tworoutine *self = (Tworoutine *)op;
     Py_CLEAR(self->fn);
     Py_CLEAR(self->origin);
+    Py_CLEAR(self->home);
     Py_CLEAR(self->inner);
     Py_CLEAR(self->dict);
     return 0;

@@ -35,7 +35,9 @@ from tworoutine._prompts import (
 
 __all__ = [
     "CannotSuspend",
+    "LoopThread",
     "await_",
+    "home",
     "portal",
     "run",
     "task_factory",
@@ -47,6 +49,16 @@ if sys.version_info >= (3, 12):
 
     __all__ += ["eager_task_factory"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    """LoopThread and home: without them, no call asks for its home."""
+    if name in {"LoopThread", "home"}:
+        from tworoutine import _homes
+
+        return getattr(_homes, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 _cold.register()
 _prompts.prime_prompt()

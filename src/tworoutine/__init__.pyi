@@ -15,6 +15,8 @@ from tworoutine._core import CannotSuspend as CannotSuspend
 from tworoutine._core import await_ as await_
 from tworoutine._core import tworoutine as tworoutine
 from tworoutine._core import why_no_handoff as why_no_handoff
+from tworoutine._homes import LoopThread as LoopThread
+from tworoutine._homes import home as home
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -50,7 +52,9 @@ if sys.version_info >= (3, 12):
 
 __all__ = [
     "CannotSuspend",
+    "LoopThread",
     "await_",
+    "home",
     "portal",
     "run",
     "task_factory",

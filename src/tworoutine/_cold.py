@@ -31,6 +31,8 @@ from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import end_calls, take_greenlets_for_threads
 from tworoutine._hosts import find_backend as find_backend
 from tworoutine._hosts import for_asgiref as for_asgiref
+from tworoutine._loops import cancel_tasks, shutdown_executor
+from tworoutine._loops import discard_loop as discard_loop
 from tworoutine._names import bound_signature as bound_signature
 from tworoutine._names import lookup
 from tworoutine._names import name_async_form as name_async_form
@@ -56,8 +58,6 @@ def comes_again(exc):
 
 
 # --- the end of a loop ------------------------------------------------------
-
-_THREAD_JOIN_TIMEOUT = 300  # seconds, as asyncio.Runner
 
 
 def handle_failed(handle, exc):
@@ -95,50 +95,13 @@ def close_loop(loop):
         # and as the thread ends these are no longer its own.
         tasks = asyncio.all_tasks(loop)
         if tasks:
-            run_in(loop, _cancel(loop, tasks))
+            run_in(loop, cancel_tasks(loop, tasks))
         # Two runs, as Runner has them: so many turns are there for what is
         # queued, as the closing of generators that were collected.
         run_in(loop, loop.shutdown_asyncgens())
-        run_in(loop, _shutdown_executor(loop))
+        run_in(loop, shutdown_executor(loop))
     finally:
         loop.close()
-
-
-async def _cancel(loop, tasks):
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for task in tasks:
-        if not task.cancelled() and task.exception() is not None:
-            loop.call_exception_handler(
-                {
-                    "message": "unhandled exception while closing the loop "
-                    "of synchronous calls",
-                    "exception": task.exception(),
-                    "task": task,
-                }
-            )
-
-
-async def _shutdown_executor(loop):
-    """As ``loop.shutdown_default_executor``, which starts a thread to wait.
-
-    At the end of the interpreter none can be started, and at the end of a
-    thread, starting one registers the thread that ends as a dummy, for ever.
-    """
-    executor = getattr(loop, "_default_executor", None)
-    if executor is None:
-        return
-    loop._executor_shutdown_called = True
-    executor.shutdown(wait=False)
-    end = loop.time() + _THREAD_JOIN_TIMEOUT
-    while any(thread.is_alive() for thread in executor._threads):
-        if loop.time() > end:
-            return
-        await asyncio.sleep(0.001)
-
-
-_of_parents = []  # loops of parent processes that only lie here
 
 
 def inherit_loop(loop):
@@ -176,27 +139,6 @@ def _is_of_fork(exc):
     )
 
 
-def discard_loop(loop):
-    """Drop a loop that cannot be closed.
-
-    If it was inherited by a forked child, its selector is shared with the
-    parent, so nothing may be unregistered there; only this process's
-    descriptors are closed.  Its tasks go on there: here, nobody misses them.
-    """
-    if loop is None or loop.is_closed():
-        return
-    if not hasattr(loop, "_selector"):
-        _of_parents.append(loop)  # not of asyncio's kind: nothing is known
-        return
-    for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False
-    for name in ("_selector", "_ssock", "_csock"):
-        resource = getattr(loop, name, None)
-        if resource is not None:
-            resource.close()
-    loop._closed = True
-
-
 def _unset(loop):
     """If a thread's own loop is set as its current one, have none set."""
     local = getattr(asyncio.events._event_loop_policy, "_local", None)
@@ -211,6 +153,8 @@ class _AtExit:
     """What atexit runs, and lets go of when it has run it, perhaps by hand."""
 
     def __call__(self):
+        if "tworoutine._homes" in sys.modules:
+            sys.modules["tworoutine._homes"].end_threads()
         end_thread()
 
     def __del__(self, unregistered=unregistered):
@@ -371,6 +315,51 @@ def held_up(task):
         and getattr(each.get_coro(), "cr_frame", None) in below
     ]
     return (_Held(task), *held) if held else None
+
+
+# --- homes ------------------------------------------------------------------
+
+# _homes is imported by the first home: from then on, each call asks for its.
+
+
+def decorator(home):
+    """``tworoutine(home=home)``, which takes the function."""
+    return functools.partial(tworoutine, home=home)
+
+
+def at(f, home):
+    """``f.at(home)``."""
+    from tworoutine import _homes
+
+    return _homes.at(f, home)
+
+
+def at_home(fn, home):
+    """For ``tworoutine(fn, home=home)``: see _homes."""
+    from tworoutine import _homes
+
+    return _homes.at_home(fn, home)
+
+
+def away(home, running):
+    """Where a call with that home runs if not here: see _homes."""
+    from tworoutine import _homes
+
+    return _homes.away(home, running)
+
+
+def bridge(loop, awaitable):
+    """A coroutine that has loop await something: see _homes."""
+    from tworoutine import _homes
+
+    return _homes.bridge(loop, awaitable)
+
+
+def hide_bridge(error):
+    """Take the frames of a bridge out of error's traceback: see _homes."""
+    from tworoutine import _homes
+
+    _homes.hide_bridge(error)
 
 
 # --- pickling ---------------------------------------------------------------

@@ -38,6 +38,8 @@ from typing import (
 
 from typing_extensions import TypeVar as TypeVarWithDefault
 
+from tworoutine._homes import Given
+
 _P = ParamSpec("_P")
 _Q = ParamSpec("_Q")
 _R_co = TypeVar("_R_co", covariant=True)
@@ -61,6 +63,7 @@ def await_(awaitable: Awaitable[_T], /) -> _T: ...
 def end_thread() -> None: ...
 def unregistered() -> None: ...
 def cold(module: object, /) -> None: ...
+def home_of(f: tworoutine[..., Any, Any], /) -> object | None: ...
 def after_fork() -> asyncio.AbstractEventLoop | None: ...
 
 class tworoutine(Generic[_P, _R_co, _A_co]):
@@ -69,17 +72,27 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
     # by what __get__ gives.
     @overload
     def __new__(
-        cls, fn: classmethod[Any, _P, Coroutine[Any, Any, _T]], /
+        cls,
+        fn: classmethod[Any, _P, Coroutine[Any, Any, _T]],
+        /,
+        *,
+        home: Given = ...,
     ) -> _unbinding[_P, _T, Coroutine[Any, Any, _T]]: ...
     @overload
     def __new__(
-        cls, fn: classmethod[Any, _P, AsyncGenerator[_Y, _S]], /
+        cls,
+        fn: classmethod[Any, _P, AsyncGenerator[_Y, _S]],
+        /,
+        *,
+        home: Given = ...,
     ) -> _unbinding[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
     @overload
     def __new__(
         cls,
         fn: classmethod[Any, _P, AbstractAsyncContextManager[_T, _X]],
         /,
+        *,
+        home: Given = ...,
     ) -> _unbinding[
         _P,
         AbstractContextManager[_T, _X],
@@ -87,15 +100,27 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
     ]: ...
     @overload
     def __new__(
-        cls, fn: staticmethod[_P, Coroutine[Any, Any, _T]], /
+        cls,
+        fn: staticmethod[_P, Coroutine[Any, Any, _T]],
+        /,
+        *,
+        home: Given = ...,
     ) -> _unbinding[_P, _T, Coroutine[Any, Any, _T]]: ...
     @overload
     def __new__(
-        cls, fn: staticmethod[_P, AsyncGenerator[_Y, _S]], /
+        cls,
+        fn: staticmethod[_P, AsyncGenerator[_Y, _S]],
+        /,
+        *,
+        home: Given = ...,
     ) -> _unbinding[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
     @overload
     def __new__(
-        cls, fn: staticmethod[_P, AbstractAsyncContextManager[_T, _X]], /
+        cls,
+        fn: staticmethod[_P, AbstractAsyncContextManager[_T, _X]],
+        /,
+        *,
+        home: Given = ...,
     ) -> _unbinding[
         _P,
         AbstractContextManager[_T, _X],
@@ -104,28 +129,36 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
     # functions
     @overload
     def __new__(
-        cls, fn: Callable[_P, Coroutine[Any, Any, _T]], /
+        cls, fn: Callable[_P, Coroutine[Any, Any, _T]], /, *, home: Given = ...
     ) -> tworoutine[_P, _T, Coroutine[Any, Any, _T]]: ...
     @overload
     def __new__(
-        cls, fn: Callable[_P, AsyncGenerator[_Y, _S]], /
+        cls, fn: Callable[_P, AsyncGenerator[_Y, _S]], /, *, home: Given = ...
     ) -> tworoutine[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
     @overload
     def __new__(
-        cls, fn: Callable[_P, Awaitable[_T]], /
+        cls, fn: Callable[_P, Awaitable[_T]], /, *, home: Given = ...
     ) -> tworoutine[_P, _T, Awaitable[_T]]: ...
     @overload
     def __new__(
-        cls, fn: Callable[_P, AsyncIterator[_Y]], /
+        cls, fn: Callable[_P, AsyncIterator[_Y]], /, *, home: Given = ...
     ) -> tworoutine[_P, Iterator[_Y], AsyncIterator[_Y]]: ...
     @overload
     def __new__(
-        cls, fn: Callable[_P, AbstractAsyncContextManager[_T, _X]], /
+        cls,
+        fn: Callable[_P, AbstractAsyncContextManager[_T, _X]],
+        /,
+        *,
+        home: Given = ...,
     ) -> tworoutine[
         _P,
         AbstractContextManager[_T, _X],
         AbstractAsyncContextManager[_T, _X],
     ]: ...
+
+    # tworoutine(home=loop), which takes the function
+    @overload
+    def __new__(cls, *, home: Given) -> _decorator: ...
 
     # bound, as by types.MethodType
     @overload
@@ -142,6 +175,7 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
     def __invert__(self) -> Callable[_P, _A_co]: ...
     @property
     def aio(self) -> Callable[_P, _A_co]: ...
+    def at(self, loop: Given, /) -> tworoutine[_P, _R_co, _A_co]: ...
 
     # --- binding, with type variables of its own ---------------------------
     # @classmethod above @tworoutine: on the class, on an instance.  (mypy
@@ -225,6 +259,68 @@ class _unbinding(tworoutine[_P, _R_co, _A_co]):
     def __get__(
         self, obj: object, owner: type[Any] | None = None, /
     ) -> _bound[_P, _R_co, _A_co]: ...
+
+# At run time a functools.partial.
+@final
+@type_check_only
+class _decorator(tworoutine[..., Any, Any]):
+    @overload
+    def __call__(
+        self, fn: classmethod[Any, _P, Coroutine[Any, Any, _T]], /
+    ) -> _unbinding[_P, _T, Coroutine[Any, Any, _T]]: ...
+    @overload
+    def __call__(
+        self, fn: classmethod[Any, _P, AsyncGenerator[_Y, _S]], /
+    ) -> _unbinding[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
+    @overload
+    def __call__(
+        self, fn: classmethod[Any, _P, AbstractAsyncContextManager[_T, _X]], /
+    ) -> _unbinding[
+        _P,
+        AbstractContextManager[_T, _X],
+        AbstractAsyncContextManager[_T, _X],
+    ]: ...
+    @overload
+    def __call__(
+        self, fn: staticmethod[_P, Coroutine[Any, Any, _T]], /
+    ) -> _unbinding[_P, _T, Coroutine[Any, Any, _T]]: ...
+    @overload
+    def __call__(
+        self, fn: staticmethod[_P, AsyncGenerator[_Y, _S]], /
+    ) -> _unbinding[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
+    @overload
+    def __call__(
+        self, fn: staticmethod[_P, AbstractAsyncContextManager[_T, _X]], /
+    ) -> _unbinding[
+        _P,
+        AbstractContextManager[_T, _X],
+        AbstractAsyncContextManager[_T, _X],
+    ]: ...
+    # functions
+    @overload
+    def __call__(
+        self, fn: Callable[_P, Coroutine[Any, Any, _T]], /
+    ) -> tworoutine[_P, _T, Coroutine[Any, Any, _T]]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[_P, AsyncGenerator[_Y, _S]], /
+    ) -> tworoutine[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[_P, Awaitable[_T]], /
+    ) -> tworoutine[_P, _T, Awaitable[_T]]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[_P, AsyncIterator[_Y]], /
+    ) -> tworoutine[_P, Iterator[_Y], AsyncIterator[_Y]]: ...
+    @overload
+    def __call__(
+        self, fn: Callable[_P, AbstractAsyncContextManager[_T, _X]], /
+    ) -> tworoutine[
+        _P,
+        AbstractContextManager[_T, _X],
+        AbstractAsyncContextManager[_T, _X],
+    ]: ...
 
 _I_contra = TypeVar("_I_contra", contravariant=True)
 _T_co = TypeVar("_T_co", covariant=True)

@@ -7,7 +7,7 @@ and curio; the rest is the same everywhere.
 import asyncio
 import operator
 
-from tworoutine._core import tworoutine
+from tworoutine._core import home_of, tworoutine
 from tworoutine._fan_out_calls import Ended, error_of
 from tworoutine._names import name_of
 from tworoutine._portal import foreign_library
@@ -93,7 +93,8 @@ def _as_method_of(f, fn):
     fn.__qualname__ = f"{name_of(f)}.{fn.__name__}"
     fn.__module__ = getattr(f, "__module__", None)
     fn.__doc__ = getattr(tworoutine, fn.__name__).__doc__
-    return tworoutine(fn)
+    home = home_of(f)
+    return tworoutine(fn) if home is None else tworoutine(fn, home=home)
 
 
 def _progress_bar(f, items):

@@ -84,6 +84,9 @@ def shown_code(fn, code):
 
     And, since a bound f is no method by type, without the first parameter.
     """
+    homes = sys.modules.get("tworoutine._homes")
+    if homes is not None:
+        code = homes.code_of(fn, code)
     if not isinstance(code, types.CodeType):
         return code
     bound = inspect.ismethod(fn)

@@ -82,7 +82,7 @@ def run(main, *, debug=None, loop_factory=None):
         main.close()
         raise
     with runner:
-        _chain(loop)
+        chain(loop)
         return runner.run(main)
 
 
@@ -112,7 +112,7 @@ if sys.version_info >= (3, 12):
     eager_task_factory = TaskFactory(asyncio.eager_task_factory)
 
 
-def _chain(loop):
+def chain(loop):
     """Have loop make its tasks in portals, if it needs that; what undoes it.
 
     Asyncio's own loops need it for eager tasks, which a factory may make.
@@ -160,7 +160,7 @@ def _inherit():
     if library == "curio":
         return _inherit_in_curio()
     loop = asyncio._get_running_loop()
-    return None if loop is None else _chain(loop)
+    return None if loop is None else chain(loop)
 
 
 @functools.cache

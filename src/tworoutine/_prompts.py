@@ -241,27 +241,37 @@ _IN_ITS_LOOP = (
     "{} waits in the loop that runs here. What a call has opened where no "
     "loop ran, as at top level, belongs to the loop of the calls of that "
     "thread: open it by a call inside the loop that runs, or use it where "
-    "none does"
+    "none does; or give all its calls one home: @tworoutine(home=LoopThread())"
+)
+_IN_ANOTHER = (
+    "{} waits in the loop that runs here. What was opened in another one, as "
+    "in another thread, belongs to that: open it here; or give all its calls "
+    "one home: f.at(loop) where that loop runs on, or "
+    "@tworoutine(home=LoopThread())"
 )
 _IN_VAIN = (
     "{} waits in the loop that runs here, and meanwhile callbacks wait in the "
     "loop of the calls of this thread, which does not run. What a call has "
     "opened where no loop ran, as at top level, belongs to that one: open it "
-    "by a call inside the loop that runs, or use it where none does"
+    "by a call inside the loop that runs, or use it where none does; or give "
+    "all its calls one home: @tworoutine(home=LoopThread())"
 )
 _IN_OURS = (
     "{} waits in the loop of the calls of this thread. What was opened in "
     "asyncio.run, or in another thread, belongs to another loop: open it by "
-    "a call in this thread, too"
+    "a call in this thread, too; or give all its calls one home: f.at(loop) "
+    "where that loop runs on, or @tworoutine(home=LoopThread())"
 )
 
 
 def explain(error, name, running, own):
     """If error is about two loops, add a note that says whose they are.
 
-    name: of the call that failed.  running: whether it waited in a loop that
-    somebody else runs, and not in that of the thread's calls.  own: that one,
-    if it is the time limit of a wait that may have been in vain; or None.
+    name: of the call that failed.  running: False if it waited in the loop of
+    the thread's calls, True if in one that somebody else runs, None if in such
+    a one where no call was ever made without a loop.  own: the loop of the
+    thread's calls, if error is the time limit of a wait that may have been in
+    vain; or None.
     """
     if own is not None:
         if not _is_wanted(own):
@@ -271,8 +281,10 @@ def explain(error, name, running, own):
         text = str(error)
         if not any(words in text for words in _OTHER_LOOP):
             return
-        note = _IN_ITS_LOOP if running else _IN_OURS
-    if not any("the loop of the calls" in n for n in _notes(error)):
+        note = {True: _IN_ITS_LOOP, False: _IN_OURS, None: _IN_ANOTHER}[
+            running
+        ]
+    if not any("one home: " in n for n in _notes(error)):
         error.add_note(note.format(name))
 
 

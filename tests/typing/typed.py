@@ -23,7 +23,9 @@ from typing import Any, TypeVar, assert_type
 
 from tworoutine import (
     CannotSuspend,
+    LoopThread,
     await_,
+    home,
     portal,
     run,
     task_factory,
@@ -277,3 +279,35 @@ def hosts(loop: asyncio.AbstractEventLoop) -> None:
     portal(f)("1")  # error
     portal(3)  # error
     loop.set_task_factory(task_factory)
+
+
+thread = LoopThread("name")
+
+
+@tworoutine(home=thread)
+async def homely(x: int) -> str:
+    return str(x)
+
+
+@tworoutine(home=lambda: thread)
+async def homely_lines(n: int) -> AsyncGenerator[str, None]:
+    yield str(n)
+
+
+async def homes() -> None:
+    assert_type(homely(1), str)
+    assert_type(await (~homely)(1), str)
+    assert_type(homely.map([1]), list[str])
+    assert_type(homely_lines(1), Generator[str, None])
+    assert_type(tworoutine(same_plain, home=asyncio.get_running_loop)(1), int)
+    assert_type(f.at(thread)(1), str)
+    assert_type(f.at(thread.loop)(1, scale=2.0), str)
+    homely("x")  # error
+    f.at(5)  # error
+    tworoutine(home=5)  # error
+    with home(thread), home(asyncio.get_running_loop()):
+        assert_type(f(1), str)
+
+
+async def same_plain(x: T) -> T:
+    return x

@@ -1,0 +1,95 @@
+"""One version, one list of Pythons, `python -m tworoutine`."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import tworoutine
+
+ROOT = Path(__file__).resolve().parent.parent
+TOML = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = TOML["project"]
+
+
+def pythons():
+    """The Pythons that the classifiers claim: ["3.11", ...]"""
+    line = re.compile(r"Programming Language :: Python :: (3\.\d+)$")
+    return [m[1] for text in PROJECT["classifiers"] if (m := line.match(text))]
+
+
+# --- the version ------------------------------------------------------------
+
+
+def test_the_version_stands_in_the_package_alone():
+    assert PROJECT["dynamic"] == ["version"]
+    (source,) = TOML["tool"]["setuptools"]["dynamic"]["version"].values()
+    assert source == "tworoutine.__version__"
+
+
+def test_what_is_installed_has_that_version():
+    (folder,) = tworoutine.__path__
+    try:
+        installed = metadata.distribution("tworoutine")
+    except metadata.PackageNotFoundError:
+        pytest.skip("not installed: built in place")
+    if Path(installed.locate_file("tworoutine")) != Path(folder):
+        pytest.skip("another one is installed")
+    assert installed.version == tworoutine.__version__
+
+
+def test_the_changelog_tells_of_that_version():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    first, *_ = re.findall(r"^## \[?([^\]\s]+)", text, re.M)
+    assert first in ("Unreleased", tworoutine.__version__)
+
+
+# --- the Pythons ------------------------------------------------------------
+
+
+def test_the_oldest_python_is_the_required_one():
+    assert PROJECT["requires-python"] == f">={pythons()[0]}"
+
+
+def test_wheels_are_for_the_pythons_of_the_classifiers():
+    claimed = pythons()
+    tags = [f"cp{version.replace('.', '')}-*" for version in claimed]
+    assert TOML["tool"]["cibuildwheel"]["build"] == tags
+    source = (ROOT / "tools" / "dist.py").read_text()
+    (first, end) = re.search(r"range\((\d+), (\d+)\)", source).groups()
+    assert claimed == [f"3.{minor}" for minor in range(int(first), int(end))]
+
+
+# --- make -------------------------------------------------------------------
+
+
+def test_make_help_names_every_target():
+    text = (ROOT / "Makefile").read_text()
+    head, *_ = text.split("\n\n")
+    targets = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)$", text, re.M)[1]
+    told = re.findall(r"make ([\w-]+)", head)
+    assert set(targets.replace("\\", "").split()) <= set(told)
+
+
+# --- python -m tworoutine ---------------------------------------------------
+
+
+def test_it_tells_what_a_bug_report_needs():
+    ran = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-m", "tworoutine"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    told = dict(line.split(": ", 1) for line in ran.stdout.splitlines())
+    assert told["tworoutine"] == tworoutine.__version__
+    assert told["greenlet"] == metadata.version("greenlet")
+    assert told["why_no_handoff"] == "None"
+    assert told["call without a loop"] == "works"
+    assert told["call in a task"] == "works"
+    assert "EventLoop" in told["loop"]
