@@ -933,6 +933,43 @@ async def main():
 assert asyncio.run(main()) == 5
 assert steps == ["refused"], steps
 """,
+    "timers that leave the heap as they are asked": """
+class Timer:
+    _scheduled = True
+    _when = float("inf")
+    swaps = False
+
+    def __init__(self):
+        self.filled = bytearray(1000)
+
+    def __lt__(self, other):
+        return False
+
+    def __gt__(self, other):
+        return True
+
+    def __getattr__(self, name):
+        if self.swaps:
+            heap = loop._scheduled
+            heap[[timer is self for timer in heap].index(True)] = plain
+        return False
+
+async def main():
+    global loop, plain
+    loop = asyncio.get_running_loop()
+    assert nap(0) == 5
+    plain = Timer()
+    Timer.swaps = True
+    plain._cancelled = False
+    loop._scheduled.extend(Timer() for _ in range(200))
+    loop._timer_cancelled_count = 150  # all are looked at
+    assert nap() == 5
+    loop._scheduled[:] = [Timer()]
+    assert nap(0) == 5  # the first is
+    loop._scheduled.clear()
+
+asyncio.run(main())
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():
