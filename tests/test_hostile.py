@@ -970,6 +970,81 @@ async def main():
 
 asyncio.run(main())
 """,
+    "calls in the cancel() of what a failed run waits for": """
+class Future(asyncio.Future):
+    def cancel(self, msg=None):
+        try:
+            log.append(nap(0.05))
+        except CannotSuspend:
+            log.append("refused")
+        loop.call_soon(self.set_result, 1)
+        return True
+
+@tworoutine
+async def waits(how):
+    global loop
+    loop = asyncio.get_running_loop()
+    future = Future()
+    loop.call_later(0.01, how)
+    loop.call_later(0.02, lambda: future.done() or future.set_result(2))
+    return await future
+
+def fails():
+    raise SystemExit(3)
+
+def polls():
+    def select(timeout):
+        del loop._selector.select
+        raise ValueError
+    loop._selector.select = select
+
+for how, error in (fails, SystemExit), (polls, ValueError):
+    for _ in range(3):
+        log = []
+        try:
+            waits(how)
+        except error:
+            log.append("raised")
+        assert log == ["refused", "raised"], log
+        assert nap() == 5
+""",
+    "calls in the cancel() of what the first call waits for": """
+class Future(asyncio.Future):
+    def cancel(self, msg=None):
+        log.append("cancel")
+        log.append(nap())
+        return super().cancel(msg)
+
+async def main(how):
+    loop.call_later(0.002, how)
+    try:
+        wait(Future(loop=loop))
+    except asyncio.CancelledError:
+        log.append("cancelled")
+
+def fails():
+    raise SystemExit(3)
+
+@tworoutine
+async def wait(future):
+    await future
+
+import warnings
+warnings.simplefilter("ignore", RuntimeWarning)
+for how in "stop", "fails":
+    log = []
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(main(getattr(loop, how, fails)))
+    try:
+        loop.run_forever()
+    except SystemExit:
+        log.append("raised")
+    loop.run_until_complete(task)
+    loop.close()
+    assert log[:3] == ["cancel", 5, "cancelled"], log
+    assert log[3:] == ["raised"] * (how == "fails"), log
+    assert nap() == 5
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():

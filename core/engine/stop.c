@@ -87,9 +87,12 @@ PyObject *
 twr_stop_main_call(Thread *th, Driven *driven)
 {
     Call *main_call = driven->main_call;
+    twr_driven_set_polling(driven, true); /* a task may call as it is asked */
+    bool done = twr_future_is_done(th->state, main_call->task);
+    twr_driven_set_polling(driven, false);
     /* If it is not parked, its stack waits in a call above it, made by a
      * finalizer perhaps. */
-    if (main_call->parked && twr_future_is_done(th->state, main_call->task)) {
+    if (main_call->parked && done) {
         return twr_call_resume(th, main_call);
     }
     PyErr_SetString(PyExc_RuntimeError,
@@ -99,13 +102,15 @@ twr_stop_main_call(Thread *th, Driven *driven)
 
 /* The call in the foreground, or NULL.  Keeps the pending exception. */
 static Call *
-find_foreground(Thread *th)
+find_foreground(Thread *th, Driven *driven)
 {
     Call *call = NULL;
     PyObject *pending = twr_error_take();
+    twr_driven_set_polling(driven, true); /* whoever is asked may not call */
     if (twr_interrupt_foreground(th, Py_None, &call) < 0) {
         PyErr_WriteUnraisable(NULL);
     }
+    twr_driven_set_polling(driven, false);
     twr_error_put(pending);
     return call;
 }
@@ -116,9 +121,15 @@ find_foreground(Thread *th)
 static PyObject *
 fail_call(Thread *th, Call *call)
 {
-    return call->carries && !th->forked && twr_interrupt_carrier_with(th, call)
-               ? NULL
-               : twr_call_fail(th, call);
+    Py_INCREF(call);
+    /* What is cancelled may not call: the exception has to arrive first. */
+    twr_driven_set_polling(call->driven, true);
+    bool cancelled =
+        call->carries && !th->forked && twr_interrupt_carrier_with(th, call);
+    twr_driven_set_polling(call->driven, false);
+    PyObject *next = cancelled ? NULL : twr_call_fail(th, call);
+    Py_DECREF(call);
+    return next;
 }
 
 /* Raise the pending exception in a forked child, where nothing runs the loop
@@ -152,9 +163,11 @@ twr_stop_failed(Thread *th, Driven *driven, bool in_handle)
         return fail_call(th, twr_call_uppermost(driven, driven->main_call));
     }
     bool interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-    Call *call = interrupt && !in_handle ? find_foreground(th) : NULL;
+    Call *call = interrupt && !in_handle ? find_foreground(th, driven) : NULL;
     if (call != NULL) {
-        return fail_call(th, call);
+        PyObject *next = fail_call(th, call);
+        Py_DECREF(call);
+        return next;
     }
     if (driven->place == PLACE_PINNED && th->forked) {
         return fail_child(th, driven);
