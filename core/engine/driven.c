@@ -89,6 +89,7 @@ begin_driving(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left,
     assert(is_free(driven) && th->drives.now == NULL);
     Py_XSETREF(driven->native, Py_NewRef(native));
     Py_XSETREF(driven->it.until, twr_frames_until(th->state));
+    Py_CLEAR(driven->native_error);
     driven->native_left = left;
     driven->it.left = left;
     driven->it.stop_later = false;

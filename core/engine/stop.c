@@ -19,19 +19,64 @@ clear_stop(Driven *driven)
                                        false);
 }
 
-/* Prepare the loop to go on by itself.  The marker stays behind the padding:
- * the next run of this loop begins with the marker, and no call of that run
- * pins its native greenlet. */
-static int
+/* result is that of one more step; error (stolen) of those before, or NULL:
+ * the first error of all.  Any other is only reported. */
+static PyObject *
+first_error(Driven *driven, PyObject *error, int result)
+{
+    if (result == 0) {
+        return error;
+    }
+    if (error == NULL) {
+        return twr_error_take();
+    }
+    PyErr_WriteUnraisable(driven->it.loop);
+    return error;
+}
+
+/* Prepare the loop to go on by itself; the first error, but all is done that
+ * can be.  The marker stays behind the padding: the next run of this loop
+ * begins with the marker, and no call of that run pins its native greenlet. */
+static PyObject *
 restore_queue(Thread *th, Driven *driven)
 {
-    if (clear_stop(driven) < 0 || twr_loop_mark(&driven->it) < 0 ||
-        twr_loop_pad(&driven->it, driven->native_left) < 0 ||
-        twr_sigint_restore(th) < 0 ||
-        twr_debug_forgive(th->state, driven->it.loop) < 0) {
-        return -1;
+    PyObject *error = first_error(driven, NULL, clear_stop(driven));
+    error = first_error(driven, error, twr_loop_mark(&driven->it));
+    error = first_error(driven, error,
+                        twr_loop_pad(&driven->it, driven->native_left));
+    error = first_error(driven, error, twr_sigint_restore(th));
+    error = first_error(driven, error,
+                        twr_debug_forgive(th->state, driven->it.loop));
+    return first_error(driven, error, twr_driven_release(th, driven));
+}
+
+/* Have run_forever raise exc (stolen), unless an earlier one is to be. */
+static void
+fail_run(Driven *driven, PyObject *exc)
+{
+    if (driven->native_error == NULL) {
+        twr_driven_set_error(driven, exc);
+        return;
     }
-    return twr_driven_release(th, driven);
+    PyErr_SetRaisedException(exc);
+    PyErr_WriteUnraisable(driven->it.loop);
+}
+
+/* The loop stops, raising exc (stolen; NULL: nothing) or what fails here: its
+ * native greenlet. */
+static PyObject *
+give_back(Thread *th, Driven *driven, PyObject *exc)
+{
+    twr_driven_set_polling(driven, true); /* a signal handler may call */
+    PyObject *failed = restore_queue(th, driven);
+    if (exc != NULL) {
+        fail_run(driven, exc);
+    }
+    if (failed != NULL) {
+        fail_run(driven, failed);
+    }
+    twr_driven_set_polling(driven, false);
+    return twr_driven_let_go(th, driven);
 }
 
 /* The loop is to stop as soon as its native greenlet, which is below a call,
@@ -72,15 +117,12 @@ warn_pinned(Thread *th, Driven *driven)
 PyObject *
 twr_stop_give_back(Thread *th, Driven *driven)
 {
-    if (driven->place == PLACE_PINNED) {
-        warn_pinned(th, driven);
-        stop_later(th, driven);
-        return NULL;
+    if (driven->place != PLACE_PINNED) {
+        return give_back(th, driven, NULL);
     }
-    twr_driven_set_polling(driven, true); /* a signal handler may call */
-    int ready = restore_queue(th, driven);
-    twr_driven_set_polling(driven, false);
-    return ready < 0 ? NULL : twr_driven_let_go(th, driven);
+    warn_pinned(th, driven);
+    stop_later(th, driven);
+    return NULL;
 }
 
 PyObject *
@@ -177,11 +219,9 @@ twr_stop_failed(Thread *th, Driven *driven, bool in_handle)
         twr_error_put(exc);
         return fail_call(th, driven->pinned);
     }
-    PyObject *native = twr_stop_give_back(th, driven);
-    if (native == NULL && driven->place != PLACE_PINNED) {
-        Py_DECREF(exc);
-        return NULL;
+    if (driven->place != PLACE_PINNED) {
+        return give_back(th, driven, exc);
     }
-    twr_driven_set_error(driven, exc);
-    return native;
+    fail_run(driven, exc);
+    return twr_stop_give_back(th, driven);
 }
