@@ -1045,6 +1045,51 @@ for how in "stop", "fails":
     assert log[3:] == ["raised"] * (how == "fails"), log
     assert nap() == 5
 """,
+    "a stop that was put off, and fails": """
+class Loop(asyncio.SelectorEventLoop):
+    armed = False
+    def __setattr__(self, name, value):
+        if name == "_stopping" and value is True and self.armed:
+            self.armed = False
+            raise ValueError
+        super().__setattr__(name, value)
+
+async def main(how):
+    loop.call_later(0.01, how)
+    try:
+        nap(0.05)  # the first call: its stack is that of run_forever
+    except asyncio.CancelledError:
+        log.append("cancelled")
+
+def stop():
+    loop.stop()
+    loop.armed = True
+
+def fail():
+    loop.armed = True
+    raise SystemExit(3)
+
+import warnings
+warnings.simplefilter("ignore", RuntimeWarning)
+unraisable = []
+sys.unraisablehook = lambda args: unraisable.append(args.exc_type)
+for how, error, ignored in (
+    (stop, ValueError, []), (fail, SystemExit, [ValueError])
+):
+    log = []
+    loop = Loop()
+    task = loop.create_task(main(how))
+    try:
+        loop.run_forever()
+    except error:
+        log.append("raised")
+    assert log == ["cancelled", "raised"], log
+    assert unraisable == ignored, unraisable
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert nap() == 5
+    loop.run_until_complete(task)
+    loop.close()
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():

@@ -159,6 +159,35 @@ stop_if_put_off(Driven *driven, PyObject *until)
                : (ended < 0 ? -1 : 0);
 }
 
+/* The moves to NONE of a loop that runs by itself from now on, or no more. */
+static void
+stop_driving(Thread *th, Driven *driven)
+{
+    Py_INCREF(driven); /* th->drives.now may be all that keeps it */
+    driven->place = PLACE_NONE;
+    driven->pinned = NULL;
+    Py_CLEAR(driven->native);
+    Py_CLEAR(driven->it.until);
+    set_now(th, NULL);
+    assert(is_ok(th, driven));
+    Py_DECREF(driven);
+}
+
+/* Drive the loop no more, in whose native greenlet an exception is pending: an
+ * error that was put off is raised in its place.  Always -1. */
+static int
+fail_driving(Thread *th, Driven *driven)
+{
+    if (driven->native_error != NULL) {
+        PyErr_WriteUnraisable(driven->it.loop);
+        twr_raise(&driven->native_error);
+    }
+    stop_driving(th, driven);
+    twr_sigint_restore(th); /* a failure would give way to what is pending */
+    twr_driven_release(th, driven);
+    return -1;
+}
+
 /* RETURNING -> IDLE. */
 static int
 idle_after_call(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
@@ -176,7 +205,7 @@ idle_after_call(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
     assert(is_ok(th, driven));
     int stopped = stop_if_put_off(driven, until);
     Py_XDECREF(until);
-    return stopped;
+    return stopped < 0 ? fail_driving(th, driven) : 0;
 }
 
 int
@@ -190,20 +219,6 @@ twr_driven_idle(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
     return 0;
 }
 
-/* The moves to NONE of a loop that runs by itself from now on, or no more. */
-static void
-stop_driving(Thread *th, Driven *driven)
-{
-    Py_INCREF(driven); /* th->drives.now may be all that keeps it */
-    driven->place = PLACE_NONE;
-    driven->pinned = NULL;
-    Py_CLEAR(driven->native);
-    Py_CLEAR(driven->it.until);
-    set_now(th, NULL);
-    assert(is_ok(th, driven));
-    Py_DECREF(driven);
-}
-
 int
 twr_driven_wait(Thread *th, Driven *driven, PyObject *greenlet)
 {
@@ -213,8 +228,7 @@ twr_driven_wait(Thread *th, Driven *driven, PyObject *greenlet)
                    ? twr_switch_to(&th->stacks, Py_NewRef(greenlet))
                    : twr_pool_park(&th->stacks);
     if (back < 0 && th->drives.now == driven) {
-        twr_driven_set_error(driven, NULL);
-        stop_driving(th, driven); /* there was nobody to switch to */
+        fail_driving(th, driven); /* there was nobody to switch to */
     }
     if (back == 0 && driven->native_error != NULL) {
         back = twr_raise(&driven->native_error);

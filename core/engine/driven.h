@@ -27,6 +27,7 @@
  *     IDLE -----let_go-----> NONE
  *     RETURNING --settle---> NONE       it has stopped by itself
  *     IDLE ------wait------> NONE       there was no driver to switch to
+ *     RETURNING --idle-----> NONE       it has failed
  *     NONE ----end_calls---> ENDING
  *     ENDING -calls_ended--> NONE       or it stays so, see above
  *
@@ -61,7 +62,8 @@ int twr_driven_pin(Driven *driven, Call *call);
 int twr_driven_unpin(Driven *driven);
 
 /* NONE or RETURNING -> IDLE, in the running greenlet, inside a _run_once that
- * will still pop so many handles. */
+ * will still pop so many handles; -1: NONE, what is pending is to be raised
+ * from run_forever. */
 int twr_driven_idle(Thread *th, Driven *driven, PyObject *native,
                     Py_ssize_t left);
 
