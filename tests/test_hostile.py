@@ -1090,6 +1090,69 @@ for how, error, ignored in (
     loop.run_until_complete(task)
     loop.close()
 """,
+    "a signal between a driver and the step that it hands over": """
+import ctypes, functools, types
+
+class Limit(BaseException):
+    pass
+
+def handler(*args):
+    raise Limit
+
+def find(loop, name):
+    for at, handle in enumerate(loop._ready):
+        task = getattr(handle._callback, "__self__", None)
+        if isinstance(task, asyncio.Task) and name in repr(task.get_coro()):
+            return at
+
+@tworoutine
+async def waits():
+    loop = asyncio.get_running_loop()
+    loop.set_debug(False)  # it would look at the clock after the signal
+    try:
+        wakes = loop.create_future()
+        loop.call_later(0.01, wake, loop, wakes)
+        await wakes
+        log.append("step")
+        await asyncio.sleep(0.001)
+    finally:
+        log.append("finally")
+
+def wake(loop, wakes):
+    loop.call_soon(find_step, loop)
+    wakes.set_result(None)
+    loop.call_soon(int)  # for the turn to be as long as the queue
+
+def find_step(loop):
+    at = find(loop, "waits")
+    handle = loop._ready[at]
+    del loop._ready[at]
+    # Of C, so that no Python code runs from the signal to the switch.
+    raises = types.SimpleNamespace(
+        _cancelled=False, _callback=None,
+        _run=functools.partial(raise_, int(signal.SIGALRM)))
+    loop._ready.extendleft([handle, raises])
+
+def calls():
+    try:
+        waits()
+    except Limit:
+        log.append("limit")
+
+async def main():
+    loop.call_soon(calls)
+    await asyncio.sleep(0.05)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        log.append(task)
+
+signal.signal(signal.SIGALRM, handler)
+raise_ = ctypes.CDLL(None)["raise"]
+log = []
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+assert log == ["limit", "step", "finally"], log
+loop.close()
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():

@@ -71,6 +71,32 @@ has_to_wait(Thread *th, Call *call, bool own_run)
            !twr_future_is_done(th->state, call->task);
 }
 
+/* Take the handle that a driver has handed over, or NULL.  Quiet. */
+static PyObject *
+carry_take(Call *call)
+{
+    PyObject *handle = call->handle;
+    call->handle = NULL;
+    return handle;
+}
+
+/* call does not come to run the handle that it was handed, if any: the loop
+ * does.  Keeps the pending exception. */
+static void
+carry_put_back(Call *call)
+{
+    PyObject *handle = carry_take(call);
+    if (handle == NULL) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    if (twr_driven_put_back(call->driven, handle) < 0) {
+        PyErr_WriteUnraisable(call->task);
+    }
+    Py_DECREF(handle);
+    twr_error_put(pending);
+}
+
 /* Park, running each handle of the task when it is due.  Switches. */
 static int
 carry_park(Thread *th, Call *call, bool own_run)
@@ -78,13 +104,13 @@ carry_park(Thread *th, Call *call, bool own_run)
     bool called_back = false, flushed = false;
     while (!called_back && has_to_wait(th, call, own_run)) {
         if (twr_park(th, call) < 0) {
+            carry_put_back(call);
             if (own_run && carry_interrupted(th, call)) {
                 continue;
             }
             return -1;
         }
-        PyObject *handle = call->handle;
-        call->handle = NULL;
+        PyObject *handle = carry_take(call);
         if (handle != NULL) {
             if (carry_step(th, call, handle) < 0) {
                 return -1;
@@ -124,7 +150,6 @@ carry_wait(Thread *th, PyObject *loop, Call *call, bool own_run)
     if (carry_register(call, false) < 0) {
         PyErr_Clear();
     }
-    Py_CLEAR(call->handle);
     twr_error_put(pending);
     if (result < 0) {
         twr_park_give_up(call);

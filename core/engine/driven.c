@@ -302,12 +302,33 @@ twr_driven_set_bounced(Driven *driven, Call *call)
     driven->bounced = call;
 }
 
+/* What has been put in front of the queue belongs to this turn.  Quiet. */
+static void
+note_next(Driven *driven)
+{
+    if (driven->thread->drives.now == driven) {
+        driven->it.left++;
+    }
+}
+
 int
 twr_driven_call_next(Driven *driven, PyObject *call)
 {
     int pushed = twr_loop_call_next(&driven->it, call);
-    if (pushed == 0 && driven->thread->drives.now == driven) {
-        driven->it.left++; /* it belongs to this turn */
+    if (pushed == 0) {
+        note_next(driven);
     }
+    return pushed;
+}
+
+int
+twr_driven_put_back(Driven *driven, PyObject *handle)
+{
+    PyObject *pending = twr_error_take();
+    int pushed = twr_loop_put_back(&driven->it, handle);
+    if (pushed == 0) {
+        note_next(driven);
+    }
+    twr_error_put(pending);
     return pushed;
 }

@@ -105,4 +105,8 @@ void twr_driven_set_bounced(Driven *driven, Call *call);
  * it there as soon as that callback has ended. */
 int twr_driven_call_next(Driven *driven, PyObject *call);
 
+/* Queue handle as the next one again: who was to run it does not.  Keeps a
+ * pending exception; -1: it has failed. */
+int twr_driven_put_back(Driven *driven, PyObject *handle);
+
 #endif
