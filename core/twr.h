@@ -22,7 +22,8 @@
  *         others              greenback, trio, gevent, Twisted, SQLAlchemy
  *                             (with tworoutine/_hosts.py, _gevent.py)
  *         own_loop run        no loop runs: which one to run; run it
- *         callback            in no task of it: the call carries one
+ *         callback            in no task of it ...
+ *         carry               ... nor without a loop: the call carries one
  *         task                in a task of the running loop
  *         drivable            may calls wait in the running loop, or why not
  *         portal*             below a portal: under uvloop, trio, curio

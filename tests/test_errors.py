@@ -128,6 +128,7 @@ LINES = list(read_lines())
 def words(exc):
     """What exc says, without what differs from run to run."""
     text = re.sub(r" at 0x[0-9a-f]+", " at 0x...", str(exc))
+    text = re.sub(r" debug=(True|False)", " debug=False", text)
     for kind in ("Task", "Future"):
         text = _without_details(text, f"<{kind} ")
     return text

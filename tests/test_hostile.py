@@ -933,6 +933,226 @@ async def main():
 assert asyncio.run(main()) == 5
 assert steps == ["refused"], steps
 """,
+    "timers that leave the heap as they are asked": """
+class Timer:
+    _scheduled = True
+    _when = float("inf")
+    swaps = False
+
+    def __init__(self):
+        self.filled = bytearray(1000)
+
+    def __lt__(self, other):
+        return False
+
+    def __gt__(self, other):
+        return True
+
+    def __getattr__(self, name):
+        if self.swaps:
+            heap = loop._scheduled
+            heap[[timer is self for timer in heap].index(True)] = plain
+        return False
+
+async def main():
+    global loop, plain
+    loop = asyncio.get_running_loop()
+    assert nap(0) == 5
+    plain = Timer()
+    Timer.swaps = True
+    plain._cancelled = False
+    loop._scheduled.extend(Timer() for _ in range(200))
+    loop._timer_cancelled_count = 150  # all are looked at
+    assert nap() == 5
+    loop._scheduled[:] = [Timer()]
+    assert nap(0) == 5  # the first is
+    loop._scheduled.clear()
+
+asyncio.run(main())
+""",
+    "calls in the cancel() of what a failed run waits for": """
+class Future(asyncio.Future):
+    def cancel(self, msg=None):
+        try:
+            log.append(nap(0.05))
+        except CannotSuspend:
+            log.append("refused")
+        loop.call_soon(self.set_result, 1)
+        return True
+
+@tworoutine
+async def waits(how):
+    global loop
+    loop = asyncio.get_running_loop()
+    future = Future()
+    loop.call_later(0.01, how)
+    loop.call_later(0.02, lambda: future.done() or future.set_result(2))
+    return await future
+
+def fails():
+    raise SystemExit(3)
+
+def polls():
+    def select(timeout):
+        del loop._selector.select
+        raise ValueError
+    loop._selector.select = select
+
+for how, error in (fails, SystemExit), (polls, ValueError):
+    for _ in range(3):
+        log = []
+        try:
+            waits(how)
+        except error:
+            log.append("raised")
+        assert log == ["refused", "raised"], log
+        assert nap() == 5
+""",
+    "calls in the cancel() of what the first call waits for": """
+class Future(asyncio.Future):
+    def cancel(self, msg=None):
+        log.append("cancel")
+        log.append(nap())
+        return super().cancel(msg)
+
+async def main(how):
+    loop.call_later(0.002, how)
+    try:
+        wait(Future(loop=loop))
+    except asyncio.CancelledError:
+        log.append("cancelled")
+
+def fails():
+    raise SystemExit(3)
+
+@tworoutine
+async def wait(future):
+    await future
+
+import warnings
+warnings.simplefilter("ignore", RuntimeWarning)
+for how in "stop", "fails":
+    log = []
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(main(getattr(loop, how, fails)))
+    try:
+        loop.run_forever()
+    except SystemExit:
+        log.append("raised")
+    loop.run_until_complete(task)
+    loop.close()
+    assert log[:3] == ["cancel", 5, "cancelled"], log
+    assert log[3:] == ["raised"] * (how == "fails"), log
+    assert nap() == 5
+""",
+    "a stop that was put off, and fails": """
+class Loop(asyncio.SelectorEventLoop):
+    armed = False
+    def __setattr__(self, name, value):
+        if name == "_stopping" and value is True and self.armed:
+            self.armed = False
+            raise ValueError
+        super().__setattr__(name, value)
+
+async def main(how):
+    loop.call_later(0.01, how)
+    try:
+        nap(0.05)  # the first call: its stack is that of run_forever
+    except asyncio.CancelledError:
+        log.append("cancelled")
+
+def stop():
+    loop.stop()
+    loop.armed = True
+
+def fail():
+    loop.armed = True
+    raise SystemExit(3)
+
+import warnings
+warnings.simplefilter("ignore", RuntimeWarning)
+unraisable = []
+sys.unraisablehook = lambda args: unraisable.append(args.exc_type)
+for how, error, ignored in (
+    (stop, ValueError, []), (fail, SystemExit, [ValueError])
+):
+    log = []
+    loop = Loop()
+    task = loop.create_task(main(how))
+    try:
+        loop.run_forever()
+    except error:
+        log.append("raised")
+    assert log == ["cancelled", "raised"], log
+    assert unraisable == ignored, unraisable
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert nap() == 5
+    loop.run_until_complete(task)
+    loop.close()
+""",
+    "a signal between a driver and the step that it hands over": """
+import ctypes, functools, types
+
+class Limit(BaseException):
+    pass
+
+def handler(*args):
+    raise Limit
+
+def find(loop, name):
+    for at, handle in enumerate(loop._ready):
+        task = getattr(handle._callback, "__self__", None)
+        if isinstance(task, asyncio.Task) and name in repr(task.get_coro()):
+            return at
+
+@tworoutine
+async def waits():
+    loop = asyncio.get_running_loop()
+    loop.set_debug(False)  # it would look at the clock after the signal
+    try:
+        wakes = loop.create_future()
+        loop.call_later(0.01, wake, loop, wakes)
+        await wakes
+        log.append("step")
+        await asyncio.sleep(0.001)
+    finally:
+        log.append("finally")
+
+def wake(loop, wakes):
+    loop.call_soon(find_step, loop)
+    wakes.set_result(None)
+    loop.call_soon(int)  # for the turn to be as long as the queue
+
+def find_step(loop):
+    at = find(loop, "waits")
+    handle = loop._ready[at]
+    del loop._ready[at]
+    # Of C, so that no Python code runs from the signal to the switch.
+    raises = types.SimpleNamespace(
+        _cancelled=False, _callback=None,
+        _run=functools.partial(raise_, int(signal.SIGALRM)))
+    loop._ready.extendleft([handle, raises])
+
+def calls():
+    try:
+        waits()
+    except Limit:
+        log.append("limit")
+
+async def main():
+    loop.call_soon(calls)
+    await asyncio.sleep(0.05)
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        log.append(task)
+
+signal.signal(signal.SIGALRM, handler)
+raise_ = ctypes.CDLL(None)["raise"]
+log = []
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+assert log == ["limit", "step", "finally"], log
+loop.close()
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():

@@ -817,8 +817,8 @@ def test_the_first_call_of_a_loop_is_cancelled_when_the_loop_stops(
             (warning,) = got
             assert re.match(
                 r"Task-\d+, of .*background\(\), is cancelled: its loop stops "
-                r"while <tworoutine .*nap\(\.\.\.\).*> waits in it, in the step "
-                "that made the first call ever made in that loop; make "
+                r"while <tworoutine .*nap\(\.\.\.\).*> waits in it, in the "
+                "step that made the first call ever made in that loop; make "
                 "another call in the loop "
                 "before this task begins$",
                 str(warning.message),

@@ -561,3 +561,41 @@ async def main():
 
 asyncio.run(main())
 """)
+
+
+def test_a_handler_that_raises_as_a_callback_ends_the_program():
+    """The signal comes when no Python code runs until the loop has stopped."""
+    run("""
+import ctypes
+
+def terminate(*args):
+    log.append("handled")
+    raise SystemExit(4)
+
+async def main():
+    tick()
+    asyncio.create_task(background())  # its call has our handler in place
+    await asyncio.sleep(0.01)
+    loop.call_soon(raise_, int(signal.SIGUSR1))
+    await asyncio.sleep(0.01)
+    log.append("went on")
+    loop.stop()
+
+async def background():
+    tick(10**9)
+
+signal.signal(signal.SIGUSR1, terminate)
+raise_ = ctypes.CDLL(None)["raise"]
+raise_.restype = sys.exit  # of a built-in: signals are not looked for
+loop = asyncio.new_event_loop()
+task = loop.create_task(main())
+try:
+    loop.run_forever()
+except SystemExit as exc:
+    log.append(exc.code)
+assert log == ["handled", 0], log
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+loop.run_until_complete(task)
+assert log[2:] == ["went on"], log
+os._exit(0)  # background() waits for ever
+""")

@@ -117,6 +117,12 @@ twr_loop_call_next(TwrIteration *it, PyObject *call)
 }
 
 int
+twr_loop_put_back(TwrIteration *it, PyObject *handle)
+{
+    return push_left(it->state, it->ready, handle);
+}
+
+int
 twr_loop_pad(TwrIteration *it, Py_ssize_t count)
 {
     int result = 0;

@@ -48,6 +48,9 @@ int twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call);
 /* Queue call as the next handle. */
 int twr_loop_call_next(TwrIteration *it, PyObject *call);
 
+/* Put handle, which was the next one, in front of the queue again. */
+int twr_loop_put_back(TwrIteration *it, PyObject *handle);
+
 /* Queue callback, and have loop come to it even if it waits in its selector:
  * as a signal handler needs. */
 int twr_loop_wake(TwrState *state, PyObject *loop, PyObject *callback);

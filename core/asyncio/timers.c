@@ -62,21 +62,31 @@ set_cancelled(TwrState *state, PyObject *loop, Py_ssize_t count)
     return set;
 }
 
-/* A new list of timers without the cancelled ones, which are out of the heap
- * from now on. */
+/* Add timer to the list kept, unless that is cancelled: out of the heap from
+ * now on. */
+static int
+keep_timer(TwrState *state, PyObject *kept, PyObject *timer)
+{
+    int cancelled = twr_flag(timer, state->names._cancelled);
+    if (cancelled < 0) {
+        return -1;
+    }
+    return cancelled
+               ? PyObject_SetAttr(timer, state->names._scheduled, Py_False)
+               : PyList_Append(kept, timer);
+}
+
+/* A new list of timers without the cancelled ones. */
 static PyObject *
 without_cancelled(TwrState *state, PyObject *timers)
 {
     PyObject *kept = PyList_New(0);
     for (Py_ssize_t i = 0; kept != NULL && i < PyList_GET_SIZE(timers); i++) {
-        PyObject *timer = PyList_GET_ITEM(timers, i);
-        int cancelled = twr_flag(timer, state->names._cancelled);
-        if (cancelled < 0 ||
-            (cancelled
-                 ? PyObject_SetAttr(timer, state->names._scheduled, Py_False)
-                 : PyList_Append(kept, timer)) < 0) {
+        PyObject *timer = Py_NewRef(PyList_GET_ITEM(timers, i));
+        if (keep_timer(state, kept, timer) < 0) {
             Py_CLEAR(kept);
         }
+        Py_DECREF(timer);
     }
     return kept;
 }
@@ -101,7 +111,9 @@ static int
 weed_first(TwrState *state, PyObject *loop, PyObject *timers)
 {
     Py_ssize_t count;
-    int drop = twr_flag(PyList_GET_ITEM(timers, 0), state->names._cancelled);
+    PyObject *first = Py_NewRef(PyList_GET_ITEM(timers, 0));
+    int drop = twr_flag(first, state->names._cancelled);
+    Py_DECREF(first);
     if (drop <= 0) {
         return drop;
     }
@@ -186,7 +198,10 @@ move_first(TwrIteration *it, PyObject *timers, double end)
 {
     TwrState *state = it->state;
     double when;
-    if (get_when(state, PyList_GET_ITEM(timers, 0), &when) < 0) {
+    PyObject *first = Py_NewRef(PyList_GET_ITEM(timers, 0));
+    int known = get_when(state, first, &when);
+    Py_DECREF(first);
+    if (known < 0) {
         return -1;
     }
     if (when >= end) {

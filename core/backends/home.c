@@ -1,7 +1,8 @@
 /* backends/home.c - calls that run at home: in another loop, whoever makes
  * them. */
-#include "backends/home.h"
+#include "backends/backend.h"
 
+#include "backends/home.h"
 #include "base/libraries.h"
 #include "coro/awaitable.h"
 

@@ -4,7 +4,7 @@
 #include "asyncio/likeness.h"
 #include "asyncio/running.h"
 #include "backends/backend.h"
-#include "backends/callback.h"
+#include "backends/carry.h"
 #include "backends/own_loop.h"
 #include "base/error.h"
 #include "base/libraries.h"

@@ -1,6 +1,6 @@
 /* backends/run.h - no loop in this thread: run the thread's own one.
  *
- * The call carries a task (backends/callback.c), and a driver turns the loop
+ * The call carries a task (backends/carry.c), and a driver turns the loop
  * while the caller is parked: the caller's stack carries the steps of its own
  * task and nothing else, so that it can return as soon as that task is done,
  * whatever other calls are then waiting. */

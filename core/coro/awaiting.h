@@ -1,7 +1,7 @@
 /* coro/awaiting.h - what a task is made of that waits for no coroutine.
  *
  * A task needs a coroutine.  Where a call carries a task
- * (backends/callback.c), and what was called is an object with __await__, a
+ * (backends/carry.c), and what was called is an object with __await__, a
  * future, or a function that has to be called where a loop runs, an Awaiting
  * is that coroutine:
  *

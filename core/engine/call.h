@@ -25,7 +25,7 @@ struct Call {
     PyObject *below;    /* ... and in those that wait for that; or NULL */
     Call *older;        /* the next one in driven->parked; borrowed */
     Call **link;        /* what points to this one there */
-    bool carries;       /* it carries its own task: backends/callback.c */
+    bool carries;       /* it carries its own task: backends/carry.c */
     bool woken;         /* its turn has come before it was parked */
     bool parked;        /* it is in driven->parked */
     bool interrupted;   /* Ctrl-C, or the like, has cancelled the task */

@@ -158,12 +158,15 @@ twr_drive(Thread *th)
         if (driven->bounced != NULL) {
             return twr_call_resume(th, driven->bounced);
         }
+        Py_INCREF(driven); /* the run may end meanwhile */
         PyObject *next = drive_on(th, driven);
+        if (next == NULL && PyErr_Occurred() &&
+            th->drives.now->place != PLACE_ENDING) {
+            PyErr_WriteUnraisable(driven->it.loop);
+        }
+        Py_DECREF(driven);
         if (next != NULL) {
             return next;
-        }
-        if (PyErr_Occurred() && th->drives.now->place != PLACE_ENDING) {
-            PyErr_WriteUnraisable(driven->it.loop);
         }
     }
 }

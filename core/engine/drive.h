@@ -37,7 +37,7 @@
  * A parked call leaves its task (asyncio knows one current task a loop) and
  * its contexts, and makes its task look suspended (asyncio/task.c), so that it
  * can be cancelled.  A caller without a task, such as a plain callback,
- * carries one (backends/callback.c): a task is made, and its steps, when a
+ * carries one (backends/carry.c): a task is made, and its steps, when a
  * driver comes upon them, are run on the caller's stack. */
 #ifndef TWR_DRIVE_H
 #define TWR_DRIVE_H

@@ -93,6 +93,7 @@ begin_driving(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left,
     assert(is_free(driven) && th->drives.now == NULL);
     Py_XSETREF(driven->native, Py_NewRef(native));
     Py_XSETREF(driven->it.until, twr_frames_until(th->state));
+    Py_CLEAR(driven->native_error);
     driven->native_left = left;
     driven->it.left = left;
     driven->it.stop_later = false;
@@ -162,6 +163,35 @@ stop_if_put_off(Driven *driven, PyObject *until)
                : (ended < 0 ? -1 : 0);
 }
 
+/* The moves to NONE of a loop that runs by itself from now on, or no more. */
+static void
+stop_driving(Thread *th, Driven *driven)
+{
+    Py_INCREF(driven); /* th->drives.now may be all that keeps it */
+    driven->place = PLACE_NONE;
+    driven->pinned = NULL;
+    Py_CLEAR(driven->native);
+    Py_CLEAR(driven->it.until);
+    set_now(th, NULL);
+    assert(is_ok(th, driven));
+    Py_DECREF(driven);
+}
+
+/* Drive the loop no more, in whose native greenlet an exception is pending: an
+ * error that was put off is raised in its place.  Always -1. */
+static int
+fail_driving(Thread *th, Driven *driven)
+{
+    if (driven->native_error != NULL) {
+        PyErr_WriteUnraisable(driven->it.loop);
+        twr_raise(&driven->native_error);
+    }
+    stop_driving(th, driven);
+    twr_sigint_restore(th); /* a failure would give way to what is pending */
+    twr_driven_release(th, driven);
+    return -1;
+}
+
 /* RETURNING -> IDLE. */
 static int
 idle_after_call(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
@@ -179,7 +209,7 @@ idle_after_call(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
     assert(is_ok(th, driven));
     int stopped = stop_if_put_off(driven, until);
     Py_XDECREF(until);
-    return stopped;
+    return stopped < 0 ? fail_driving(th, driven) : 0;
 }
 
 int
@@ -193,20 +223,6 @@ twr_driven_idle(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
     return 0;
 }
 
-/* The moves to NONE of a loop that runs by itself from now on, or no more. */
-static void
-stop_driving(Thread *th, Driven *driven)
-{
-    Py_INCREF(driven); /* th->drives.now may be all that keeps it */
-    driven->place = PLACE_NONE;
-    driven->pinned = NULL;
-    Py_CLEAR(driven->native);
-    Py_CLEAR(driven->it.until);
-    set_now(th, NULL);
-    assert(is_ok(th, driven));
-    Py_DECREF(driven);
-}
-
 int
 twr_driven_wait(Thread *th, Driven *driven, PyObject *greenlet)
 {
@@ -216,8 +232,7 @@ twr_driven_wait(Thread *th, Driven *driven, PyObject *greenlet)
                    ? twr_switch_to(&th->stacks, Py_NewRef(greenlet))
                    : twr_pool_park(&th->stacks);
     if (back < 0 && th->drives.now == driven) {
-        twr_driven_set_error(driven, NULL);
-        stop_driving(th, driven); /* there was nobody to switch to */
+        fail_driving(th, driven); /* there was nobody to switch to */
     }
     if (back == 0 && driven->native_error != NULL) {
         back = twr_raise(&driven->native_error);
@@ -291,12 +306,33 @@ twr_driven_set_bounced(Driven *driven, Call *call)
     driven->bounced = call;
 }
 
+/* What has been put in front of the queue belongs to this turn.  Quiet. */
+static void
+note_next(Driven *driven)
+{
+    if (driven->thread->drives.now == driven) {
+        driven->it.left++;
+    }
+}
+
 int
 twr_driven_call_next(Driven *driven, PyObject *call)
 {
     int pushed = twr_loop_call_next(&driven->it, call);
-    if (pushed == 0 && driven->thread->drives.now == driven) {
-        driven->it.left++; /* it belongs to this turn */
+    if (pushed == 0) {
+        note_next(driven);
     }
+    return pushed;
+}
+
+int
+twr_driven_put_back(Driven *driven, PyObject *handle)
+{
+    PyObject *pending = twr_error_take();
+    int pushed = twr_loop_put_back(&driven->it, handle);
+    if (pushed == 0) {
+        note_next(driven);
+    }
+    twr_error_put(pending);
     return pushed;
 }

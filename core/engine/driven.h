@@ -27,6 +27,7 @@
  *     IDLE -----let_go-----> NONE
  *     RETURNING --settle---> NONE       it has stopped by itself
  *     IDLE ------wait------> NONE       there was no driver to switch to
+ *     RETURNING --idle-----> NONE       it has failed
  *     NONE ----end_calls---> ENDING
  *     ENDING -calls_ended--> NONE       or it stays so, see above
  *
@@ -61,7 +62,8 @@ int twr_driven_pin(Driven *driven, Call *call);
 int twr_driven_unpin(Driven *driven);
 
 /* NONE or RETURNING -> IDLE, in the running greenlet, inside a _run_once that
- * will still pop so many handles. */
+ * will still pop so many handles; -1: NONE, what is pending is to be raised
+ * from run_forever. */
 int twr_driven_idle(Thread *th, Driven *driven, PyObject *native,
                     Py_ssize_t left);
 
@@ -102,5 +104,9 @@ void twr_driven_set_bounced(Driven *driven, Call *call);
  * else's, as in a loop whose call_soon wraps what it is given.  A driver finds
  * it there as soon as that callback has ended. */
 int twr_driven_call_next(Driven *driven, PyObject *call);
+
+/* Queue handle as the next one again: who was to run it does not.  Keeps a
+ * pending exception; -1: it has failed. */
+int twr_driven_put_back(Driven *driven, PyObject *handle);
 
 #endif

@@ -73,10 +73,14 @@ twr_interrupt_foreground(Thread *th, PyObject *frame, Call **call)
     }
     Call *main_call = driven->main_call;
     if (main_call != NULL) {
+        Py_INCREF(main_call);
         /* If its greenlet is the active one, its own code is what runs. */
         bool runs = th->stacks.active == main_call->greenlet &&
                     is_task_running(main_call);
-        *call = runs ? NULL : main_call;
+        /* The task may have let others run as it was asked. */
+        bool waits = !runs && main_call->driven->main_call == main_call;
+        *call = waits ? (Call *)Py_NewRef((PyObject *)main_call) : NULL;
+        Py_DECREF(main_call);
     }
     else if (driven->parked != NULL && driven->place != PLACE_ENDING) {
         PyObject *chosen = ask_foreground(th->state, driven, frame);
@@ -85,7 +89,7 @@ twr_interrupt_foreground(Thread *th, PyObject *frame, Call **call)
         }
         if (Py_IS_TYPE(chosen, th->state->types.call) &&
             ((Call *)chosen)->parked) {
-            *call = (Call *)chosen; /* its stack owns it */
+            *call = (Call *)Py_NewRef(chosen);
         }
         Py_DECREF(chosen);
     }
@@ -227,12 +231,13 @@ on_sigint(PyObject *module, PyObject *args)
     }
     bool again = call != NULL && call->task == th->sigint.task;
     if (again && call->carries) {
-        call = twr_call_uppermost(call->driven, call);
+        Call *above = twr_call_uppermost(call->driven, call);
+        Py_SETREF(call, (Call *)Py_NewRef((PyObject *)above));
     }
     if (call == NULL || (again && call->error != NULL)) {
+        Py_XDECREF(call);
         return PyObject_CallObject(state->default_int_handler, args);
     }
-    Py_INCREF(call); /* it may end meanwhile */
     int done = twr_call_interrupt(state, call, again);
     if (done == 0 && !again) {
         Py_XSETREF(th->sigint.task, Py_NewRef(call->task));

@@ -37,8 +37,8 @@
 /* The signal handler, a function of the module. */
 extern PyMethodDef twr_interrupt_def;
 
-/* *call is set to the call that Ctrl-C is for, borrowed; NULL: the code that
- * runs now, in frame (or None). */
+/* *call is set to the call that Ctrl-C is for; NULL: the code that runs now,
+ * in frame (or None). */
 int twr_interrupt_foreground(Thread *th, PyObject *frame, Call **call);
 
 /* A call begins, of whose error twr_interrupt_ends() is going to be asked. */

@@ -47,14 +47,7 @@ restore_default(Thread *th)
     if (now != state->interrupted) {
         return now == NULL ? -1 : 0;
     }
-    int put = put_handler(state, state->default_int_handler);
-    if (put < 0 && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        /* signal() looks for signals first, and has found one. */
-        PyObject *interrupt = twr_error_take();
-        put_handler(state, state->default_int_handler);
-        twr_error_put(interrupt);
-    }
-    return put;
+    return put_handler(state, state->default_int_handler);
 }
 
 int
@@ -66,6 +59,16 @@ twr_sigint_restore(Thread *th)
     th->sigint.ours = false;
     PyObject *pending = twr_error_take();
     int result = restore_default(th);
+    if (result < 0) {
+        /* signal() looks for signals first, and the handler of one has raised.
+         */
+        PyObject *raised = twr_error_take();
+        if (restore_default(th) < 0) {
+            PyErr_WriteUnraisable(th->state->interrupted);
+            th->sigint.ours = true; /* to be tried again */
+        }
+        twr_error_put(raised);
+    }
     twr_error_put(pending);
     return result;
 }

@@ -19,19 +19,64 @@ clear_stop(Driven *driven)
                                        false);
 }
 
-/* Prepare the loop to go on by itself.  The marker stays behind the padding:
- * the next run of this loop begins with the marker, and no call of that run
- * pins its native greenlet. */
-static int
+/* result is that of one more step; error (stolen) of those before, or NULL:
+ * the first error of all.  Any other is only reported. */
+static PyObject *
+first_error(Driven *driven, PyObject *error, int result)
+{
+    if (result == 0) {
+        return error;
+    }
+    if (error == NULL) {
+        return twr_error_take();
+    }
+    PyErr_WriteUnraisable(driven->it.loop);
+    return error;
+}
+
+/* Prepare the loop to go on by itself; the first error, but all is done that
+ * can be.  The marker stays behind the padding: the next run of this loop
+ * begins with the marker, and no call of that run pins its native greenlet. */
+static PyObject *
 restore_queue(Thread *th, Driven *driven)
 {
-    if (clear_stop(driven) < 0 || twr_loop_mark(&driven->it) < 0 ||
-        twr_loop_pad(&driven->it, driven->native_left) < 0 ||
-        twr_sigint_restore(th) < 0 ||
-        twr_debug_forgive(th->state, driven->it.loop) < 0) {
-        return -1;
+    PyObject *error = first_error(driven, NULL, clear_stop(driven));
+    error = first_error(driven, error, twr_loop_mark(&driven->it));
+    error = first_error(driven, error,
+                        twr_loop_pad(&driven->it, driven->native_left));
+    error = first_error(driven, error, twr_sigint_restore(th));
+    error = first_error(driven, error,
+                        twr_debug_forgive(th->state, driven->it.loop));
+    return first_error(driven, error, twr_driven_release(th, driven));
+}
+
+/* Have run_forever raise exc (stolen), unless an earlier one is to be. */
+static void
+fail_run(Driven *driven, PyObject *exc)
+{
+    if (driven->native_error == NULL) {
+        twr_driven_set_error(driven, exc);
+        return;
     }
-    return twr_driven_release(th, driven);
+    PyErr_SetRaisedException(exc);
+    PyErr_WriteUnraisable(driven->it.loop);
+}
+
+/* The loop stops, raising exc (stolen; NULL: nothing) or what fails here: its
+ * native greenlet. */
+static PyObject *
+give_back(Thread *th, Driven *driven, PyObject *exc)
+{
+    twr_driven_set_polling(driven, true); /* a signal handler may call */
+    PyObject *failed = restore_queue(th, driven);
+    if (exc != NULL) {
+        fail_run(driven, exc);
+    }
+    if (failed != NULL) {
+        fail_run(driven, failed);
+    }
+    twr_driven_set_polling(driven, false);
+    return twr_driven_let_go(th, driven);
 }
 
 /* The loop is to stop as soon as its native greenlet, which is below a call,
@@ -72,24 +117,24 @@ warn_pinned(Thread *th, Driven *driven)
 PyObject *
 twr_stop_give_back(Thread *th, Driven *driven)
 {
-    if (driven->place == PLACE_PINNED) {
-        warn_pinned(th, driven);
-        stop_later(th, driven);
-        return NULL;
+    if (driven->place != PLACE_PINNED) {
+        return give_back(th, driven, NULL);
     }
-    twr_driven_set_polling(driven, true); /* a signal handler may call */
-    int ready = restore_queue(th, driven);
-    twr_driven_set_polling(driven, false);
-    return ready < 0 ? NULL : twr_driven_let_go(th, driven);
+    warn_pinned(th, driven);
+    stop_later(th, driven);
+    return NULL;
 }
 
 PyObject *
 twr_stop_main_call(Thread *th, Driven *driven)
 {
     Call *main_call = driven->main_call;
+    twr_driven_set_polling(driven, true); /* a task may call as it is asked */
+    bool done = twr_future_is_done(th->state, main_call->task);
+    twr_driven_set_polling(driven, false);
     /* If it is not parked, its stack waits in a call above it, made by a
      * finalizer perhaps. */
-    if (main_call->parked && twr_future_is_done(th->state, main_call->task)) {
+    if (main_call->parked && done) {
         return twr_call_resume(th, main_call);
     }
     PyErr_SetString(PyExc_RuntimeError,
@@ -99,13 +144,15 @@ twr_stop_main_call(Thread *th, Driven *driven)
 
 /* The call in the foreground, or NULL.  Keeps the pending exception. */
 static Call *
-find_foreground(Thread *th)
+find_foreground(Thread *th, Driven *driven)
 {
     Call *call = NULL;
     PyObject *pending = twr_error_take();
+    twr_driven_set_polling(driven, true); /* whoever is asked may not call */
     if (twr_interrupt_foreground(th, Py_None, &call) < 0) {
         PyErr_WriteUnraisable(NULL);
     }
+    twr_driven_set_polling(driven, false);
     twr_error_put(pending);
     return call;
 }
@@ -116,9 +163,15 @@ find_foreground(Thread *th)
 static PyObject *
 fail_call(Thread *th, Call *call)
 {
-    return call->carries && !th->forked && twr_interrupt_carrier_with(th, call)
-               ? NULL
-               : twr_call_fail(th, call);
+    Py_INCREF(call);
+    /* What is cancelled may not call: the exception has to arrive first. */
+    twr_driven_set_polling(call->driven, true);
+    bool cancelled =
+        call->carries && !th->forked && twr_interrupt_carrier_with(th, call);
+    twr_driven_set_polling(call->driven, false);
+    PyObject *next = cancelled ? NULL : twr_call_fail(th, call);
+    Py_DECREF(call);
+    return next;
 }
 
 /* Raise the pending exception in a forked child, where nothing runs the loop
@@ -152,9 +205,11 @@ twr_stop_failed(Thread *th, Driven *driven, bool in_handle)
         return fail_call(th, twr_call_uppermost(driven, driven->main_call));
     }
     bool interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-    Call *call = interrupt && !in_handle ? find_foreground(th) : NULL;
+    Call *call = interrupt && !in_handle ? find_foreground(th, driven) : NULL;
     if (call != NULL) {
-        return fail_call(th, call);
+        PyObject *next = fail_call(th, call);
+        Py_DECREF(call);
+        return next;
     }
     if (driven->place == PLACE_PINNED && th->forked) {
         return fail_child(th, driven);
@@ -164,11 +219,9 @@ twr_stop_failed(Thread *th, Driven *driven, bool in_handle)
         twr_error_put(exc);
         return fail_call(th, driven->pinned);
     }
-    PyObject *native = twr_stop_give_back(th, driven);
-    if (native == NULL && driven->place != PLACE_PINNED) {
-        Py_DECREF(exc);
-        return NULL;
+    if (driven->place != PLACE_PINNED) {
+        return give_back(th, driven, exc);
     }
-    twr_driven_set_error(driven, exc);
-    return native;
+    fail_run(driven, exc);
+    return twr_stop_give_back(th, driven);
 }

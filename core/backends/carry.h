@@ -1,4 +1,4 @@
-/* backends/callback.h - a call made where there is no task.
+/* backends/carry.h - a call made where there is no task carries one.
  *
  * A plain callback, or a thread without a running loop, has no current task,
  * and much of asyncio needs a task.  So the coroutine of such a call is made a
@@ -6,8 +6,8 @@
  * upon them, are run on the caller's stack, so that a traceback or a debugger
  * inside shows the caller, and a nested call parks this stack and no other.
  * The first step is run at once. */
-#ifndef TWR_CALLBACK_H
-#define TWR_CALLBACK_H
+#ifndef TWR_CARRY_H
+#define TWR_CARRY_H
 
 #include "engine/driven.h"
 

@@ -1,0 +1,396 @@
+/* backends/carry.c - a call carries its task: the steps run on its stack. */
+#include "backends/carry.h"
+
+#include "asyncio/future.h"
+#include "asyncio/handle.h"
+#include "asyncio/quick_handle.h"
+#include "asyncio/run_once.h"
+#include "asyncio/task.h"
+#include "base/hard.h"
+#include "coro/awaitable.h"
+#include "engine/call.h"
+#include "engine/in_place.h"
+#include "engine/interrupt.h"
+#include "engine/park.h"
+#include "stack/context.h"
+
+/* A step was ended by KeyboardInterrupt or SystemExit: the task has the
+ * exception, too, and would complain that nobody asked for it.  Always -1. */
+static int
+carry_failed(TwrState *state, Call *call)
+{
+    PyObject *pending = twr_error_take();
+    twr_handle_drop_frame(state, pending);
+    if (twr_future_is_done(state, call->task)) {
+        twr_done(
+            PyObject_CallMethodNoArgs(call->task, state->names.exception));
+        PyErr_Clear();
+    }
+    twr_error_put(pending);
+    return -1;
+}
+
+/* Run a handle (stolen) of the carried task on this stack.  Switches. */
+static int
+carry_step(Thread *th, Call *call, PyObject *handle)
+{
+    TwrState *state = th->state;
+    int ran =
+        call->driven != NULL && twr_quick_may_run(&call->driven->it, handle)
+            ? twr_quick_run(state, handle, false)
+            : twr_handle_run(state, handle);
+    Py_DECREF(handle);
+    if (ran == 0) {
+        return th->forked ? twr_task_ended_child(state, call->task) : 0;
+    }
+    return carry_failed(state, call);
+}
+
+/* Have drivers find call for its task, or find it no more. */
+static int
+carry_register(Call *call, bool present)
+{
+    PyObject *carriers = call->driven->carriers;
+    PyObject *key = PyLong_FromVoidPtr(call->task);
+    if (key == NULL) {
+        return -1;
+    }
+    int result = present ? PyDict_SetItem(carriers, key, (PyObject *)call)
+                         : PyDict_DelItem(carriers, key);
+    Py_DECREF(key);
+    return result;
+}
+
+/* What a signal handler has raised here, and not in the task, cancels the
+ * task, as Ctrl-C does while the call waits.  Whether it has. */
+static bool
+carry_interrupted(Thread *th, Call *call)
+{
+    return !th->forked && !PyErr_ExceptionMatches(PyExc_GeneratorExit) &&
+           twr_interrupt_carrier_with(th, call);
+}
+
+/* Whether call is to wait on: until its task is done; in a run of our own,
+ * until the task's done callbacks have run, too, which in a forked child
+ * nobody runs. */
+static bool
+has_to_wait(Thread *th, Call *call, bool own_run)
+{
+    return (own_run && !th->forked) ||
+           !twr_future_is_done(th->state, call->task);
+}
+
+/* Let the loop go on until there is something for call: a handle of its task
+ * (call->handle), or the end of that.  Switches. */
+static int
+wait_for_handle(Thread *th, Call *call, bool own_run)
+{
+    if (!own_run || call->error != NULL || TWR_IS_HARD) {
+        return twr_park(th, call);
+    }
+    PyObject *handle;
+    switch (twr_in_place_next(th, call, &handle)) {
+    case IN_PLACE_ERROR:
+        return -1;
+    case IN_PLACE_HANDLE:
+        Py_XSETREF(call->handle, handle);
+        return 0;
+    case IN_PLACE_DONE:
+        return 0;
+    case IN_PLACE_PARK:
+        break;
+    }
+    return twr_park(th, call);
+}
+
+/* Take the handle that a driver has handed over, or NULL.  Quiet. */
+static PyObject *
+carry_take(Call *call)
+{
+    PyObject *handle = call->handle;
+    call->handle = NULL;
+    return handle;
+}
+
+/* call does not come to run the handle that it was handed, if any: the loop
+ * does.  Keeps the pending exception. */
+static void
+carry_put_back(Call *call)
+{
+    PyObject *handle = carry_take(call);
+    if (handle == NULL) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    if (twr_driven_put_back(call->driven, handle) < 0) {
+        PyErr_WriteUnraisable(call->task);
+    }
+    Py_DECREF(handle);
+    twr_error_put(pending);
+}
+
+/* Park, running each handle of the task when it is due.  Switches. */
+static int
+carry_park(Thread *th, Call *call, bool own_run)
+{
+    bool called_back = false, flushed = false;
+    while (!called_back && has_to_wait(th, call, own_run)) {
+        if (wait_for_handle(th, call, own_run) < 0) {
+            carry_put_back(call);
+            if (own_run && carry_interrupted(th, call)) {
+                continue;
+            }
+            return -1;
+        }
+        PyObject *handle = carry_take(call);
+        if (handle != NULL) {
+            if (carry_step(th, call, handle) < 0) {
+                return -1;
+            }
+        }
+        else if (call->error != NULL) {
+            return twr_raise(&call->error);
+        }
+        else if (own_run && !flushed &&
+                 PyObject_Size(call->driven->it.ready) > 0) {
+            /* Let the callbacks run that were queued together with ours. */
+            flushed = true;
+            if (twr_loop_call_soon(th->state, call->driven->it.loop,
+                                   (PyObject *)call) < 0) {
+                return -1;
+            }
+        }
+        else {
+            called_back = true;
+        }
+    }
+    return 0;
+}
+
+/* Wait for the task after its first step.  Switches. */
+static int
+carry_wait(Thread *th, PyObject *loop, Call *call, bool own_run)
+{
+    if (twr_park_take_over(th, loop, call) < 0 ||
+        twr_future_listen(th->state, call->task, (PyObject *)call) < 0 ||
+        carry_register(call, true) < 0) {
+        twr_park_give_up(call);
+        return -1;
+    }
+    int result = carry_park(th, call, own_run);
+    PyObject *pending = twr_error_take();
+    if (carry_register(call, false) < 0) {
+        PyErr_Clear();
+    }
+    twr_error_put(pending);
+    if (result < 0) {
+        twr_park_give_up(call);
+    }
+    return result;
+}
+
+static PyObject *
+carry_result(Thread *th, Call *call)
+{
+    if (call->error != NULL) {
+        twr_raise(&call->error); /* Ctrl-C came when the task was done */
+        return NULL;
+    }
+    PyObject *result = twr_future_result(th->state, call->task);
+    return call->interrupted
+               ? twr_interrupt_result(th, call->task, call->thrown, result)
+               : result;
+}
+
+/* Close the coroutine of the task; a failure is reported. */
+static void
+carry_close_coro(TwrState *state, Call *call,
+                 void (*close)(TwrState *, PyObject *))
+{
+    PyObject *coro =
+        PyObject_CallMethodNoArgs(call->task, state->names.get_coro);
+    if (coro == NULL) {
+        PyErr_WriteUnraisable(call->task);
+        return;
+    }
+    close(state, coro);
+    Py_DECREF(coro);
+}
+
+/* The first step has failed, but not the coroutine: before that began, as at
+ * the end of the stack, or after it.  If nobody is going to run the coroutine
+ * again, it ends here, and the task is not to be missed.  Whether somebody is.
+ * Keeps the pending exception. */
+static bool
+carry_abandon(TwrState *state, PyObject *loop, Call *call)
+{
+    PyObject *pending = twr_error_take();
+    bool goes_on = false;
+    if (!twr_future_is_done(state, call->task)) {
+        goes_on = twr_handle_is_due(state, loop, call->task);
+        PyErr_Clear();
+        if (!goes_on) {
+            carry_close_coro(state, call, twr_close_awaitable);
+            twr_task_hush(call->task);
+        }
+    }
+    twr_error_put(pending);
+    return goes_on;
+}
+
+/* The call has been ended together with its loop (engine/closed.c): what it
+ * called ends before it, and not when the task is collected.  Keeps the
+ * pending exception. */
+static void
+carry_close(TwrState *state, Call *call)
+{
+    if (call->driven == NULL || call->driven->place != PLACE_ENDING) {
+        return;
+    }
+    PyObject *pending = twr_error_take();
+    if (!twr_future_is_done(state, call->task)) {
+        carry_close_coro(state, call, twr_close_iterator);
+    }
+    twr_error_put(pending);
+}
+
+/* What is to be carried, before it has begun. */
+typedef struct {
+    PyObject *coro;
+    PyObject *context; /* in which its task runs */
+    bool eagerly;      /* its first step is run as the task is made */
+} Carried;
+
+/* Take the first step of the task out of the queue, and run it.  Switches. */
+static int
+run_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
+{
+    PyObject *step = twr_handle_take_first(th->state, loop, call->task);
+    if (step == NULL && PyErr_Occurred()) {
+        return -1;
+    }
+    if (own_run != NULL && th->sigint.kept &&
+        twr_interrupt_carrier(th, call)) {
+        twr_interrupt_take_kept(th);
+    }
+    return step == NULL ? 0 : carry_step(th, call, step);
+}
+
+/* Make the task, which runs its first step.  Switches. */
+static int
+start_eagerly(Thread *th, PyObject *loop, Call *call, const Carried *what)
+{
+    TwrState *state = th->state;
+    if (twr_task_start(state, call->task, what->coro, loop, what->context) ==
+        0) {
+        return th->forked ? twr_task_ended_child(state, call->task) : 0;
+    }
+    twr_close_awaitable(state, what->coro); /* if it has not begun */
+    return carry_failed(state, call);
+}
+
+/* The first step is run at once, wherever the loop stands; most calls at a
+ * prompt need no more.  Whether to wait, then; -1: it has failed.
+ * Switches. */
+static int
+carry_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call,
+                 const Carried *what)
+{
+    TwrState *state = th->state;
+    int ran = what->eagerly ? start_eagerly(th, loop, call, what)
+                            : run_first_step(th, loop, own_run, call);
+    if (ran < 0) {
+        bool goes_on = carry_abandon(state, loop, call);
+        if (!goes_on || own_run == NULL || !carry_interrupted(th, call)) {
+            return -1;
+        }
+    }
+    if (!twr_future_is_done(state, call->task)) {
+        return 1;
+    }
+    if (own_run == NULL || th->forked) {
+        return 0;
+    }
+    return TWR_IS_HARD ? 1 : twr_run_once_any(&own_run->it);
+}
+
+/* Switches. */
+static PyObject *
+carry_run(Thread *th, PyObject *loop, Driven *own_run, Call *call,
+          const Carried *what)
+{
+    int wait = carry_first_step(th, loop, own_run, call, what);
+    if (wait > 0 && carry_wait(th, loop, call, own_run != NULL) < 0) {
+        carry_close(th->state, call);
+        wait = -1;
+    }
+    return wait < 0 ? NULL : carry_result(th, call);
+}
+
+/* A call that carries task; in a run of our own, the main call. */
+static Call *
+carrier_new(Thread *th, Driven *own_run, PyObject *task, PyObject *callee)
+{
+    Call *call = twr_call_new(th->state, task, callee);
+    if (call == NULL) {
+        return NULL;
+    }
+    call->carries = true;
+    if (own_run != NULL) {
+        call->driven = (Driven *)Py_NewRef((PyObject *)own_run);
+        call->greenlet = Py_NewRef(th->stacks.active);
+        call->step_greenlet = Py_NewRef(th->stacks.active);
+    }
+    return call;
+}
+
+/* twr_carry() in no context of the caller's.  Switches. */
+static PyObject *
+carry_outside(Thread *th, PyObject *loop, Driven *own_run, const Carried *what,
+              PyObject *callee)
+{
+    TwrState *state = th->state;
+    PyObject *task =
+        what->eagerly ? twr_task_alloc(state)
+                      : twr_task_new(state, what->coro, loop, what->context);
+    if (task == NULL) {
+        twr_close_awaitable(state, what->coro);
+        return NULL;
+    }
+    PyObject *result = NULL;
+    Call *call = carrier_new(th, own_run, task, callee);
+    if (call != NULL) {
+        twr_driven_set_main_call(own_run, call);
+        result = carry_run(th, loop, own_run, call, what);
+        twr_driven_set_main_call(own_run, NULL);
+    }
+    else {
+        twr_close_awaitable(state, what->coro);
+    }
+    twr_interrupt_forget(th, task);
+    PyObject *pending = twr_error_take();
+    Py_XDECREF(call);
+    Py_DECREF(task);
+    twr_error_put(pending);
+    return result;
+}
+
+PyObject *
+twr_carry(Thread *th, PyObject *loop, Driven *own_run, PyObject *coro,
+          PyObject *callee)
+{
+    PyObject *result = NULL, *contexts = NULL;
+    PyObject *context = twr_context_current();
+    if (context != NULL && twr_context_leave(th->state, &contexts) == 0) {
+        Carried what = {coro, context,
+                        TWR_EAGER_TASKS && own_run != NULL &&
+                            !th->sigint.kept};
+        result = carry_outside(th, loop, own_run, &what, callee);
+        if (twr_context_enter(contexts) < 0) {
+            Py_CLEAR(result);
+        }
+    }
+    Py_XDECREF(contexts);
+    Py_XDECREF(context);
+    return result;
+}
