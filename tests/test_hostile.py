@@ -1153,6 +1153,35 @@ loop.run_until_complete(main())
 assert log == ["limit", "step", "finally"], log
 loop.close()
 """,
+    "a context that another thread has entered meanwhile": """
+import contextvars
+
+async def main():
+    context = contextvars.copy_context()
+    entered, end = threading.Event(), threading.Event()
+    def enter():
+        entered.set()
+        end.wait()
+    other = threading.Thread(target=context.run, args=[enter])
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.001, other.start)
+    loop.call_later(0.002, entered.wait)
+    try:
+        context.run(nap, 0.01)  # the first call: its native greenlet is pinned
+    except RuntimeError:
+        pass
+    else:
+        sys.exit("no error")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    end.set()
+    other.join()
+    assert nap() == 5
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+loop.close()
+assert nap() == 5
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():
