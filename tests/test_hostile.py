@@ -1182,6 +1182,39 @@ loop.run_until_complete(main())
 loop.close()
 assert nap() == 5
 """,
+    "Ctrl-C twice as a future is asked for its result": """
+class Future(asyncio.Future):
+    def result(self):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError
+
+@tworoutine
+async def waits():
+    loop = asyncio.get_running_loop()
+    future = Future(loop=loop)
+    loop.call_later(0.001, future.set_result, None)
+    await future
+
+async def main():
+    nap()
+    try:
+        waits()
+    except KeyboardInterrupt:
+        log.append("interrupted")
+
+log = []
+loop = asyncio.new_event_loop()
+try:
+    loop.run_until_complete(main())
+except asyncio.CancelledError:
+    pass
+assert log == ["interrupted"], log
+loop.close()
+gc.collect()
+kept = [one for one in gc.get_objects() if type(one) is KeyboardInterrupt]
+assert not kept, kept
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():
