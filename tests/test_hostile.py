@@ -1215,6 +1215,44 @@ gc.collect()
 kept = [one for one in gc.get_objects() if type(one) is KeyboardInterrupt]
 assert not kept, kept
 """,
+    "a ready queue that is replaced": """
+import collections
+
+def replace():
+    loop = asyncio.get_running_loop()
+    loop._ready = collections.deque(loop._ready)
+
+async def counts(n):
+    for _ in range(n):
+        await asyncio.sleep(0)
+        steps.append(1)
+        replace()
+
+async def main():
+    replace()  # before the first call
+    assert nap() == 5
+    tasks = [asyncio.create_task(counts(5)) for _ in range(3)]
+    replace()  # as the loop is driven
+    assert nap() == 5
+    await asyncio.gather(*tasks)
+    replace()
+    assert nap() == 5
+    asyncio.get_running_loop().call_later(0.001, replace)
+    assert nap(0.01) == 5
+
+@tworoutine
+async def sync():
+    replace()
+    await asyncio.sleep(0.001)
+    replace()
+    await main()
+
+for run in asyncio.run, lambda coro: (coro.close(), sync()):
+    steps = []
+    run(main())
+    assert len(steps) == 15, steps
+    assert nap() == 5
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():

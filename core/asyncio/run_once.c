@@ -4,6 +4,24 @@
 #include "asyncio/facts.h"
 #include "asyncio/timers.h"
 
+int
+twr_run_once_look(TwrIteration *it)
+{
+    PyObject *ready = PyObject_GetAttr(it->loop, it->state->names._ready);
+    if (ready == NULL) {
+        return -1;
+    }
+    Py_XSETREF(it->ready, ready);
+    return 0;
+}
+
+/* How many handles the queue holds; -1: error. */
+static Py_ssize_t
+count_ready(TwrIteration *it)
+{
+    return twr_run_once_look(it) < 0 ? -1 : PyObject_Size(it->ready);
+}
+
 /* Ask the selector, and let the loop queue what it found. */
 static int
 poll_selector(TwrIteration *it)
@@ -33,12 +51,13 @@ begin_turn(TwrIteration *it)
 {
     it->polling = true;
     bool done = twr_timers_weed(it->state, it->loop) == 0 &&
-                poll_selector(it) == 0 && twr_timers_move(it) == 0;
+                twr_run_once_look(it) == 0 && poll_selector(it) == 0 &&
+                twr_run_once_look(it) == 0 && twr_timers_move(it) == 0;
     it->polling = false;
     if (!done) {
         return -1;
     }
-    it->left = PyObject_Size(it->ready);
+    it->left = count_ready(it);
     return it->left < 0 ? -1 : 0;
 }
 
@@ -73,7 +92,14 @@ twr_run_once_next(TwrIteration *it, PyObject **handle)
 {
     TwrState *state = it->state;
     for (;;) {
-        while (it->left > 0 && PyObject_Size(it->ready) > 0) {
+        while (it->left > 0) {
+            Py_ssize_t ready = count_ready(it);
+            if (ready < 0) {
+                return NEXT_ERROR;
+            }
+            if (ready == 0) {
+                break;
+            }
             it->left--;
             *handle =
                 PyObject_CallMethodNoArgs(it->ready, state->names.popleft);
@@ -119,7 +145,7 @@ count_watched(TwrIteration *it)
 int
 twr_run_once_any(TwrIteration *it)
 {
-    Py_ssize_t ready = PyObject_Size(it->ready);
+    Py_ssize_t ready = count_ready(it);
     if (ready != 0) {
         return ready < 0 ? -1 : 1;
     }
