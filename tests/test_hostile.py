@@ -1153,6 +1153,106 @@ loop.run_until_complete(main())
 assert log == ["limit", "step", "finally"], log
 loop.close()
 """,
+    "a context that another thread has entered meanwhile": """
+import contextvars
+
+async def main():
+    context = contextvars.copy_context()
+    entered, end = threading.Event(), threading.Event()
+    def enter():
+        entered.set()
+        end.wait()
+    other = threading.Thread(target=context.run, args=[enter])
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.001, other.start)
+    loop.call_later(0.002, entered.wait)
+    try:
+        context.run(nap, 0.01)  # the first call: its native greenlet is pinned
+    except RuntimeError:
+        pass
+    else:
+        sys.exit("no error")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    end.set()
+    other.join()
+    assert nap() == 5
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+loop.close()
+assert nap() == 5
+""",
+    "Ctrl-C twice as a future is asked for its result": """
+class Future(asyncio.Future):
+    def result(self):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise ValueError
+
+@tworoutine
+async def waits():
+    loop = asyncio.get_running_loop()
+    future = Future(loop=loop)
+    loop.call_later(0.001, future.set_result, None)
+    await future
+
+async def main():
+    nap()
+    try:
+        waits()
+    except KeyboardInterrupt:
+        log.append("interrupted")
+
+log = []
+loop = asyncio.new_event_loop()
+try:
+    loop.run_until_complete(main())
+except asyncio.CancelledError:
+    pass
+assert log == ["interrupted"], log
+loop.close()
+gc.collect()
+kept = [one for one in gc.get_objects() if type(one) is KeyboardInterrupt]
+assert not kept, kept
+""",
+    "a ready queue that is replaced": """
+import collections
+
+def replace():
+    loop = asyncio.get_running_loop()
+    loop._ready = collections.deque(loop._ready)
+
+async def counts(n):
+    for _ in range(n):
+        await asyncio.sleep(0)
+        steps.append(1)
+        replace()
+
+async def main():
+    replace()  # before the first call
+    assert nap() == 5
+    tasks = [asyncio.create_task(counts(5)) for _ in range(3)]
+    replace()  # as the loop is driven
+    assert nap() == 5
+    await asyncio.gather(*tasks)
+    replace()
+    assert nap() == 5
+    asyncio.get_running_loop().call_later(0.001, replace)
+    assert nap(0.01) == 5
+
+@tworoutine
+async def sync():
+    replace()
+    await asyncio.sleep(0.001)
+    replace()
+    await main()
+
+for run in asyncio.run, lambda coro: (coro.close(), sync()):
+    steps = []
+    run(main())
+    assert len(steps) == 15, steps
+    assert nap() == 5
+""",
     "the end, with another loop set": """
 @tworoutine
 async def begin():

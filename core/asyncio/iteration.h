@@ -20,7 +20,7 @@ typedef struct {
 typedef struct {
     TwrState *state;
     PyObject *loop;
-    PyObject *ready; /* loop._ready, a deque */
+    PyObject *ready; /* loop._ready, a deque, as last seen */
     PyObject *until; /* weakref: the future that ends the run; NULL: none */
     Py_ssize_t left; /* handles left in this turn */
     size_t parks;    /* how many times a call was parked, in any turn */

@@ -3,6 +3,7 @@
 
 #include "asyncio/facts.h"
 #include "asyncio/frames.h"
+#include "asyncio/run_once.h"
 
 /* 1 if type.<name> is known, 0 if not; -1: error. */
 static int
@@ -106,20 +107,21 @@ push_left(TwrState *state, PyObject *ready, PyObject *item)
 }
 
 int
+twr_loop_put_back(TwrIteration *it, PyObject *handle)
+{
+    return twr_run_once_look(it) < 0 ? -1
+                                     : push_left(it->state, it->ready, handle);
+}
+
+int
 twr_loop_call_next(TwrIteration *it, PyObject *call)
 {
     TwrState *state = it->state;
     PyObject *handle = PyObject_CallFunction(state->Handle, "O()OO", call,
                                              it->loop, state->neutral);
-    int pushed = handle == NULL ? -1 : push_left(state, it->ready, handle);
+    int pushed = handle == NULL ? -1 : twr_loop_put_back(it, handle);
     Py_XDECREF(handle);
     return pushed;
-}
-
-int
-twr_loop_put_back(TwrIteration *it, PyObject *handle)
-{
-    return push_left(it->state, it->ready, handle);
 }
 
 int
@@ -127,7 +129,7 @@ twr_loop_pad(TwrIteration *it, Py_ssize_t count)
 {
     int result = 0;
     while (count-- > 0 && result == 0) {
-        result = push_left(it->state, it->ready, it->state->pad);
+        result = twr_loop_put_back(it, it->state->pad);
     }
     return result;
 }
@@ -135,12 +137,15 @@ twr_loop_pad(TwrIteration *it, Py_ssize_t count)
 int
 twr_loop_mark(TwrIteration *it)
 {
-    return push_left(it->state, it->ready, it->state->marker);
+    return twr_loop_put_back(it, it->state->marker);
 }
 
 int
 twr_loop_unmark(TwrIteration *it)
 {
+    if (twr_run_once_look(it) < 0) {
+        return -1;
+    }
     int done = twr_done(PyObject_CallMethodOneArg(
         it->ready, it->state->names.remove, it->state->marker));
     if (done < 0 && PyErr_ExceptionMatches(PyExc_ValueError)) {

@@ -104,11 +104,19 @@ twr_quick_begin(TwrIteration *it)
 }
 
 bool
+twr_quick_has_ready(TwrIteration *it)
+{
+    return it->quick.dict != NULL &&
+           PyDict_GetItemWithError(it->quick.dict, it->state->names._ready) ==
+               it->ready;
+}
+
+bool
 twr_quick_may_turn(TwrIteration *it)
 {
     TwrState *state = it->state;
     TwrQuick *quick = &it->quick;
-    if (quick->dict == NULL || quick->type_version == 0 ||
+    if (!twr_quick_has_ready(it) || quick->type_version == 0 ||
         twr_type_version(Py_TYPE(it->loop)) != quick->type_version ||
         state->quick.selector->tp_version_tag !=
             state->quick.selector_version ||

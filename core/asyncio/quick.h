@@ -22,6 +22,9 @@ void twr_quick_begin(TwrIteration *it);
 /* Forget what was seen of it. */
 void twr_quick_end(TwrIteration *it);
 
+/* Whether the ready queue of such a loop is still the one that we know. */
+bool twr_quick_has_ready(TwrIteration *it);
+
 /* Whether a turn can be taken in the quick way, now. */
 bool twr_quick_may_turn(TwrIteration *it);
 

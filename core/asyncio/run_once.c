@@ -6,6 +6,37 @@
 #include "asyncio/quick_handle.h"
 #include "asyncio/timers.h"
 
+int
+twr_run_once_look(TwrIteration *it)
+{
+    if (twr_quick_has_ready(it)) {
+        return 0;
+    }
+    twr_quick_end(it);
+    PyObject *ready = PyObject_GetAttr(it->loop, it->state->names._ready);
+    if (ready == NULL) {
+        return -1;
+    }
+    Py_XSETREF(it->ready, ready);
+    return 0;
+}
+
+/* Whether the loop has asyncio's own kind of ready queue.  Quiet. */
+static inline bool
+has_deque(const TwrIteration *it)
+{
+    return it->quick.dict != NULL;
+}
+
+/* How many handles the queue holds; -1: error. */
+static Py_ssize_t
+count_ready(TwrIteration *it)
+{
+    return twr_run_once_look(it) < 0 ? -1
+           : has_deque(it)           ? twr_quick_ready(it)
+                                     : PyObject_Size(it->ready);
+}
+
 /* Ask the selector, and let the loop queue what it found. */
 static int
 poll_selector(TwrIteration *it)
@@ -59,12 +90,13 @@ begin_turn(TwrIteration *it)
     }
     it->polling = true;
     bool done = twr_timers_weed(it->state, it->loop) == 0 &&
-                poll_selector(it) == 0 && twr_timers_move(it) == 0;
+                twr_run_once_look(it) == 0 && poll_selector(it) == 0 &&
+                twr_run_once_look(it) == 0 && twr_timers_move(it) == 0;
     it->polling = false;
     if (!done) {
         return -1;
     }
-    it->left = PyObject_Size(it->ready);
+    it->left = count_ready(it);
     return it->left < 0 ? -1 : 0;
 }
 
@@ -94,20 +126,6 @@ is_over(TwrIteration *it)
     return over != 0 ? over : twr_flag(it->loop, it->state->names._stopping);
 }
 
-/* Whether the loop has asyncio's own kind of ready queue.  Quiet. */
-static inline bool
-has_deque(const TwrIteration *it)
-{
-    return it->quick.dict != NULL;
-}
-
-static inline bool
-is_any_ready(TwrIteration *it)
-{
-    return has_deque(it) ? twr_quick_ready(it) > 0
-                         : PyObject_Size(it->ready) > 0;
-}
-
 static PyObject *
 pop_handle(TwrIteration *it)
 {
@@ -132,7 +150,14 @@ TwrNext
 twr_run_once_next(TwrIteration *it, PyObject **handle)
 {
     for (;;) {
-        while (it->left > 0 && is_any_ready(it)) {
+        while (it->left > 0) {
+            Py_ssize_t ready = count_ready(it);
+            if (ready < 0) {
+                return NEXT_ERROR;
+            }
+            if (ready == 0) {
+                break;
+            }
             it->left--;
             *handle = pop_handle(it);
             if (*handle == NULL) {
@@ -177,7 +202,7 @@ count_watched(TwrIteration *it)
 int
 twr_run_once_any(TwrIteration *it)
 {
-    Py_ssize_t ready = PyObject_Size(it->ready);
+    Py_ssize_t ready = count_ready(it);
     if (ready != 0) {
         return ready < 0 ? -1 : 1;
     }

@@ -34,6 +34,9 @@ int twr_run_once_ended(TwrState *state, PyObject *until);
 /* 1 if a turn would find anything to do: a handle, a timer, a descriptor. */
 int twr_run_once_any(TwrIteration *it);
 
+/* Look which queue loop has now: it->ready. */
+int twr_run_once_look(TwrIteration *it);
+
 /* Look for the names that this file relies on. */
 int twr_run_once_init(TwrState *state);
 

@@ -120,8 +120,14 @@ twr_call_collect(TwrState *state, Call *call)
         return;
     }
     if (twr_done(PyObject_CallMethodNoArgs(call->awaited,
-                                           state->names.result)) < 0) {
+                                           state->names.result)) == 0) {
+        return;
+    }
+    if (call->error == NULL) {
         call->error = twr_error_take();
+    }
+    else {
+        PyErr_Clear(); /* Ctrl-C came meanwhile */
     }
 }
 

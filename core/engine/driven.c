@@ -133,11 +133,12 @@ twr_driven_unpin(Driven *driven)
     driven->pinned = NULL;
     assert(is_ok(driven->thread, driven));
     PyObject *pending = twr_error_take();
-    int result = twr_debug_forgive(driven->it.state, driven->it.loop) < 0
-                     ? -1
-                     : twr_loop_mark(&driven->it);
+    int result = twr_loop_mark(&driven->it);
+    PyObject *failed = result < 0 ? twr_error_take() : NULL;
+    result |= twr_debug_forgive(driven->it.state, driven->it.loop);
+    twr_error_put(failed);
     twr_error_put(pending);
-    return result;
+    return result < 0 ? -1 : 0;
 }
 
 int

@@ -96,24 +96,36 @@ leave_step(Thread *th, Call *call)
                                                  : 0;
 }
 
-/* Undo leave_step(), after call has been parked or could not be.  Keeps a
- * pending exception; -1: it has failed. */
+/* Whether our handler of SIGINT has nothing to do any more.  Quiet. */
+static bool
+is_last(Thread *th, Driven *driven)
+{
+    return driven->parked == NULL && !th->run.in_run;
+}
+
+/* Whether call is above a native greenlet that is still pinned.  Quiet. */
+static bool
+holds_native(Driven *driven, Call *call)
+{
+    return driven->native == call->step_greenlet &&
+           driven->place == PLACE_PINNED;
+}
+
+/* Undo leave_step(), after call has been parked or could not be: all of that,
+ * whatever fails.  Keeps a pending exception; -1: something has failed, and
+ * the first error is pending. */
 static int
 enter_step(Thread *th, Call *call)
 {
     Driven *driven = call->driven;
-    int result = 0;
-    if (twr_context_enter_below(call->below) < 0 ||
-        twr_context_enter(call->contexts) < 0 ||
-        (driven->parked == NULL && !th->run.in_run &&
-         twr_sigint_restore(th) < 0) ||
-        (driven->native == call->step_greenlet &&
-         driven->place == PLACE_PINNED && twr_driven_unpin(driven) < 0)) {
-        result = -1;
-    }
+    /* Each keeps what is pending: the first error, too. */
+    int failed = twr_context_enter_below(call->below);
+    failed |= twr_context_enter(call->contexts);
+    failed |= is_last(th, driven) ? twr_sigint_restore(th) : 0;
+    failed |= holds_native(driven, call) ? twr_driven_unpin(driven) : 0;
     Py_CLEAR(call->contexts);
     Py_CLEAR(call->below);
-    return result;
+    return failed;
 }
 
 int

@@ -43,6 +43,9 @@ make_way(Thread *th, Driven *driven, Call *call)
         }
         Py_XDECREF(task);
     }
+    if (result < 0) {
+        twr_park_give_up(turner);
+    }
     Py_DECREF(turner);
     return result;
 }
