@@ -51,16 +51,25 @@ find_epoll(TwrState *state, PyObject *selector)
     return epoll;
 }
 
+/* Whether name, looked up in the loop's type, is known: asyncio's own. */
+static bool
+has_method(PyObject *loop, const char *name, PyObject *known)
+{
+    PyObject *method = PyObject_GetAttrString((PyObject *)Py_TYPE(loop), name);
+    PyErr_Clear();
+    Py_XDECREF(method);
+    return method == known;
+}
+
 /* Whether the loop's type has the methods that the quick way stands for. */
 static bool
 has_known_type(TwrState *state, PyObject *loop)
 {
-    PyObject *method =
-        PyObject_GetAttrString((PyObject *)Py_TYPE(loop), "_process_events");
-    bool same = method == state->quick.process_events;
-    PyErr_Clear();
-    Py_XDECREF(method);
-    return same;
+    const TwrQuickFacts *facts = &state->quick;
+    return has_method(loop, "_process_events", facts->process_events) &&
+           has_method(loop, "call_soon", facts->call_soon) &&
+           has_method(loop, "_call_soon", facts->call_soon_unchecked) &&
+           has_method(loop, "time", facts->time);
 }
 
 /* Whether an instance's dictionary hides what its class has. */

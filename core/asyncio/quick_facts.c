@@ -113,6 +113,8 @@ learn_loops(TwrState *state, TwrQuickFacts *facts)
         PyObject_GetAttrString((PyObject *)facts->loop, "_process_events");
     facts->call_soon =
         PyObject_GetAttr(state->BaseEventLoop, state->names.call_soon);
+    facts->call_soon_unchecked =
+        PyObject_GetAttrString(state->BaseEventLoop, "_call_soon");
     /* 3.13+; used by running.c, if they are asyncio's own. */
     if (is_own((PyTypeObject *)state->BaseEventLoop, "_run_forever_setup") &&
         is_own((PyTypeObject *)state->BaseEventLoop, "_run_forever_cleanup")) {
@@ -123,7 +125,9 @@ learn_loops(TwrState *state, TwrQuickFacts *facts)
     }
     facts->selector_version = twr_type_version(facts->selector);
     return facts->process_events != NULL && facts->call_soon != NULL &&
-           is_own((PyTypeObject *)state->BaseEventLoop, "call_soon");
+           facts->call_soon_unchecked != NULL &&
+           is_own((PyTypeObject *)state->BaseEventLoop, "call_soon") &&
+           is_own((PyTypeObject *)state->BaseEventLoop, "_call_soon");
 }
 
 static bool

@@ -57,13 +57,14 @@ typedef struct {
     PyCFunction popleft;
     PyCFunction append;
     PyCFunction appendleft;
-    PyTypeObject *selector;   /* selectors.EpollSelector */
-    PyTypeObject *epoll;      /* select.epoll */
-    PyTypeObject *loop;       /* BaseSelectorEventLoop */
-    PyObject *process_events; /* its method */
-    PyObject *call_soon;      /* BaseEventLoop's */
-    PyObject *setup;          /* 3.13+: its _run_forever_setup; or NULL */
-    PyObject *cleanup;        /* ... and _run_forever_cleanup */
+    PyTypeObject *selector;        /* selectors.EpollSelector */
+    PyTypeObject *epoll;           /* select.epoll */
+    PyTypeObject *loop;            /* BaseSelectorEventLoop */
+    PyObject *process_events;      /* its method */
+    PyObject *call_soon;           /* BaseEventLoop's */
+    PyObject *call_soon_unchecked; /* its _call_soon */
+    PyObject *setup;               /* 3.13+: its _run_forever_setup; or NULL */
+    PyObject *cleanup;             /* ... and _run_forever_cleanup */
     PyObject *run; /* a function that looks like Handle._run(); or NULL */
 } TwrQuickFacts;
 
