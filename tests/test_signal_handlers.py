@@ -419,12 +419,19 @@ def one(first):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
-begin = time.perf_counter()
-one(10)
-length = time.perf_counter() - begin
-for i in range(1500):
-    one(max(length * (i % 150) / 150, 1e-6))
-assert served > 100, (served, refused)
+def seconds():
+    begin = time.perf_counter()
+    one(10)
+    return time.perf_counter() - begin
+
+# The length of a run depends on what else the machine does: it is measured
+# anew for each sweep, until enough signals have come within one.
+sweeps = 0
+while sweeps < 10 or served <= 100:
+    length = seconds()
+    for i in range(150):
+        one(max(length * i / 150, 1e-6))
+    sweeps += 1
 """)
 
 
