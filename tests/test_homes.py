@@ -637,10 +637,16 @@ def test_timeouts_around_and_inside(thread, way):
     async def call(f):
         return f() if way == "sync" else await (~f)()
 
+    async def expire_once_reached(limit):
+        await asyncio.to_thread(latch.reached.wait)
+        limit.reschedule(asyncio.get_running_loop().time())
+
     async def main():
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.01):
+            async with asyncio.timeout(None) as limit:
+                expiry = asyncio.create_task(expire_once_reached(limit))
                 await call(f)
+        await expiry
         assert latch.ended.is_set()
         assert asyncio.current_task().cancelling() == 0
         with pytest.raises(TimeoutError):
