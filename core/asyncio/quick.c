@@ -1,17 +1,11 @@
 /* asyncio/quick.c - a turn in C, where everything is asyncio's own. */
 #include "asyncio/quick.h"
 
-#include <structmember.h>
+#ifdef __linux__
+
 #include <errno.h>
 #include <math.h>
 #include <sys/epoll.h>
-
-#ifdef __linux__
-#endif
-
-/* --- a loop */
-
-#ifdef __linux__
 
 enum { EPFD_AT = sizeof(PyObject) }; /* of the descriptor in an epoll object */
 
@@ -110,14 +104,6 @@ twr_quick_begin(TwrIteration *it)
     }
     PyErr_Clear();
     Py_XDECREF(dict);
-}
-
-bool
-twr_quick_has_ready(TwrIteration *it)
-{
-    return it->quick.dict != NULL &&
-           PyDict_GetItemWithError(it->quick.dict, it->state->names._ready) ==
-               it->ready;
 }
 
 bool
@@ -223,6 +209,14 @@ twr_quick_poll(TwrIteration *it, bool block)
 }
 
 #endif
+
+bool
+twr_quick_has_ready(TwrIteration *it)
+{
+    return it->quick.dict != NULL &&
+           PyDict_GetItemWithError(it->quick.dict, it->state->names._ready) ==
+               it->ready;
+}
 
 Py_ssize_t
 twr_quick_watched(TwrIteration *it)
