@@ -82,6 +82,29 @@ def test_call_soon_of_a_loop(where):
     assert run(main, loop) == 1
 
 
+def test_call_soon_of_an_instance_that_has_it_in_place_of_another_attribute():
+    """Its dictionary is as long as before."""
+    loop = asyncio.SelectorEventLoop()
+    loop.note = "of somebody's"
+    seen = []
+
+    def call_soon(callback, *args, context=None):
+        seen.append(callback)
+        return type(loop).call_soon(loop, callback, *args, context=context)
+
+    async def main():
+        nap()
+        del loop.note
+        loop.call_soon = call_soon
+        before = len(seen)
+        nap()
+        count = len(seen) - before
+        del loop.call_soon
+        return count
+
+    assert run(main, loop) == 1
+
+
 @pytest.mark.parametrize("where", ["instance", "module"])
 def test_the_clock_of_a_loop(where, monkeypatch):
     loop = asyncio.SelectorEventLoop()

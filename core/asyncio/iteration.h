@@ -13,7 +13,6 @@ typedef struct {
     PyObject *selector; /* loop._selector then; borrowed */
     PyObject *epoll;    /* the epoll object of that */
     unsigned type_version; /* of type(loop) then */
-    Py_ssize_t n_names;    /* of dict when it hid nothing; -1: not looked at */
 } TwrQuick;
 
 /* Part of Driven (engine/drives.h). */

@@ -68,12 +68,15 @@ has_known_type(TwrState *state, PyObject *loop)
 
 /* Whether an instance's dictionary hides what its class has. */
 static bool
-hides(PyObject *dict)
+hides(const TwrState *state, PyObject *dict)
 {
-    static const char *const names[] = {"_run_once", "_process_events",
-                                        "call_soon", "_call_soon", "time"};
+    PyObject *const names[] = {
+        state->names._run_once, state->names._process_events,
+        state->names.call_soon, state->names._call_soon,
+        state->names.time,
+    };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (PyDict_GetItemString(dict, names[i]) != NULL) {
+        if (PyDict_GetItemWithError(dict, names[i]) != NULL) {
             return true;
         }
     }
@@ -100,7 +103,6 @@ twr_quick_begin(TwrIteration *it)
         quick->epoll = epoll;
         quick->dict = Py_NewRef(dict);
         quick->type_version = twr_type_version(Py_TYPE(it->loop));
-        quick->n_names = -1;
     }
     PyErr_Clear();
     Py_XDECREF(dict);
@@ -124,13 +126,7 @@ twr_quick_may_turn(TwrIteration *it)
         PyErr_Clear();
         return false;
     }
-    if (PyDict_GET_SIZE(quick->dict) != quick->n_names) {
-        if (hides(quick->dict)) {
-            return false;
-        }
-        quick->n_names = PyDict_GET_SIZE(quick->dict);
-    }
-    return twr_quick_knows_timers(it) &&
+    return !hides(state, quick->dict) && twr_quick_knows_timers(it) &&
            PyDict_GetItemWithError(quick->dict, state->names._debug) ==
                Py_False &&
            PyDict_GetItemWithError(quick->dict, state->names._selector) ==

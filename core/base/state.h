@@ -42,6 +42,7 @@
     X(_asyncgen_finalizer_hook)                                               \
     X(_asyncgen_firstiter_hook)                                               \
     X(_asyncio_future_blocking)                                               \
+    X(_call_soon)                                                             \
     X(_callback)                                                              \
     X(_cancel_message)                                                        \
     X(_cancelled)                                                             \
