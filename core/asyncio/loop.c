@@ -5,18 +5,6 @@
 #include "asyncio/frames.h"
 #include "asyncio/run_once.h"
 
-/* 1 if type.<name> is known, 0 if not; -1: error. */
-static int
-is_method(PyObject *type, PyObject *name, PyObject *known)
-{
-    PyObject *found;
-    if (PyObject_GetOptionalAttr(type, name, &found) < 0) {
-        return -1;
-    }
-    Py_XDECREF(found);
-    return found == known;
-}
-
 int
 twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop)
 {
@@ -30,11 +18,11 @@ twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop)
     if (state->loop.why_not != NULL) {
         return 0;
     }
-    int good = is_method((PyObject *)type, state->names._run_once,
-                         state->loop.run_once);
+    int good = twr_is_method((PyObject *)type, state->names._run_once,
+                             state->loop.run_once);
     if (good > 0) {
-        good = is_method((PyObject *)type, state->names.run_forever,
-                         state->loop.run_forever);
+        good = twr_is_method((PyObject *)type, state->names.run_forever,
+                             state->loop.run_forever);
     }
     if (good > 0) {
         Py_XSETREF(known->type, (PyTypeObject *)Py_NewRef(type));

@@ -45,25 +45,21 @@ find_epoll(TwrState *state, PyObject *selector)
     return epoll;
 }
 
-/* Whether name, looked up in the loop's type, is known: asyncio's own. */
-static bool
-has_method(PyObject *loop, const char *name, PyObject *known)
-{
-    PyObject *method = PyObject_GetAttrString((PyObject *)Py_TYPE(loop), name);
-    PyErr_Clear();
-    Py_XDECREF(method);
-    return method == known;
-}
-
 /* Whether the loop's type has the methods that the quick way stands for. */
 static bool
 has_known_type(TwrState *state, PyObject *loop)
 {
     const TwrQuickFacts *facts = &state->quick;
-    return has_method(loop, "_process_events", facts->process_events) &&
-           has_method(loop, "call_soon", facts->call_soon) &&
-           has_method(loop, "_call_soon", facts->call_soon_unchecked) &&
-           has_method(loop, "time", facts->time);
+    PyObject *type = (PyObject *)Py_TYPE(loop);
+    bool known =
+        twr_is_method(type, state->names._process_events,
+                      facts->process_events) > 0 &&
+        twr_is_method(type, state->names.call_soon, facts->call_soon) > 0 &&
+        twr_is_method(type, state->names._call_soon,
+                      facts->call_soon_unchecked) > 0 &&
+        twr_is_method(type, state->names.time, facts->time) > 0;
+    PyErr_Clear();
+    return known;
 }
 
 /* Whether an instance's dictionary hides what its class has. */

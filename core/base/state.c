@@ -138,3 +138,14 @@ twr_ask(PyObject *op, PyObject *method)
 {
     return twr_truth(PyObject_CallMethodNoArgs(op, method));
 }
+
+int
+twr_is_method(PyObject *type, PyObject *name, PyObject *known)
+{
+    PyObject *found;
+    if (PyObject_GetOptionalAttr(type, name, &found) < 0) {
+        return -1;
+    }
+    Py_XDECREF(found); /* only compared */
+    return found == known;
+}

@@ -300,6 +300,9 @@ int twr_flag(PyObject *op, PyObject *name);
 /* 1 if op.<method>() returns what is true, 0 if not. */
 int twr_ask(PyObject *op, PyObject *method);
 
+/* 1 if type.<name> is known, 0 if it is something else or there is none. */
+int twr_is_method(PyObject *type, PyObject *name, PyObject *known);
+
 /* Take the pending exception away; NULL: there was none.  Quiet. */
 static inline PyObject *
 twr_error_take(void)
