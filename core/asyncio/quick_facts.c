@@ -63,6 +63,18 @@ is_own(PyTypeObject *type, const char *name)
     return own;
 }
 
+/* A method of type, if it is asyncio's own; NULL without error: it is not, or
+ * type is NULL. */
+static PyObject *
+own_method(PyTypeObject *type, const char *name)
+{
+    PyObject *method = type != NULL && is_own(type, name)
+                           ? PyObject_GetAttrString((PyObject *)type, name)
+                           : NULL;
+    PyErr_Clear();
+    return method;
+}
+
 static bool
 learn_handles(TwrState *state, TwrQuickFacts *facts)
 {
@@ -102,32 +114,22 @@ learn_loops(TwrState *state, TwrQuickFacts *facts)
 {
     facts->selector = find_type("selectors", "EpollSelector");
     facts->epoll = find_type("select", "epoll");
-    facts->loop =
+    facts->selector_version =
+        facts->selector == NULL ? 0 : twr_type_version(facts->selector);
+    PyTypeObject *loop =
         find_type("asyncio.selector_events", "BaseSelectorEventLoop");
-    if (facts->selector == NULL || facts->epoll == NULL ||
-        facts->loop == NULL || !is_own(facts->selector, "select") ||
-        !is_own(facts->loop, "_process_events")) {
-        return false;
-    }
-    facts->process_events =
-        PyObject_GetAttrString((PyObject *)facts->loop, "_process_events");
-    facts->call_soon =
-        PyObject_GetAttr(state->BaseEventLoop, state->names.call_soon);
-    facts->call_soon_unchecked =
-        PyObject_GetAttrString(state->BaseEventLoop, "_call_soon");
+    facts->process_events = own_method(loop, "_process_events");
+    Py_XDECREF(loop);
+    PyTypeObject *base = (PyTypeObject *)state->BaseEventLoop;
+    facts->call_soon = own_method(base, "call_soon");
+    facts->call_soon_unchecked = own_method(base, "_call_soon");
     /* 3.13+; used by running.c, if they are asyncio's own. */
-    if (is_own((PyTypeObject *)state->BaseEventLoop, "_run_forever_setup") &&
-        is_own((PyTypeObject *)state->BaseEventLoop, "_run_forever_cleanup")) {
-        facts->setup = PyObject_GetAttr(state->BaseEventLoop,
-                                        state->names._run_forever_setup);
-        facts->cleanup = PyObject_GetAttr(state->BaseEventLoop,
-                                          state->names._run_forever_cleanup);
-    }
-    facts->selector_version = twr_type_version(facts->selector);
-    return facts->process_events != NULL && facts->call_soon != NULL &&
-           facts->call_soon_unchecked != NULL &&
-           is_own((PyTypeObject *)state->BaseEventLoop, "call_soon") &&
-           is_own((PyTypeObject *)state->BaseEventLoop, "_call_soon");
+    facts->setup = own_method(base, "_run_forever_setup");
+    facts->cleanup = own_method(base, "_run_forever_cleanup");
+    return facts->selector != NULL && facts->epoll != NULL &&
+           is_own(facts->selector, "select") &&
+           facts->process_events != NULL && facts->call_soon != NULL &&
+           facts->call_soon_unchecked != NULL;
 }
 
 static bool
@@ -138,11 +140,10 @@ learn_clock(TwrState *state, TwrQuickFacts *facts)
         module == NULL ? NULL : Py_NewRef(PyModule_GetDict(module));
     facts->monotonic =
         module == NULL ? NULL : PyObject_GetAttrString(module, "monotonic");
-    facts->time = PyObject_GetAttr(state->BaseEventLoop, state->names.time);
+    facts->time = own_method((PyTypeObject *)state->BaseEventLoop, "time");
     Py_XDECREF(module);
     return facts->monotonic != NULL && PyCFunction_Check(facts->monotonic) &&
-           facts->time != NULL &&
-           is_own((PyTypeObject *)state->BaseEventLoop, "time");
+           facts->time != NULL;
 }
 
 int

@@ -59,8 +59,7 @@ typedef struct {
     PyCFunction appendleft;
     PyTypeObject *selector;        /* selectors.EpollSelector */
     PyTypeObject *epoll;           /* select.epoll */
-    PyTypeObject *loop;            /* BaseSelectorEventLoop */
-    PyObject *process_events;      /* its method */
+    PyObject *process_events;      /* BaseSelectorEventLoop's */
     PyObject *call_soon;           /* BaseEventLoop's */
     PyObject *call_soon_unchecked; /* its _call_soon */
     PyObject *setup;               /* 3.13+: its _run_forever_setup; or NULL */
