@@ -60,8 +60,8 @@ poll_selector(TwrIteration *it)
     return result;
 }
 
-/* A turn begins, of a loop without timers: poll in the quick way.  1: there
- * are events, 0: there are none, -1: error. */
+/* A turn begins: poll in the quick way.  1: there are events, or timers that
+ * are due; 0: there are none, -1: error. */
 static int
 poll_quickly(TwrIteration *it)
 {

@@ -38,28 +38,36 @@ continue_turn(TwrIteration *it)
     return events < 0 ? -1 : it->left > 0;
 }
 
+/* Take the next handle of the turn out of the queue: 1; 0: there is none. */
+static int
+next_handle(TwrIteration *it, PyObject **handle)
+{
+    int any = continue_turn(it);
+    if (any <= 0 || twr_quick_ready(it) == 0) {
+        return any < 0 ? -1 : 0;
+    }
+    *handle = twr_quick_pop(it);
+    return *handle == NULL ? -1 : 1;
+}
+
 /* Take call from the queue, if it is the next handle: 1; 0: it is not. */
 static int
 take_call(TwrIteration *it, Call *call)
 {
-    for (;;) {
-        int any = continue_turn(it);
-        if (any <= 0 || twr_quick_ready(it) == 0) {
-            return any < 0 ? -1 : 0;
-        }
-        PyObject *handle = twr_quick_pop(it);
-        if (handle == NULL) {
-            return -1;
-        }
-        if (handle == (PyObject *)call) {
-            it->left--;
-            Py_DECREF(handle);
-            return 1;
-        }
-        int back = twr_quick_append_left(it, handle);
-        Py_DECREF(handle);
-        return back;
+    PyObject *handle;
+    int any = next_handle(it, &handle);
+    if (any <= 0) {
+        return any;
     }
+    int result = 1;
+    if (handle == (PyObject *)call) {
+        it->left--;
+    }
+    else {
+        result = twr_quick_append_left(it, handle);
+    }
+    Py_DECREF(handle);
+    return result;
 }
 
 /* While the native greenlet returns, the marker stands in front of the queue:
@@ -142,13 +150,10 @@ twr_in_place_next(Thread *th, Call *call, PyObject **handle)
         twr_greenback_has_portals(th->state)) {
         return IN_PLACE_PARK;
     }
-    int any = continue_turn(it);
-    if (any <= 0 || twr_quick_ready(it) == 0) {
+    PyObject *next;
+    int any = next_handle(it, &next);
+    if (any <= 0) {
         return any < 0 ? IN_PLACE_ERROR : IN_PLACE_PARK;
-    }
-    PyObject *next = twr_quick_pop(it);
-    if (next == NULL) {
-        return IN_PLACE_ERROR;
     }
     TwrInPlace what = whose_handle(th->state, call, next);
     if (what == IN_PLACE_HANDLE) {
