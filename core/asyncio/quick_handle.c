@@ -22,23 +22,16 @@ twr_quick_may_run(TwrIteration *it, PyObject *handle)
                Py_False;
 }
 
-/* What a slot of handle holds; borrowed, may be NULL.  Quiet. */
-static inline PyObject *
-slot(PyObject *handle, Py_ssize_t at)
-{
-    return *(PyObject **)((char *)handle + at);
-}
-
 PyObject *
 twr_quick_callback(TwrState *state, PyObject *handle)
 {
-    return slot(handle, state->quick.callback_at);
+    return twr_quick_slot(handle, state->quick.callback_at);
 }
 
 PyObject *
 twr_quick_cancelled(TwrState *state, PyObject *handle)
 {
-    return slot(handle, state->quick.cancelled_at);
+    return twr_quick_slot(handle, state->quick.cancelled_at);
 }
 
 /* The callback of handle has failed with exc (stolen): as Handle._run says. */
@@ -71,9 +64,9 @@ int
 twr_quick_run(TwrState *state, PyObject *handle, bool on_footing)
 {
     const TwrQuickFacts *facts = &state->quick;
-    PyObject *callback = slot(handle, facts->callback_at);
-    PyObject *args = slot(handle, facts->args_at);
-    PyObject *context = slot(handle, facts->context_at);
+    PyObject *callback = twr_quick_slot(handle, facts->callback_at);
+    PyObject *args = twr_quick_slot(handle, facts->args_at);
+    PyObject *context = twr_quick_slot(handle, facts->context_at);
     if (callback == NULL || context == NULL || args == NULL ||
         !PyTuple_CheckExact(args) || !PyContext_CheckExact(context)) {
         return twr_done(PyObject_CallMethodNoArgs(handle, state->names._run));

@@ -9,6 +9,14 @@
  */
 bool twr_quick_is_handle(TwrState *state, PyObject *handle);
 
+/* What a slot of such a handle holds, which is so far from its beginning;
+ * borrowed, may be NULL.  Quiet. */
+static inline PyObject *
+twr_quick_slot(PyObject *handle, Py_ssize_t at)
+{
+    return *(PyObject **)((char *)handle + at);
+}
+
 /* handle._callback and handle._cancelled of such a handle; borrowed.  Quiet.
  */
 PyObject *twr_quick_callback(TwrState *state, PyObject *handle);

@@ -14,7 +14,7 @@ timers_of(TwrIteration *it)
 static double
 when_due(TwrState *state, PyObject *timer)
 {
-    PyObject *when = *(PyObject **)((char *)timer + state->quick.when_at);
+    PyObject *when = twr_quick_slot(timer, state->quick.when_at);
     return when != NULL && PyFloat_CheckExact(when) ? PyFloat_AS_DOUBLE(when)
                                                     : -1;
 }
