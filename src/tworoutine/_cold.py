@@ -31,8 +31,8 @@ from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import end_calls, take_greenlets_for_threads
 from tworoutine._hosts import find_backend as find_backend
 from tworoutine._hosts import for_asgiref as for_asgiref
-from tworoutine._loops import cancel_tasks, shutdown_executor
 from tworoutine._loops import discard_loop as discard_loop
+from tworoutine._loops import end_loop
 from tworoutine._names import bound_signature as bound_signature
 from tworoutine._names import lookup
 from tworoutine._names import name_async_form as name_async_form
@@ -57,7 +57,7 @@ def comes_again(exc):
     return trio is not None and isinstance(exc, trio.Cancelled)
 
 
-# --- the end of a loop ------------------------------------------------------
+# --- handles ----------------------------------------------------------------
 
 
 def handle_failed(handle, exc):
@@ -80,6 +80,9 @@ def handle_failed(handle, exc):
     handle._loop.call_exception_handler(context)
 
 
+# --- the end of a loop ------------------------------------------------------
+
+
 def close_loop(loop):
     """Close a thread's own loop the way ``asyncio.Runner`` closes one."""
     if threading.get_ident() == threading.main_thread().ident:
@@ -91,15 +94,7 @@ def close_loop(loop):
         return
     take_greenlets_for_threads(loop)
     try:
-        # From outside: inside, 3.14 looks at the tasks of this thread alone,
-        # and as the thread ends these are no longer its own.
-        tasks = asyncio.all_tasks(loop)
-        if tasks:
-            run_in(loop, cancel_tasks(loop, tasks))
-        # Two runs, as Runner has them: so many turns are there for what is
-        # queued, as the closing of generators that were collected.
-        run_in(loop, loop.shutdown_asyncgens())
-        run_in(loop, shutdown_executor(loop))
+        end_loop(loop, functools.partial(run_in, loop))
     finally:
         loop.close()
 

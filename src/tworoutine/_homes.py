@@ -29,7 +29,7 @@ from tworoutine._core import (
     tworoutine,
 )
 from tworoutine._core import home as _home_here
-from tworoutine._loops import cancel_tasks, discard_loop, shutdown_executor
+from tworoutine._loops import discard_loop, end_loop
 from tworoutine._portal import chain, foreign_library
 
 # --- which loop -------------------------------------------------------------
@@ -835,11 +835,7 @@ def _run(loop, is_to_end):
             # What a task raises to end the loop, is raised by its call.
             with contextlib.suppress(KeyboardInterrupt, SystemExit):
                 loop.run_forever()
-        tasks = asyncio.all_tasks(loop)
-        if tasks:
-            loop.run_until_complete(cancel_tasks(loop, tasks))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(shutdown_executor(loop))
+        end_loop(loop, loop.run_until_complete)
     finally:
         asyncio.set_event_loop(None)
         loop.close()

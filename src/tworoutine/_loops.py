@@ -40,6 +40,22 @@ async def shutdown_executor(loop):
         await asyncio.sleep(0.001)
 
 
+def end_loop(loop, run):
+    """End what loop, which does not run, still has: before it is closed.
+
+    run(coro): has loop run coro, and returns when that has ended.
+    """
+    # From outside: inside, 3.14 looks at the tasks of this thread alone,
+    # and as the thread ends these are no longer its own.
+    tasks = asyncio.all_tasks(loop)
+    if tasks:
+        run(cancel_tasks(loop, tasks))
+    # Two runs, as Runner has them: so many turns are there for what is
+    # queued, as the closing of generators that were collected.
+    run(loop.shutdown_asyncgens())
+    run(shutdown_executor(loop))
+
+
 _of_parents = []  # loops of parent processes that only lie here
 
 
