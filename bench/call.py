@@ -29,32 +29,36 @@ async def waiting():
     await future
 
 
-def without_loop(function):
-    """Measure calls from synchronous code, with no loop running."""
+def wrap(way, function):
+    return way.wrap(function)
+
+
+def without_loop(function, wrap=wrap, clock=time.process_time):
+    """Measure calls from synchronous code, with no loop running here."""
 
     def prepare(way, seconds):
-        wrapped = way.wrap(function)
+        wrapped = wrap(way, function)
 
         def spend(times):
-            began = time.process_time()
+            began = clock()
             way.call_here(wrapped, times)
-            return time.process_time() - began
+            return clock() - began
 
         return timer(spend, seconds)
 
     return prepare
 
 
-def in_loop(function):
-    """Measure calls from one task of a running loop."""
+def in_loop(function, wrap=wrap, clock=time.process_time):
+    """Measure calls from one task of a loop that runs here."""
 
     def prepare(way, seconds):
-        wrapped = way.wrap(function)
+        wrapped = wrap(way, function)
 
         async def spend(times):
-            began = time.process_time()
+            began = clock()
             await way.call(wrapped, times)
-            return time.process_time() - began
+            return clock() - began
 
         return timer(lambda times: asyncio.run(spend(times)), seconds)
 

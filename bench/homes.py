@@ -10,8 +10,8 @@ import asyncio
 import threading
 import time
 
-from call import sleeping, trivial
-from cost import Cost, timer
+from call import in_loop, sleeping, trivial, without_loop
+from cost import Cost
 
 WAYS = ("run_coroutine_threadsafe", "tworoutine")
 
@@ -26,34 +26,15 @@ def other_loop():
     return loop
 
 
-def from_a_thread(function):
-    """Measure calls from synchronous code, with no loop running here."""
+def at_home(way, function):
+    return way.at(function, other_loop())
+
+
+def measure(calls, function):
+    """Measure how long calls take: another thread works for them, too."""
 
     def prepare(way, seconds):
-        wrapped = way.at(function, other_loop())
-
-        def spend(times):
-            began = time.perf_counter()
-            way.call_here(wrapped, times)
-            return time.perf_counter() - began
-
-        return timer(spend, seconds)
-
-    return prepare
-
-
-def from_a_task(function):
-    """Measure calls from one task of a loop that runs here."""
-
-    def prepare(way, seconds):
-        wrapped = way.at(function, other_loop())
-
-        async def spend(times):
-            began = time.perf_counter()
-            await way.call(wrapped, times)
-            return time.perf_counter() - began
-
-        return timer(lambda times: asyncio.run(spend(times)), seconds)
+        return calls(function, at_home, time.perf_counter)(way, seconds)
 
     return prepare
 
@@ -61,11 +42,15 @@ def from_a_task(function):
 KINDS = {"trivial": trivial, "sleep(0)": sleeping}
 COSTS = [
     *(
-        Cost(f"home, no loop: {kind}", from_a_thread(function), ways=WAYS)
+        Cost(
+            f"home, no loop: {kind}",
+            measure(without_loop, function),
+            ways=WAYS,
+        )
         for kind, function in KINDS.items()
     ),
     *(
-        Cost(f"home, in a loop: {kind}", from_a_task(function), ways=WAYS)
+        Cost(f"home, in a loop: {kind}", measure(in_loop, function), ways=WAYS)
         for kind, function in KINDS.items()
     ),
 ]
