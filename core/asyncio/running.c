@@ -38,9 +38,8 @@ twr_running_hook(TwrState *state, PyObject *loop)
 }
 
 int
-twr_running_unhook(TwrState *state, PyObject *hooks)
+twr_running_unhook(PyObject *hooks)
 {
-    (void)state;
     PyObject *pending = twr_error_take();
     int done =
         set_hooks(PyTuple_GET_ITEM(hooks, 0), PyTuple_GET_ITEM(hooks, 1));
@@ -102,7 +101,7 @@ enter_by_hand(TwrState *state, PyObject *loop)
     }
     /* The loop does not run after all, and can be run another time. */
     PyObject *pending = twr_error_take();
-    if ((hooks != NULL && twr_running_unhook(state, hooks) < 0) ||
+    if ((hooks != NULL && twr_running_unhook(hooks) < 0) ||
         PyObject_SetAttr(loop, state->names._thread_id, Py_None) < 0) {
         PyErr_Clear();
     }
@@ -120,8 +119,7 @@ leave_by_hand(TwrState *state, PyObject *loop, PyObject *hooks)
         PyObject_SetAttr(loop, state->names._thread_id, Py_None) == 0) {
         result = 0;
     }
-    if (twr_running_set(state, Py_None) < 0 ||
-        twr_running_unhook(state, hooks) < 0) {
+    if (twr_running_set(state, Py_None) < 0 || twr_running_unhook(hooks) < 0) {
         result = -1;
     }
     return result;

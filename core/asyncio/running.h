@@ -27,7 +27,7 @@ PyObject *twr_running_hook(TwrState *state, PyObject *loop);
 
 /* Set the asyncgen hooks to the old ones.  Keeps a pending exception; -1: it
  * has failed. */
-int twr_running_unhook(TwrState *state, PyObject *hooks);
+int twr_running_unhook(PyObject *hooks);
 
 /* Have loop run here; *undo is set to what twr_running_leave() is to get. */
 int twr_running_enter(TwrState *state, PyObject *loop, PyObject **undo);

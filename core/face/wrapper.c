@@ -88,7 +88,7 @@ ask_inner(Wrapper *self, PyObject *name, PyObject *const *args, size_t n)
     PyObject *awaitable = PyObject_VectorcallMethod(name, args, n, NULL);
     if (hooks != NULL) {
         PyObject *pending = twr_error_take();
-        if (twr_running_unhook(state, hooks) < 0) {
+        if (twr_running_unhook(hooks) < 0) {
             PyErr_WriteUnraisable(hooks);
         }
         Py_DECREF(hooks);
