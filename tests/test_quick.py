@@ -24,8 +24,9 @@ async def nap(seconds=0):
 
 
 def run(main, loop=None):
+    """Not in debug mode, which the quick way leaves alone."""
     factory = None if loop is None else lambda: loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(debug=False, loop_factory=factory) as runner:
         return runner.run(main())
 
 
