@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import contextvars
+import gc
 import sys
 import threading
 import traceback
@@ -443,6 +444,24 @@ def test_generators_take_what_is_sent_and_thrown(thread):
     assert generator.throw(error) == (error, thread.loop)
     with pytest.raises(StopIteration):
         generator.send("end")
+
+
+def test_a_generator_that_has_ended_is_dropped_when_its_home_is_closed(
+    monkeypatch,
+):
+    failed = []
+    monkeypatch.setattr(sys, "unraisablehook", failed.append)
+    with LoopThread() as thread:
+
+        @tworoutine(home=thread)
+        async def count():
+            yield 1
+
+        generator = count()
+        assert list(generator) == [1]
+    del generator
+    gc.collect()
+    assert failed == []
 
 
 def test_context_managers(place, thread):

@@ -123,18 +123,25 @@ hand_on_error(Thread *th, PyObject *op)
     Py_DECREF(exc);
 }
 
-/* Whether an item of agen is still asked for: before 3.13, an item waited for
- * in a loop that has been closed is, for ever, and nothing can end agen then.
- */
+/* Whether agen.<name> is value. */
 static bool
-is_asked(PyObject *agen)
+has(PyObject *agen, const char *name, PyObject *value)
 {
-    PyObject *running = PyObject_GetAttrString(agen, "ag_running");
-    if (running == NULL) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(running);
-    return running == Py_True;
+    PyObject *found = PyObject_GetAttrString(agen, name);
+    PyErr_Clear();
+    Py_XDECREF(found); /* only compared */
+    return found == value;
+}
+
+/* Whether agen is in the middle.  Not so if it has ended, when it has no frame
+ * any more, nor while an item of it is still asked for: before 3.13, an item
+ * waited for in a loop that has been closed is, for ever, and nothing can end
+ * agen then. */
+static bool
+is_in_the_middle(PyObject *agen)
+{
+    return !has(agen, "ag_frame", Py_None) &&
+           !has(agen, "ag_running", Py_True);
 }
 
 /* Dropped in the middle: run the finally of the async generator.  Switches. */
@@ -144,7 +151,7 @@ generator_finalize(PyObject *op)
     Wrapper *self = (Wrapper *)op;
     PyObject *pending = twr_error_take();
     if (self->inner != NULL && PyAsyncGen_CheckExact(self->inner) &&
-        !twr_is_finalizing() && !is_asked(self->inner) &&
+        !twr_is_finalizing() && is_in_the_middle(self->inner) &&
         twr_await_may_finalize(twr_state_of(op), self->dropped)) {
         Thread *th = twr_thread(twr_state_of(op)); /* is there */
         twr_interrupt_begin(th);
