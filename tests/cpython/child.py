@@ -137,6 +137,7 @@ class Harness:
         recorder.end_calls = tworoutine._core.end_closed
         # A first call that is cancelled as its loop stops: here all are.
         tworoutine._cold.warn_cancelled = lambda *about: None
+        tworoutine._core.cold(tworoutine._cold)
         self._run_once = base_events.BaseEventLoop._run_once
         self._run_forever = base_events.BaseEventLoop.run_forever
         self._set_running = asyncio.events._set_running_loop
