@@ -4,6 +4,7 @@
 #include "asyncio/loop.h"
 #include "asyncio/running.h"
 #include "await.h"
+#include "backends/adopt.h"
 #include "backends/own_loop.h"
 #include "backends/portal.h"
 #include "backends/run.h"
@@ -173,9 +174,18 @@ core_in_portal(PyObject *module, PyObject *unused)
     TwrState *state = twr_state(module);
     Thread *th = twr_thread(state);
     PyObject *loop = th == NULL ? NULL : twr_running_loop(state);
-    int here = loop == NULL ? -1 : twr_portal_here(th, loop);
+    PyObject *eager = NULL;
+    int here = loop == NULL ? -1 : twr_portal_here(th, loop, &eager);
     Py_XDECREF(loop);
+    Py_XDECREF(eager);
     return here < 0 ? NULL : PyBool_FromLong(here);
+}
+
+/* adopting(call_soon): see backends/adopt.h. */
+static PyObject *
+core_adopting(PyObject *module, PyObject *call_soon)
+{
+    return twr_adopt_in(module, call_soon);
 }
 
 /* drivable(loop): whether calls can wait in it without a portal. */
@@ -240,6 +250,8 @@ PyMethodDef twr_api_methods[] = {
      "Have it look as if the running loop, given, did not run."},
     {"show", core_show, METH_NOARGS, "Undo that."},
     {"home_of", core_home_of, METH_O, "The home of a tworoutine, or None."},
+    {"adopting", core_adopting, METH_O,
+     "A loop's call_soon that has the tasks it steps in portals."},
     {"in_portal", core_in_portal, METH_NOARGS,
      "Whether a synchronous call made here would wait in a portal."},
     {"drivable", core_drivable, METH_O,

@@ -26,6 +26,7 @@
  *         carry               ... nor without a loop: the call carries one
  *         task                in a task of the running loop
  *         drivable            may calls wait in the running loop, or why not
+ *         adopt               tasks made past a task factory get portals
  *         portal*             below a portal: under uvloop, trio, curio
  *         backend             what a way to wait is
  *     engine/                 park a call, drive the loop, let the call go on

@@ -474,7 +474,8 @@ def in_uvloop(example):
 
 
 @sentence(
-    "`double(1)` in a task of uvloop that was made past its task factory"
+    "`double(1)` below a portal of uvloop, in a task made past its task "
+    "factory"
 )
 def past_the_factory(example):
     async def call():
@@ -483,12 +484,13 @@ def past_the_factory(example):
     async def main():
         return await asyncio.Task(call(), loop=asyncio.get_running_loop())
 
-    return package.run(main(), loop_factory=uvloop())
+    with asyncio.Runner(loop_factory=uvloop()) as runner:
+        return runner.run(package.portal(main)())
 
 
 @sentence(
-    "`double(1)` in the first step of an eager task, made past the factory "
-    "below a portal"
+    "`double(1)` in the first step of an eager task, below a portal that no "
+    "task steps"
 )
 def eager_past_the_factory(example):
     if sys.version_info < (3, 12):
@@ -499,14 +501,22 @@ def eager_past_the_factory(example):
 
     async def main():
         loop = asyncio.get_running_loop()
-        return await asyncio.Task(call(), loop=loop, eager_start=True)
+        task = asyncio.Task(call(), loop=loop, eager_start=True)
+        return task.result()
 
-    async def with_factory():
+    def step():
+        try:
+            package.portal(main)().send(None)
+        except StopIteration as exc:
+            return exc.value
+
+    async def by_callback():
         loop = asyncio.get_running_loop()
-        loop.set_task_factory(package.eager_task_factory)
-        return await loop.create_task(main())
+        result = loop.create_future()
+        loop.call_soon(lambda: result.set_result(step()))
+        return await result
 
-    return asyncio.run(with_factory())
+    return asyncio.run(by_callback())
 
 
 @sentence("`await_((~double)(1))` in a task of uvloop")

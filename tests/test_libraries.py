@@ -21,6 +21,7 @@ import pytest
 import trio
 from aiohttp import web
 
+import tworoutine as package
 from tworoutine import await_, portal, tworoutine
 
 
@@ -660,31 +661,38 @@ class Site:
             await runner.cleanup()
 
 
-def test_aiohttp_handlers_and_clients(way, debug):
-    async def main():
-        async with Site()() as site, aiohttp.ClientSession() as session:
-            hello = site.url + "hello?n="
-            texts = await asyncio.gather(
-                *(way(fetch, session, f"{hello}{n}") for n in range(30))
-            )
-            assert texts == [f"hello {n}" for n in range(30)]
-            # A handler that waits holds up no other.
-            blocked = asyncio.create_task(
-                way(fetch, session, site.url + "blocked")
-            )
-            await site.arrived.wait()
-            assert await way(fetch, session, hello + "1") == "hello 1"
-            assert not blocked.done()
-            site.release.set()
-            assert await blocked == "released"
-            with pytest.raises(aiohttp.ClientResponseError) as caught:
-                await way(fetch, session, site.url + "missing")
-            assert caught.value.status == 404
-            text = await way(fetch, session, site.url + "stream")
-            assert text.split() == ["0", "1", "2"]
-        assert site.log == ["finally", "closed"]
+async def use_site(way):
+    async with Site()() as site, aiohttp.ClientSession() as session:
+        hello = site.url + "hello?n="
+        texts = await asyncio.gather(
+            *(way(fetch, session, f"{hello}{n}") for n in range(30))
+        )
+        assert texts == [f"hello {n}" for n in range(30)]
+        # A handler that waits holds up no other.
+        blocked = asyncio.create_task(
+            way(fetch, session, site.url + "blocked")
+        )
+        await site.arrived.wait()
+        assert await way(fetch, session, hello + "1") == "hello 1"
+        assert not blocked.done()
+        site.release.set()
+        assert await blocked == "released"
+        with pytest.raises(aiohttp.ClientResponseError) as caught:
+            await way(fetch, session, site.url + "missing")
+        assert caught.value.status == 404
+        text = await way(fetch, session, site.url + "stream")
+        assert text.split() == ["0", "1", "2"]
+    assert site.log == ["finally", "closed"]
 
-    run(main, debug=debug)
+
+def test_aiohttp_handlers_and_clients(way, debug):
+    run(lambda: use_site(way), debug=debug)
+
+
+def test_aiohttp_on_uvloop_without_a_middleware(way):
+    """Its tasks are made past the factory; tworoutine.run serves all."""
+    uvloop = pytest.importorskip("uvloop")
+    package.run(use_site(way), loop_factory=uvloop.new_event_loop)
 
 
 def test_aiohttp_timeouts_of_a_call(way):

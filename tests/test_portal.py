@@ -665,22 +665,6 @@ def test_eager_tasks_have_portals_of_their_own():
     assert uvloop.run(outside()) == 10
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks: 3.12+")
-def test_an_eager_task_without_one_is_refused():
-    async def child():
-        with pytest.raises(CannotSuspend):
-            nap()
-        await asyncio.sleep(0)
-        return "refused"
-
-    async def main():
-        loop = asyncio.get_running_loop()
-        task = asyncio.Task(child(), loop=loop, eager_start=True)
-        return await task, nap()
-
-    assert run_uvloop(main) == ("refused", 5)
-
-
 def test_a_task_that_nobody_prepared_is_refused_with_the_mend():
     import uvloop
 

@@ -65,6 +65,23 @@ twr_task_leave(TwrState *state, PyObject *loop, PyObject *task)
                           loop, task);
 }
 
+int
+twr_task_become(TwrState *state, PyObject *loop, PyObject *task)
+{
+    PyObject *pending = twr_error_take();
+    PyObject *now = twr_task_current(state, loop);
+    int result = now == NULL && PyErr_Occurred() ? -1 : 0;
+    if (now != NULL && now != task) {
+        result = twr_task_leave(state, loop, now);
+    }
+    if (result == 0 && task != NULL && now != task) {
+        result = twr_task_enter(state, loop, task);
+    }
+    Py_XDECREF(now);
+    twr_error_put(pending);
+    return result;
+}
+
 PyObject *
 twr_task_alloc(TwrState *state)
 {
@@ -318,7 +335,7 @@ twr_task_check(TwrState *state)
     static const TwrFact facts[] = {
         {"Task", NULL,
          "_cancel_message _make_cancelled_error _log_destroy_pending "
-         "_must_cancel _fut_waiter get_coro cancel exception",
+         "_must_cancel _fut_waiter _coro get_coro cancel exception",
          NULL},
         {NULL, NULL, NULL, NULL},
     };

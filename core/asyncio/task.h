@@ -45,6 +45,10 @@ int twr_task_enter(TwrState *state, PyObject *loop, PyObject *task);
  * exception; -1: it has failed. */
 int twr_task_leave(TwrState *state, PyObject *loop, PyObject *task);
 
+/* Have task, or none if it is NULL, be the current one of loop, in place of
+ * whichever is.  Keeps a pending exception; -1: it has failed. */
+int twr_task_become(TwrState *state, PyObject *loop, PyObject *task);
+
 /* Make task look suspended on future (NULL: on nothing).  A cancel asked for
  * earlier is passed on to future. */
 int twr_task_suspend(TwrState *state, PyObject *task, PyObject *future);

@@ -1,4 +1,5 @@
-/* asyncio/task_fields.c - two fields of a task that asyncio keeps private. */
+/* asyncio/task_fields.c - three fields of a task that asyncio keeps private.
+ */
 #include "asyncio/task_fields.h"
 
 /* The one aligned place in op's memory that holds pointer; -1: none or two. */
@@ -40,6 +41,7 @@ static const char probe_source[] =
     "task = Task(coro, loop=loop)\n"
     "task._log_destroy_pending = False\n"
     "task._cancel_message = None\n" /* as cancel() leaves it */
+    "made = loop.queue[0][0]\n"
     "def step():\n"
     "    callback, args = loop.queue.pop()\n"
     "    running = _get_running_loop()\n"
@@ -114,6 +116,22 @@ find_must_cancel(PyObject *names, PyObject *task, TwrTaskFacts *facts)
     return probe_check(names, "task._must_cancel is False");
 }
 
+/* Find what task, not yet begun, steps, and what it has called for that.
+ * Returns as find_fields(). */
+static int
+find_coro(PyObject *names, PyObject *task, TwrTaskFacts *facts)
+{
+    PyObject *coro = PyDict_GetItemString(names, "coro");
+    PyObject *step = PyDict_GetItemString(names, "made");
+    if (coro == NULL || step == NULL) {
+        return 0;
+    }
+    facts->coro_at = find_pointer(task, coro);
+    facts->step_task_at = find_pointer(step, task);
+    facts->step_type = (PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(step));
+    return facts->coro_at >= 0 && facts->step_task_at >= 0;
+}
+
 /* 1: found and checked, 0: this Python's tasks are different, -1: error. */
 static int
 find_fields(PyObject *names, TwrTaskFacts *facts)
@@ -123,7 +141,10 @@ find_fields(PyObject *names, TwrTaskFacts *facts)
     if (task == NULL || future == NULL) {
         return 0;
     }
-    int found = find_must_cancel(names, task, facts);
+    int found = find_coro(names, task, facts);
+    if (found > 0) {
+        found = find_must_cancel(names, task, facts);
+    }
     if (found > 0) {
         found = probe_run(names, "step()") < 0
                     ? -1
@@ -209,6 +230,45 @@ bool
 twr_task_is_c(TwrState *state, PyObject *task)
 {
     return PyObject_TypeCheck(task, (PyTypeObject *)state->CTask);
+}
+
+PyObject *
+twr_task_of_callback(TwrState *state, PyObject *callback)
+{
+    PyObject *self = NULL;
+    if (Py_IS_TYPE(callback, state->task.step_type)) {
+        self = *(PyObject **)((char *)callback + state->task.step_task_at);
+    }
+    else if (PyCFunction_Check(callback)) {
+        self = PyCFunction_GET_SELF(callback);
+    }
+    else if (PyMethod_Check(callback)) {
+        self = PyMethod_GET_SELF(callback);
+    }
+    bool is_task = self != NULL &&
+                   (twr_task_is_c(state, self) ||
+                    PyObject_TypeCheck(self, (PyTypeObject *)state->PyTask));
+    return is_task ? self : NULL;
+}
+
+PyObject *
+twr_task_coro(TwrState *state, PyObject *task)
+{
+    if (twr_task_is_c(state, task)) {
+        return Py_XNewRef(*(PyObject **)((char *)task + state->task.coro_at));
+    }
+    return PyObject_GetAttr(task, state->names._coro);
+}
+
+int
+twr_task_set_coro(TwrState *state, PyObject *task, PyObject *coro)
+{
+    if (twr_task_is_c(state, task)) {
+        PyObject **field = (PyObject **)((char *)task + state->task.coro_at);
+        Py_XSETREF(*field, Py_NewRef(coro));
+        return 0;
+    }
+    return PyObject_SetAttr(task, state->names._coro, coro);
 }
 
 /* The byte of a C task in which _must_cancel is a bit. */

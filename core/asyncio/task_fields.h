@@ -1,5 +1,6 @@
-/* asyncio/task_fields.h - two fields of a task that asyncio keeps private.
+/* asyncio/task_fields.h - three fields of a task that asyncio keeps private.
  *
+ *     _coro         what the task steps
  *     _fut_waiter   what the task waits for: cancel() cancels this
  *     _must_cancel  a cancel to deliver at the next step
  *
@@ -15,6 +16,16 @@
 
 /* Fill in state->task; its why_not, if the fields cannot be found. */
 int twr_task_init(TwrState *state);
+
+/* The task of which callback is a step, or the beginning of one, or another
+ * bound method, as a loop's call_soon is given it; borrowed.  NULL: of none. */
+PyObject *twr_task_of_callback(TwrState *state, PyObject *callback);
+
+/* What task is going to step. */
+PyObject *twr_task_coro(TwrState *state, PyObject *task);
+
+/* Have task step coro from now on.  It may be in the middle of a step. */
+int twr_task_set_coro(TwrState *state, PyObject *task, PyObject *coro);
 
 /* Whether task is of asyncio's C type, or of a type derived from that. */
 bool twr_task_is_c(TwrState *state, PyObject *task);

@@ -2,6 +2,7 @@
  */
 #include "backends/portal.h"
 
+#include "asyncio/future.h"
 #include "asyncio/task.h"
 #include "backends/backend.h"
 #include "coro/awaitable.h"
@@ -108,7 +109,7 @@ find_portal_of_step(Thread *th)
 }
 
 int
-twr_portal_here(Thread *th, PyObject *loop)
+twr_portal_here(Thread *th, PyObject *loop, PyObject **eager)
 {
     Portal *self = find_portal_of_step(th);
     if (self == NULL) {
@@ -118,14 +119,16 @@ twr_portal_here(Thread *th, PyObject *loop)
     if (!here || loop == Py_None) {
         return here;
     }
-    /* Not so in an eager task that is not in a portal of its own. */
     PyObject *task = twr_task_current(th->state, loop);
     if (task == NULL && PyErr_Occurred()) {
         return -1;
     }
-    here = task == self->task;
-    Py_XDECREF(task);
-    return here;
+    if (task == self->task) {
+        Py_XDECREF(task);
+        return 1;
+    }
+    *eager = task;
+    return task != NULL && self->task != NULL;
 }
 
 int
@@ -231,22 +234,11 @@ twr_portal_forget_all(Thread *th)
     }
 }
 
-/* Switches. */
+/* Leave a result in self, and wait for the next step.  Switches. */
 static int
-hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
-            PyObject **sent, PyObject **error)
+yield_in_step(Thread *th, Portal *self, PyObject *iterator, PyObject *yielded)
 {
-    Thread *th = place->th;
     Left left;
-    Portal *self = find_portal_of_step(th);
-    if (self == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_RuntimeError,
-                            "the step of the portal in which this call was "
-                            "made has ended without it");
-        }
-        return -1;
-    }
     if (leave_step(th, self, &left) < 0) {
         return -1;
     }
@@ -257,9 +249,55 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
     int result = twr_switch_to(&th->stacks, Py_NewRef(self->step.asker));
     twr_portal_unpark(self);
     Py_CLEAR(self->inner);
-    if (enter_step(self, &left) < 0) {
-        result = -1;
+    return enter_step(self, &left) < 0 ? -1 : result;
+}
+
+/* yield_in_step() for a call in the first step of task, an eager one, which
+ * looks suspended meanwhile; who cancels it cancels what it waits for.
+ * Switches. */
+static int
+yield_in_eager(Thread *th, Portal *self, PyObject *task, PyObject *iterator,
+               PyObject *yielded)
+{
+    TwrState *state = th->state;
+    int is_future = yielded == NULL ? 0 : twr_future_check(state, yielded);
+    PyObject *future = is_future > 0 ? Py_NewRef(yielded) : NULL;
+    int result = is_future < 0 ? -1 : twr_task_suspend(state, task, future);
+    if (result == 0) {
+        result = twr_task_become(state, self->loop, self->task);
     }
+    if (result == 0) {
+        self->eager = true;
+        result = yield_in_step(th, self, iterator, yielded);
+        self->eager = false;
+        if (twr_task_become(state, self->loop, task) < 0) {
+            result = -1;
+        }
+    }
+    twr_task_resume(state, task, future);
+    Py_XDECREF(future);
+    return result < 0 ? -1
+                      : twr_task_take_cancel(state, task, &self->step.error);
+}
+
+/* Switches. */
+static int
+hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
+            PyObject **sent, PyObject **error)
+{
+    Thread *th = place->th;
+    Portal *self = find_portal_of_step(th);
+    if (self == NULL) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_RuntimeError,
+                            "the step of the portal in which this call was "
+                            "made has ended without it");
+        }
+        return -1;
+    }
+    int result = place->who == NULL
+                     ? yield_in_step(th, self, iterator, yielded)
+                     : yield_in_eager(th, self, place->who, iterator, yielded);
     if (result == 0) {
         *sent = self->step.value;
         *error = self->step.error;
@@ -271,7 +309,7 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
 static int
 find_portal_here(TwrPlace *place)
 {
-    return twr_portal_here(place->th, place->loop);
+    return twr_portal_here(place->th, place->loop, &place->who);
 }
 
 /* Switches. */

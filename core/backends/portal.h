@@ -17,7 +17,8 @@
  * On asyncio's own loops none of this is needed (engine/drive.h), and a Portal
  * only passes on what it is asked: unless it begins in the first step of an
  * eager task, which runs on the stack of the one that makes the task.  A call
- * that parked that stack would hold up both.
+ * that parked that stack would hold up both.  It does so where the eager task
+ * has no portal of its own: the portal below then waits for its call.
  *
  * The worker leaves all contexts that it entered before the asker goes on, and
  * enters them again; but the lowest are those of the asker in this very step,
@@ -59,6 +60,7 @@ struct Portal {
     PyObject *task;     /* the current task of that loop, or NULL */
     PyObject *inner;    /* what the parked call iterates over, or NULL */
     PyObject *lowest;   /* contexts of the asker that the worker has entered */
+    bool eager;         /* the parked call is in an eager task's first step */
     Thread *thread;     /* in whose `parked` it is; borrowed, or NULL */
     Portal *older;      /* the next one there; borrowed */
     Portal **link;      /* what points to this one there */
@@ -70,8 +72,9 @@ extern PyType_Spec twr_portal_spec;
 /* --- portal.c: the worker's side */
 
 /* Whether a call made here can wait by yielding through a portal; loop: that
- * runs, or None.  -1: error. */
-int twr_portal_here(Thread *th, PyObject *loop);
+ * runs, or None; *eager: set to the current task if that is an eager one, in
+ * its first step, and not the task of the portal.  -1: error. */
+int twr_portal_here(Thread *th, PyObject *loop, PyObject **eager);
 
 /* 1 if a portal is stepped in the running greenlet. */
 int twr_portal_is_stepped(Thread *th);

@@ -250,8 +250,9 @@ twr_portal_step(Portal *self, PyObject *value, PyObject **error,
                         : step_deeper(th, self, value, error, result);
 }
 
-int
-twr_portal_close_parked(Portal *self)
+/* Raise GeneratorExit in the call that is parked.  Switches. */
+static int
+throw_exit(Portal *self)
 {
     PyObject *result;
     PyObject *exc = PyObject_CallNoArgs(PyExc_GeneratorExit);
@@ -269,6 +270,44 @@ twr_portal_close_parked(Portal *self)
         PyErr_Clear();
     }
     return PyErr_Occurred() ? -1 : 0;
+}
+
+/* throw_exit() for a call in an eager task: that ends where it was made, in a
+ * loop that may not run now.  Switches. */
+static int
+close_eager(TwrState *state, Portal *self, PyObject *loop)
+{
+    PyObject *running = twr_running_loop(state);
+    if (running == NULL) {
+        return -1;
+    }
+    PyObject *task = NULL;
+    int result = twr_running_set(state, loop);
+    if (result == 0) {
+        task = twr_task_current(state, loop);
+        result = task == NULL && PyErr_Occurred() ? -1 : throw_exit(self);
+        if (twr_task_become(state, loop, task) < 0) {
+            result = -1;
+        }
+        if (twr_running_set(state, running) < 0) {
+            result = -1;
+        }
+    }
+    Py_XDECREF(task);
+    Py_DECREF(running);
+    return result;
+}
+
+int
+twr_portal_close_parked(Portal *self)
+{
+    if (!self->eager) {
+        return throw_exit(self);
+    }
+    PyObject *loop = Py_NewRef(self->loop);
+    int result = close_eager(twr_state_of((PyObject *)self), self, loop);
+    Py_DECREF(loop);
+    return result;
 }
 
 void

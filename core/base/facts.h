@@ -26,7 +26,10 @@ typedef struct {
 /* What asyncio/task_fields.c finds out about this Python's tasks. */
 typedef struct {
     PyObject *why_not;       /* str: why no C task can be parked; or NULL */
-    Py_ssize_t waiter_at;    /* offset of task_fut_waiter in a C task */
+    PyTypeObject *step_type; /* of what a C task has called for a step ... */
+    Py_ssize_t step_task_at; /* ... and the offset of the task in that */
+    Py_ssize_t coro_at;      /* offset of task_coro in a C task */
+    Py_ssize_t waiter_at;    /* ... of task_fut_waiter */
     Py_ssize_t must_at;      /* offset of the byte of task_must_cancel */
     unsigned char must_mask; /* the bit of task_must_cancel in that byte */
     PyObject *current_tasks; /* 3.11: the dictionary; 3.14+: of Python tasks */

@@ -47,6 +47,7 @@
     X(_cancel_message)                                                        \
     X(_cancelled)                                                             \
     X(_clock_resolution)                                                      \
+    X(_coro)                                                                  \
     X(_coroutine_origin_tracking_enabled)                                     \
     X(_current_handle)                                                        \
     X(_debug)                                                                 \
@@ -128,6 +129,7 @@
     X(leave_task, "asyncio.tasks", "_leave_task")                             \
     X(Task, "asyncio.tasks", "Task")                                          \
     X(CTask, "_asyncio", "Task")                                              \
+    X(PyTask, "asyncio.tasks", "_PyTask")                                     \
     X(CancelledError, "asyncio.exceptions", "CancelledError")                 \
     X(base_events, "asyncio.base_events", NULL)                               \
     X(futures, "asyncio.futures", NULL)                                       \

@@ -1,12 +1,13 @@
 """Loops that are not asyncio's own: portals, and how tasks inherit them."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import sys
 from collections.abc import Coroutine
 
-from tworoutine._core import Portal, drivable, in_portal, tworoutine
+from tworoutine._core import Portal, adopting, drivable, in_portal, tworoutine
 
 
 def portal(afn, /):
@@ -83,7 +84,22 @@ def run(main, *, debug=None, loop_factory=None):
         raise
     with runner:
         chain(loop)
-        return runner.run(main)
+        with _adopting(loop):
+            return runner.run(main)
+
+
+@contextlib.contextmanager
+def _adopting(loop):
+    """Serve tasks that are made past the loop's factory, too."""
+    names = getattr(loop, "__dict__", None)
+    if names is None or "call_soon" in names or drivable(loop):
+        yield
+        return
+    loop.call_soon = adopting(loop.call_soon)
+    try:
+        yield
+    finally:
+        del loop.call_soon  # a cycle
 
 
 class TaskFactory:
