@@ -3,6 +3,7 @@
 
 #include "asyncio/loop.h"
 #include "asyncio/running.h"
+#include "asyncio/task_fields.h"
 #include "await.h"
 #include "backends/adopt.h"
 #include "backends/own_loop.h"
@@ -188,6 +189,18 @@ core_adopting(PyObject *module, PyObject *call_soon)
     return twr_adopt_in(module, call_soon);
 }
 
+/* adopt(task): see backends/adopt.h. */
+static PyObject *
+core_adopt(PyObject *module, PyObject *task)
+{
+    TwrState *state = twr_state(module);
+    if (!twr_task_is(state, task)) {
+        return PyErr_Format(PyExc_TypeError, "not one of asyncio's tasks: %R",
+                            task);
+    }
+    return return_none(twr_adopt(state, task));
+}
+
 /* drivable(loop): whether calls can wait in it without a portal. */
 static PyObject *
 core_drivable(PyObject *module, PyObject *loop)
@@ -250,6 +263,8 @@ PyMethodDef twr_api_methods[] = {
      "Have it look as if the running loop, given, did not run."},
     {"show", core_show, METH_NOARGS, "Undo that."},
     {"home_of", core_home_of, METH_O, "The home of a tworoutine, or None."},
+    {"adopt", core_adopt, METH_O,
+     "Have the rest of one of asyncio's tasks run in a portal."},
     {"adopting", core_adopting, METH_O,
      "A loop's call_soon that has the tasks it steps in portals."},
     {"in_portal", core_in_portal, METH_NOARGS,

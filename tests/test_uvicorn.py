@@ -177,6 +177,29 @@ def test_on_uvloop_without_the_line_calls_are_refused():
         assert client.get("/plain/7").json() == 7
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_lifespan_calls_after_its_yield(loop):
+    """In a task that was there before the line was run."""
+    said = []
+
+    @contextlib.asynccontextmanager
+    async def calls_at_the_end(app):
+        async with lifespan(app):
+            yield
+        said.append(nap(0.001, "closed"))
+        try:
+            said.append(nap(0, "once more"))
+        finally:
+            said.append(await (~nap)(0, "awaited"))
+
+    with (
+        serving(application(calls_at_the_end), loop) as url,
+        httpx.Client(base_url=url, timeout=90) as client,
+    ):
+        assert client.get("/plain/7").json() == 7
+    assert said == ["closed", "once more", "awaited"]
+
+
 def test_the_client_too_may_call(url):
     @tworoutine
     async def get(client, path):

@@ -232,6 +232,13 @@ twr_task_is_c(TwrState *state, PyObject *task)
     return PyObject_TypeCheck(task, (PyTypeObject *)state->CTask);
 }
 
+bool
+twr_task_is(TwrState *state, PyObject *op)
+{
+    return twr_task_is_c(state, op) ||
+           PyObject_TypeCheck(op, (PyTypeObject *)state->PyTask);
+}
+
 PyObject *
 twr_task_of_callback(TwrState *state, PyObject *callback)
 {
@@ -245,10 +252,7 @@ twr_task_of_callback(TwrState *state, PyObject *callback)
     else if (PyMethod_Check(callback)) {
         self = PyMethod_GET_SELF(callback);
     }
-    bool is_task = self != NULL &&
-                   (twr_task_is_c(state, self) ||
-                    PyObject_TypeCheck(self, (PyTypeObject *)state->PyTask));
-    return is_task ? self : NULL;
+    return self != NULL && twr_task_is(state, self) ? self : NULL;
 }
 
 PyObject *

@@ -3,10 +3,8 @@
 
 #include "asyncio/task_fields.h"
 
-/* Have the coroutine of task be a Portal, if it is none.  It may have begun,
- * as that of an eager task: then the rest of it runs in the portal. */
-static int
-adopt(TwrState *state, PyObject *task)
+int
+twr_adopt(TwrState *state, PyObject *task)
 {
     PyObject *coro = twr_task_coro(state, task);
     if (coro == NULL || Py_IS_TYPE(coro, state->types.portal)) {
@@ -28,7 +26,7 @@ adopting_call_soon(PyObject *bound, PyObject *const *args, Py_ssize_t n,
 {
     TwrState *state = twr_state(PyTuple_GET_ITEM(bound, 0));
     PyObject *task = n == 0 ? NULL : twr_task_of_callback(state, args[0]);
-    if (task != NULL && adopt(state, task) < 0) {
+    if (task != NULL && twr_adopt(state, task) < 0) {
         return NULL;
     }
     return PyObject_Vectorcall(PyTuple_GET_ITEM(bound, 1), args, (size_t)n,

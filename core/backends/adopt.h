@@ -9,6 +9,10 @@
 
 #include "base/state.h"
 
+/* Have what task steps from now on be a Portal, if it is none.  It may have
+ * begun: then the rest of it runs in the portal. */
+int twr_adopt(TwrState *state, PyObject *task);
+
 /* A function to take the place of call_soon, the method of a loop: has the
  * coroutines of tasks whose step is given to it in portals, first. */
 PyObject *twr_adopt_in(PyObject *module, PyObject *call_soon);

@@ -5,9 +5,17 @@ import contextlib
 import functools
 import inspect
 import sys
+import weakref
 from collections.abc import Coroutine
 
-from tworoutine._core import Portal, adopting, drivable, in_portal, tworoutine
+from tworoutine._core import (
+    Portal,
+    adopt,
+    adopting,
+    drivable,
+    in_portal,
+    tworoutine,
+)
 
 
 def portal(afn, /):
@@ -106,13 +114,18 @@ class TaskFactory:
     """Makes the tasks of a loop so that synchronous calls can wait in them.
 
     For a loop that something else starts: ``loop.set_task_factory(
-    tworoutine.task_factory)``.  Serves every task made afterwards.
+    tworoutine.task_factory)``.  Serves every task made afterwards, and once it
+    has made the first one, those that were there, from their next step on.
     """
 
     def __init__(self, before):
         self._before = before  # the factory in place before, or None
+        self._seen = weakref.WeakSet()  # loops whose tasks are served
 
     def __call__(self, loop, coro, **kwargs):
+        if loop not in self._seen:
+            self._seen.add(loop)
+            _adopt_all(loop)
         if asyncio.iscoroutine(coro) and not isinstance(coro, Portal):
             coro = Portal(coro)
         # uvloop passes what nobody asked for, as None, which asyncio's eager
@@ -121,6 +134,14 @@ class TaskFactory:
         if self._before is None:
             return asyncio.Task(coro, loop=loop, **kwargs)
         return self._before(loop, coro, **kwargs)
+
+
+def _adopt_all(loop):
+    """Serve the tasks that loop has, in their next steps."""
+    if not drivable(loop):
+        for task in asyncio.all_tasks(loop):
+            if isinstance(task, (asyncio.Task, asyncio.tasks._PyTask)):
+                adopt(task)
 
 
 task_factory = TaskFactory(None)
