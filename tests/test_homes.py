@@ -1111,17 +1111,19 @@ def test_a_home_that_waits_for_its_caller_for_a_while(thread, impatient):
 
 @pytest.mark.parametrize("way", ["sync", "loop"])
 def test_a_home_that_does_not_answer(thread, impatient, monkeypatch, way):
-    monkeypatch.setattr(impatient, "PATIENCE", 0.05)
     f = tworoutine(where, home=thread)
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
 
     @tworoutine(home=thread)
     async def blocks():
+        begun.set()
         assert release.wait(60)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         blocked = pool.submit(blocks)
         try:
+            assert begun.wait(60)
+            monkeypatch.setattr(impatient, "PATIENCE", 0.05)
             with pytest.raises(TimeoutError, match=r"in .*test_homes.py"):
                 f() if way == "sync" else asyncio.run((~f)())
         finally:
