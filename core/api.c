@@ -36,7 +36,7 @@ refuse_await(TwrState *state, PyObject *op)
     if (manages < 0) {
         return NULL;
     }
-    if (Py_IS_TYPE(op, state->types.tworoutine)) {
+    if (twr_is_tworoutine(state, op)) {
         advice = "; call it: that waits by itself";
     }
     else if (PyAsyncGen_CheckExact(op)) {
@@ -101,6 +101,11 @@ core_refit(PyObject *module, PyObject *args)
     Tworoutine *f, *g;
     if (!PyArg_ParseTuple(args, "O!O!", type, &f, type, &g)) {
         return NULL;
+    }
+    if (Py_TYPE(f) != Py_TYPE(g)) {
+        /* Code that has called f as a method goes on to do so. */
+        return PyErr_Format(PyExc_TypeError,
+                            "only one of %R and %R is over a function", f, g);
     }
     f->makes = MAKES_UNKNOWN;
     Py_SETREF(f->fn, Py_NewRef(g->fn));

@@ -50,7 +50,6 @@ add_types(PyObject *module, TwrState *state)
         PyTypeObject **field;
         PyType_Spec *spec;
     } const types[] = {
-        {&state->types.tworoutine, &twr_tworoutine_spec},
         {&state->types.call, &twr_call_spec},
         {&state->types.driven, &twr_driven_spec},
         {&state->types.marker, &twr_marker_spec},
@@ -69,7 +68,8 @@ add_types(PyObject *module, TwrState *state)
             return -1;
         }
     }
-    if (twr_tworoutine_set_doc(state) < 0 ||
+    if (twr_tworoutine_init(module, state) < 0 ||
+        twr_tworoutine_set_doc(state) < 0 ||
         PyModule_AddType(module, state->types.portal) < 0 ||
         PyModule_AddType(module, state->types.awaiting) < 0) {
         return -1;

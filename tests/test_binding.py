@@ -13,6 +13,7 @@ import weakref
 import pytest
 
 from tworoutine import tworoutine
+from tworoutine._core import refit
 
 
 def run_async(function, *args):
@@ -148,6 +149,62 @@ def test_a_method_added_to_the_class_later(place):
     empty = Empty()
     assert place(empty.me) is empty
     assert (~empty.me).__func__ is me
+
+
+def test_what_is_no_function_is_not_given_the_object(place):
+    """Called as a method, at once, as CPython calls functions of classes."""
+
+    async def fn(*args):
+        await asyncio.sleep(0)
+        return args
+
+    class Callable:
+        async def __call__(self, *args):
+            return await fn("called", *args)
+
+    class Holder:
+        callable = tworoutine(Callable())
+        static = tworoutine(staticmethod(fn))
+        of_class = tworoutine(classmethod(fn))
+        function = tworoutine(fn)
+
+    held = Holder()
+
+    def use():
+        for _ in range(100):  # until the interpreter has specialized it
+            assert held.callable(2) == ("called", 2)
+            assert held.static(2) == (2,)
+            assert held.of_class(2) == (Holder, 2)
+            assert held.function(2) == (held, 2)
+
+    place(use)
+    kinds = [type(each) for each in vars(Holder).values()][2:6]
+    assert kinds[-1] is tworoutine and tworoutine not in kinds[:-1]
+    assert all(issubclass(kind, tworoutine) for kind in kinds)
+    with pytest.raises(TypeError, match="not an acceptable base type"):
+        type("Derived", (tworoutine,), {})
+
+
+def test_one_over_a_function_is_given_functions_only():
+    """Code that has called it as a method goes on to do so."""
+
+    async def fn(*args):
+        return args
+
+    async def other(*args):
+        return "other", *args
+
+    class Holder:
+        f = tworoutine(fn)
+
+    held, f = Holder(), Holder.f
+    for make, expected in [(fn, (held, 2)), (other, ("other", held, 2))]:
+        refit(f, tworoutine(make))
+        for _ in range(20):
+            assert held.f(2) == expected
+    with pytest.raises(TypeError, match=r"only one of .* is over a function"):
+        refit(f, tworoutine(staticmethod(fn)))
+    assert held.f(2) == expected
 
 
 def test_missing_self_is_a_type_error(place):

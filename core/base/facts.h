@@ -72,17 +72,18 @@ typedef struct {
 
 /* The types of ours, each made from the spec of its file. */
 typedef struct {
-    PyTypeObject *tworoutine; /* face/tworoutine.c */
-    PyTypeObject *doc;        /* face/methods.c */
-    PyTypeObject *generator;  /* face/generator.c */
-    PyTypeObject *manager;    /* face/manager.c */
-    PyTypeObject *portal;     /* backends/portal_type.c */
-    PyTypeObject *thread;     /* end.c */
-    PyTypeObject *driven;     /* engine/drives.c */
-    PyTypeObject *marker;     /* engine/marker.c */
-    PyTypeObject *call;       /* engine/call.c */
-    PyTypeObject *awaiting;   /* coro/awaiting_type.c */
-    PyTypeObject *slow_limit; /* asyncio/debug.c */
+    PyTypeObject *tworoutine;        /* face/tworoutine.c */
+    PyTypeObject *tworoutine_object; /* ... over what is no function */
+    PyTypeObject *doc;               /* face/methods.c */
+    PyTypeObject *generator;         /* face/generator.c */
+    PyTypeObject *manager;           /* face/manager.c */
+    PyTypeObject *portal;            /* backends/portal_type.c */
+    PyTypeObject *thread;            /* end.c */
+    PyTypeObject *driven;            /* engine/drives.c */
+    PyTypeObject *marker;            /* engine/marker.c */
+    PyTypeObject *call;              /* engine/call.c */
+    PyTypeObject *awaiting;          /* coro/awaiting_type.c */
+    PyTypeObject *slow_limit;        /* asyncio/debug.c */
 } TwrTypes;
 
 /* Names of keyword arguments, as tuples for vectorcall. */

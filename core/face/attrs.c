@@ -173,7 +173,7 @@ get_func(PyObject *op)
     TwrState *state = twr_state_of(op);
     PyObject *function = PyMethod_GET_FUNCTION(self->fn);
     Tworoutine *origin = (Tworoutine *)self->origin;
-    if (Py_IS_TYPE(function, state->types.tworoutine)) {
+    if (twr_is_tworoutine(state, function)) {
         return Py_NewRef(function);
     }
     if (origin == NULL) {

@@ -66,10 +66,19 @@ set_home(Tworoutine *self, PyObject *home)
     }
 }
 
+/* The type of a tworoutine over fn. */
+static PyTypeObject *
+type_over(TwrState *state, PyObject *fn)
+{
+    return Py_TYPE(fn)->tp_flags & Py_TPFLAGS_METHOD_DESCRIPTOR
+               ? state->types.tworoutine
+               : state->types.tworoutine_object;
+}
+
 PyObject *
 twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin)
 {
-    PyTypeObject *type = state->types.tworoutine;
+    PyTypeObject *type = type_over(state, fn);
     Tworoutine *self = (Tworoutine *)type->tp_alloc(type, 0);
     if (self != NULL) {
         self->vectorcall = call_tworoutine;
@@ -291,14 +300,13 @@ call_tworoutine(PyObject *op, PyObject *const *args, size_t nargsf,
 bool
 twr_tworoutine_makes_anew(TwrState *state, PyObject *callee)
 {
-    return Py_IS_TYPE(callee, state->types.tworoutine) &&
+    return twr_is_tworoutine(state, callee) &&
            ((Tworoutine *)callee)->makes == MAKES_ONLY;
 }
 
 PyObject *
 twr_tworoutine_home(TwrState *state, PyObject *callee)
 {
-    return Py_IS_TYPE(callee, state->types.tworoutine)
-               ? ((Tworoutine *)callee)->home
-               : NULL;
+    return twr_is_tworoutine(state, callee) ? ((Tworoutine *)callee)->home
+                                            : NULL;
 }

@@ -1,8 +1,12 @@
 /* face/call.h - the decorator's objects, and what calling one does.
  *
- * One type serves functions and bound methods alike: binding f to an object
- * gives a tworoutine over the bound method, which knows f as its origin.  So
- * ~f is always simply fn. */
+ * Functions and bound methods are served alike: binding f to an object gives a
+ * tworoutine over the bound method, which knows f as its origin.  So ~f is
+ * always simply fn.
+ *
+ * Only a tworoutine over a function is a method descriptor, as the function
+ * is: obj.f(x) then calls it with obj and x, and nothing is bound.  All others
+ * are of a type derived from that. */
 #ifndef TWR_FACE_CALL_H
 #define TWR_FACE_CALL_H
 
@@ -24,6 +28,13 @@ typedef struct {
         MAKES_MORE,    /* it may ask for the running loop */
     } makes;
 } Tworoutine;
+
+/* Whether op is a tworoutine.  Quiet. */
+static inline bool
+twr_is_tworoutine(TwrState *state, PyObject *op)
+{
+    return PyObject_TypeCheck(op, state->types.tworoutine);
+}
 
 /* A tworoutine over fn; origin: see above, may be NULL. */
 PyObject *twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin);

@@ -62,10 +62,14 @@ twr_tworoutine_set_doc(TwrState *state)
     if (doc == NULL) {
         return -1;
     }
-    PyTypeObject *type = state->types.tworoutine;
-    int set = PyDict_SetItem(type->tp_dict, state->names.__doc__, doc);
+    PyTypeObject *const types[] = {state->types.tworoutine,
+                                   state->types.tworoutine_object};
+    int set = 0;
+    for (size_t i = 0; i < sizeof(types) / sizeof(*types) && set == 0; i++) {
+        set = PyDict_SetItem(types[i]->tp_dict, state->names.__doc__, doc);
+        PyType_Modified(types[i]);
+    }
     Py_DECREF(doc);
-    PyType_Modified(type);
     return set;
 }
 

@@ -12,11 +12,11 @@
 static PyObject *
 make_from_callable(TwrState *state, PyObject *fn)
 {
-    if (Py_IS_TYPE(fn, state->types.tworoutine)) {
+    if (twr_is_tworoutine(state, fn)) {
         return Py_NewRef(fn);
     }
     if (PyMethod_Check(fn) &&
-        Py_IS_TYPE(PyMethod_GET_FUNCTION(fn), state->types.tworoutine)) {
+        twr_is_tworoutine(state, PyMethod_GET_FUNCTION(fn))) {
         return twr_tworoutine_bind(PyMethod_GET_FUNCTION(fn),
                                    PyMethod_GET_SELF(fn));
     }
@@ -51,9 +51,8 @@ hint_at_mistake(PyObject *op)
 static PyObject *
 new_bound(TwrState *state, PyObject *func, PyObject *obj)
 {
-    PyObject *fn = Py_IS_TYPE(func, state->types.tworoutine)
-                       ? ((Tworoutine *)func)->fn
-                       : func;
+    PyObject *fn =
+        twr_is_tworoutine(state, func) ? ((Tworoutine *)func)->fn : func;
     if (!PyCallable_Check(fn)) {
         return PyErr_Format(PyExc_TypeError,
                             "tworoutine(f, obj) binds a function, not %R; a "
@@ -66,7 +65,7 @@ new_bound(TwrState *state, PyObject *func, PyObject *obj)
                             "options are not taken either",
                             func);
     }
-    if (Py_IS_TYPE(func, state->types.tworoutine)) {
+    if (twr_is_tworoutine(state, func)) {
         return twr_tworoutine_bind(func, obj);
     }
     PyObject *method = PyMethod_New(func, obj);
@@ -286,10 +285,40 @@ static PyType_Slot tworoutine_slots[] = {
     {0, NULL},
 };
 
-PyType_Spec twr_tworoutine_spec = {
+#define FLAGS                                                                 \
+    (Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL |   \
+     Py_TPFLAGS_IMMUTABLETYPE)
+
+static PyType_Spec function_spec = {
     .name = "tworoutine.tworoutine",
     .basicsize = sizeof(Tworoutine),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC |
-             Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = FLAGS | Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_BASETYPE,
     .slots = tworoutine_slots,
 };
+
+static PyType_Spec object_spec = {
+    .name = "tworoutine._core.tworoutine_object",
+    .basicsize = sizeof(Tworoutine),
+    .flags = FLAGS,
+    .slots = tworoutine_slots,
+};
+
+int
+twr_tworoutine_init(PyObject *module, TwrState *state)
+{
+    PyTypeObject *base =
+        (PyTypeObject *)PyType_FromModuleAndSpec(module, &function_spec, NULL);
+    state->types.tworoutine = base;
+    if (base == NULL) {
+        return -1;
+    }
+    state->types.tworoutine_object = (PyTypeObject *)PyType_FromModuleAndSpec(
+        module, &object_spec, (PyObject *)base);
+    base->tp_flags &= ~Py_TPFLAGS_BASETYPE; /* that was the only one */
+    if (state->types.tworoutine_object == NULL) {
+        return -1;
+    }
+    /* Inherited together with the slot. */
+    state->types.tworoutine_object->tp_flags &= ~Py_TPFLAGS_METHOD_DESCRIPTOR;
+    return 0;
+}

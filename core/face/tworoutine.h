@@ -5,6 +5,7 @@
 
 #include "base/state.h"
 
-extern PyType_Spec twr_tworoutine_spec;
+/* Make the types of tworoutines. */
+int twr_tworoutine_init(PyObject *module, TwrState *state);
 
 #endif

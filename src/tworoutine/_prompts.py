@@ -120,9 +120,9 @@ def _below(op):
 
 
 def _are_tworoutines(old, new):
-    return isinstance(_below(old), tworoutine) and isinstance(
-        _below(new), tworoutine
-    )
+    """Whether both are, over functions or both over other objects."""
+    old, new = _below(old), _below(new)
+    return isinstance(old, tworoutine) and type(old) is type(new)
 
 
 def _function(fn):
