@@ -234,8 +234,15 @@ def status_after_interrupt(tmp_path):
             prompt.line("import time", ">>> ")
             line = "print('wait' + 'ing') or time.sleep(600)"
             prompt.line(line, "waiting")
-            prompt.interrupt()
-            prompt.until(r"KeyboardInterrupt\s+>>> ")
+            # 3.15 has missed one, on a machine that had much to do.
+            for left in reversed(range(10)):
+                prompt.interrupt()
+                try:
+                    prompt.until(r"KeyboardInterrupt\s+>>> ", timeout=9)
+                    break
+                except AssertionError:
+                    if not left:
+                        raise
             prompt.type("exit()\r")
             return prompt.process.wait(90)
         finally:
