@@ -57,6 +57,7 @@
  *         walk                frames below
  *         greenlet            the only door to greenlet
  *     base/
+ *         direct              C functions, called past their type
  *         error libraries     refusals; which libraries have been imported
  *         state hard compat   names, types, facts; make hard; versions
  *

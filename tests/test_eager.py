@@ -403,9 +403,10 @@ def test_tasks_made_past_the_factory_of_run(kind, eager):
         assert VAR.get() is kind
         return nap(0, gate[0])
 
-    async def cancelled():
+    async def cancelled(reached):
         await asyncio.sleep(0)
         try:
+            reached.set()
             nap(10)
         except asyncio.CancelledError:
             return "cancelled"
@@ -416,8 +417,9 @@ def test_tasks_made_past_the_factory_of_run(kind, eager):
         how = {"loop": loop, "eager_start": eager}
         tasks = [kind(waits(gate), **how) for _ in range(100)]
         assert await asyncio.gather(*tasks) == [100] * 100
-        task = kind(cancelled(), **how)
-        await asyncio.sleep(0.001)
+        reached = asyncio.Event()
+        task = kind(cancelled(reached), **how)
+        await reached.wait()
         task.cancel()
         return await task
 

@@ -249,6 +249,7 @@ twr_running_init(TwrState *state)
          NULL},
         {NULL, NULL, NULL, NULL},
     };
+    twr_direct_set(&state->running, state->get_running_loop, METH_NOARGS);
     bool has_parts =
         PyObject_HasAttrString(state->BaseEventLoop, "_run_forever_setup");
     return twr_facts_require(state, has_parts ? parts : whole);

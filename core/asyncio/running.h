@@ -9,13 +9,14 @@
 #ifndef TWR_RUNNING_H
 #define TWR_RUNNING_H
 
+#include "base/direct.h"
 #include "base/state.h"
 
 /* The loop that runs in this thread; None: none does. */
 static inline PyObject *
 twr_running_loop(TwrState *state)
 {
-    return PyObject_CallNoArgs(state->get_running_loop);
+    return twr_direct_call(&state->running);
 }
 
 /* Have loop, or None, be the one that runs in this thread.  Keeps a pending

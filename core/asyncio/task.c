@@ -5,6 +5,7 @@
 #include "asyncio/frames.h"
 #include "asyncio/future.h"
 #include "asyncio/task_fields.h"
+#include "base/direct.h"
 
 PyObject *
 twr_task_new(TwrState *state, PyObject *coro, PyObject *loop,
@@ -17,22 +18,20 @@ twr_task_new(TwrState *state, PyObject *coro, PyObject *loop,
 PyObject *
 twr_task_current(TwrState *state, PyObject *loop)
 {
-    PyObject *task;
-    if (TWR_CURRENT_TASKS_DICT) {
-        task = PyDict_GetItemWithError(state->task.current_tasks, loop);
-        Py_XINCREF(task);
+    PyObject *task = Py_None;
+    if (!TWR_CURRENT_TASKS_DICT) {
+        task = twr_direct_call_with(&state->task.current_task, loop);
     }
-    else {
-        task = PyObject_CallOneArg(state->task.current_task, loop);
+    if (task != Py_None) {
+        return task;
     }
-    if (task == Py_None) {
-        Py_CLEAR(task);
-        if (TWR_PYTHON_TASKS_APART && state->task.current_tasks != NULL) {
-            task = PyDict_GetItemWithError(state->task.current_tasks, loop);
-            Py_XINCREF(task);
-        }
+    if (!TWR_CURRENT_TASKS_DICT) {
+        Py_DECREF(task);
     }
-    return task;
+    task = state->task.current_tasks == NULL
+               ? NULL
+               : PyDict_GetItemWithError(state->task.current_tasks, loop);
+    return Py_XNewRef(task);
 }
 
 /* function(loop, task), which is enter_task() or leave_task(): that of C, or

@@ -2,6 +2,8 @@
  */
 #include "asyncio/task_fields.h"
 
+#include "base/direct.h"
+
 /* The one aligned place in op's memory that holds pointer; -1: none or two. */
 static Py_ssize_t
 find_pointer(PyObject *op, PyObject *pointer)
@@ -186,12 +188,13 @@ find_fields_in_probe(TwrTaskFacts *facts)
 static int
 import_optional(TwrTaskFacts *facts)
 {
+    PyObject *current_task = NULL;
     const struct {
         PyObject **field;
         const char *module, *name;
     } imports[] = {
         {&facts->current_tasks, "asyncio.tasks", "_current_tasks"},
-        {&facts->current_task, "asyncio.tasks", "current_task"},
+        {&current_task, "asyncio.tasks", "current_task"},
         {&facts->py_enter_task, "asyncio.tasks", "_py_enter_task"},
         {&facts->py_leave_task, "asyncio.tasks", "_py_leave_task"},
         {&facts->add_awaited_by, "asyncio", "future_add_to_awaited_by"},
@@ -207,6 +210,8 @@ import_optional(TwrTaskFacts *facts)
             PyErr_Clear();
         }
     }
+    twr_direct_set(&facts->current_task, current_task,
+                   METH_FASTCALL | METH_KEYWORDS);
     return 0;
 }
 
@@ -218,6 +223,9 @@ twr_task_init(TwrState *state)
         return -1;
     }
     int found = find_fields_in_probe(facts);
+    if (TWR_CURRENT_TASKS_DICT && facts->current_tasks == NULL) {
+        found = found < 0 ? -1 : 0;
+    }
     if (found == 0) {
         facts->why_not = PyUnicode_FromString(
             "the fields of asyncio.Task in this Python are not where "

@@ -21,7 +21,8 @@ int twr_task_init(TwrState *state);
 bool twr_task_is(TwrState *state, PyObject *op);
 
 /* The task of which callback is a step, or the beginning of one, or another
- * bound method, as a loop's call_soon is given it; borrowed.  NULL: of none. */
+ * bound method, as a loop's call_soon is given it; borrowed.  NULL: of none.
+ */
 PyObject *twr_task_of_callback(TwrState *state, PyObject *callback);
 
 /* What task is going to step. */

@@ -111,6 +111,9 @@ find_portal_of_step(Thread *th)
 int
 twr_portal_here(Thread *th, PyObject *loop, PyObject **eager)
 {
+    if (th->portals.stepped == NULL) {
+        return 0;
+    }
     Portal *self = find_portal_of_step(th);
     if (self == NULL) {
         return PyErr_Occurred() ? -1 : 0;
@@ -134,6 +137,9 @@ twr_portal_here(Thread *th, PyObject *loop, PyObject **eager)
 int
 twr_portal_is_stepped(Thread *th)
 {
+    if (th->portals.stepped == NULL) {
+        return 0;
+    }
     bool stepped = find_portal_of_step(th) != NULL;
     return PyErr_Occurred() ? -1 : stepped;
 }

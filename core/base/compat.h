@@ -240,8 +240,8 @@ twr_hook_finalizer(void)
 /* Tasks may begin on the stack of whoever creates them. */
 #define TWR_EAGER_TASKS (PY_VERSION_HEX >= 0x030C0000)
 
-/* current_task() is C from 3.12 on; before, it is a dictionary. */
-#define TWR_CURRENT_TASKS_DICT (PY_VERSION_HEX < 0x030C0000)
+/* The current task of each loop is in a dictionary. */
+#define TWR_CURRENT_TASKS_DICT (PY_VERSION_HEX < 0x030E0000)
 
 /* Tasks written in Python are entered apart from those in C, and are current
  * in a dictionary that only they know. */

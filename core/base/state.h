@@ -229,6 +229,7 @@ typedef struct {
     TwrKeywords kw;
     TwrLoopFacts loop;
     TwrTaskFacts task;
+    TwrDirect running; /* get_running_loop */
     TwrQuickFacts quick;
     TwrLibraries libraries;
     PyObject *CannotSuspend;

@@ -153,9 +153,15 @@ twr_thread_in_step(Thread *th)
     if (th->drives.now != NULL) {
         return me == th->stacks.active;
     }
-    PyObject *parent = twr_greenlet_parent(me);
-    Py_XDECREF(parent);
-    return parent == NULL;
+    if (me != th->first) {
+        PyObject *parent = twr_greenlet_parent(me);
+        Py_XDECREF(parent);
+        if (parent != NULL) {
+            return 0;
+        }
+        th->first = me;
+    }
+    return 1;
 }
 
 int

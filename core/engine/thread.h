@@ -53,9 +53,10 @@ struct Thread {
     TwrPortals portals;
     TwrRun run;
     TwrLoopType known;
-    bool is_main; /* signals are handled in this thread */
-    bool ending;  /* its loop is being closed, its calls are ended: end.c */
-    bool forked;  /* made before a fork: of no use in this process */
+    PyObject *first; /* the greenlet it began with; borrowed; NULL: not seen */
+    bool is_main;    /* signals are handled in this thread */
+    bool ending;     /* its loop is being closed, its calls are ended: end.c */
+    bool forked;     /* made before a fork: of no use in this process */
 };
 
 /* The record of which st is a part.  Quiet. */
