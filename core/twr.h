@@ -44,7 +44,7 @@
  *         awaitable step      what can be waited for; one step of it
  *     asyncio/                all that asyncio keeps private; in C, only here
  *         debug               slow callbacks
- *         handle task future task_fields
+ *         handle task* future
  *         running loop        what run_forever does around it; a loop's queue
  *         run_once timers iteration
  *                             one turn, cut into handles; its timers

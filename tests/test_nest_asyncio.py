@@ -107,6 +107,43 @@ use()
     assert out == "cleaned up\ninterrupted\n"
 
 
+def test_a_run_inside_the_task_of_a_call(nested):
+    """Its task is in C, as that of the call may be, or in Python: apart."""
+    out = nested("""
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+nest_asyncio.apply()
+begun, ended = asyncio.Event(), asyncio.Event()
+log = []
+
+async def other():
+    tworoutine(begun.wait)()
+    log.append("other")
+    ended.set()
+
+async def inner():
+    begun.set()
+    tworoutine(ended.wait)()
+    log.append("inner")
+
+@tworoutine
+async def outer():
+    return loop.run_until_complete(inner())
+
+def callback():
+    outer()
+    loop.stop()
+
+task = loop.create_task(other())
+loop.call_soon(loop.call_soon, callback)
+loop.run_forever()
+loop.run_until_complete(task)
+loop.close()
+print(log)
+""")
+    assert out == "['other', 'inner']\n"
+
+
 @pytest.mark.parametrize("when", ["before", "in a callback"])
 def test_in_a_loop_that_run_forever_runs(nested, when):
     """As that of a notebook's kernel."""

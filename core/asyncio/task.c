@@ -5,7 +5,6 @@
 #include "asyncio/frames.h"
 #include "asyncio/future.h"
 #include "asyncio/task_fields.h"
-#include "base/direct.h"
 
 PyObject *
 twr_task_new(TwrState *state, PyObject *coro, PyObject *loop,
@@ -13,72 +12,6 @@ twr_task_new(TwrState *state, PyObject *coro, PyObject *loop,
 {
     PyObject *args[] = {coro, loop, context};
     return PyObject_Vectorcall(state->Task, args, 1, state->kw.task);
-}
-
-PyObject *
-twr_task_current(TwrState *state, PyObject *loop)
-{
-    PyObject *task = Py_None;
-    if (!TWR_CURRENT_TASKS_DICT) {
-        task = twr_direct_call_with(&state->task.current_task, loop);
-    }
-    if (task != Py_None) {
-        return task;
-    }
-    if (!TWR_CURRENT_TASKS_DICT) {
-        Py_DECREF(task);
-    }
-    task = state->task.current_tasks == NULL
-               ? NULL
-               : PyDict_GetItemWithError(state->task.current_tasks, loop);
-    return Py_XNewRef(task);
-}
-
-/* function(loop, task), which is enter_task() or leave_task(): that of C, or
- * for tasks apart that of Python.  Keeps a pending exception. */
-static int
-enter_or_leave(TwrState *state, PyObject *of_c, PyObject *of_python,
-               PyObject *loop, PyObject *task)
-{
-    bool apart = TWR_PYTHON_TASKS_APART && of_python != NULL &&
-                 !twr_task_is_c(state, task);
-    PyObject *args[] = {loop, task};
-    PyObject *pending = twr_error_take();
-    int done =
-        twr_done(PyObject_Vectorcall(apart ? of_python : of_c, args, 2, NULL));
-    twr_error_put(pending);
-    return done;
-}
-
-int
-twr_task_enter(TwrState *state, PyObject *loop, PyObject *task)
-{
-    return enter_or_leave(state, state->enter_task, state->task.py_enter_task,
-                          loop, task);
-}
-
-int
-twr_task_leave(TwrState *state, PyObject *loop, PyObject *task)
-{
-    return enter_or_leave(state, state->leave_task, state->task.py_leave_task,
-                          loop, task);
-}
-
-int
-twr_task_become(TwrState *state, PyObject *loop, PyObject *task)
-{
-    PyObject *pending = twr_error_take();
-    PyObject *now = twr_task_current(state, loop);
-    int result = now == NULL && PyErr_Occurred() ? -1 : 0;
-    if (now != NULL && now != task) {
-        result = twr_task_leave(state, loop, now);
-    }
-    if (result == 0 && task != NULL && now != task) {
-        result = twr_task_enter(state, loop, task);
-    }
-    Py_XDECREF(now);
-    twr_error_put(pending);
-    return result;
 }
 
 PyObject *

@@ -15,7 +15,7 @@
 #ifndef TWR_TASK_H
 #define TWR_TASK_H
 
-#include "base/state.h"
+#include "asyncio/task_current.h"
 
 /* asyncio.Task(coro, loop=loop, context=context) */
 PyObject *twr_task_new(TwrState *state, PyObject *coro, PyObject *loop,
@@ -33,21 +33,6 @@ int twr_task_start(TwrState *state, PyObject *task, PyObject *coro,
 
 /* Why a call must not wait in task; borrowed, NULL: it may. */
 PyObject *twr_task_why_not(TwrState *state, PyObject *task);
-
-/* The current task of loop; NULL without error: none. */
-PyObject *twr_task_current(TwrState *state, PyObject *loop);
-
-/* Make task the current one of loop, which has none.  Keeps a pending
- * exception; -1: it has failed. */
-int twr_task_enter(TwrState *state, PyObject *loop, PyObject *task);
-
-/* Have loop have no current task; task is the current one.  Keeps a pending
- * exception; -1: it has failed. */
-int twr_task_leave(TwrState *state, PyObject *loop, PyObject *task);
-
-/* Have task, or none if it is NULL, be the current one of loop, in place of
- * whichever is.  Keeps a pending exception; -1: it has failed. */
-int twr_task_become(TwrState *state, PyObject *loop, PyObject *task);
 
 /* Make task look suspended on future (NULL: on nothing).  A cancel asked for
  * earlier is passed on to future. */

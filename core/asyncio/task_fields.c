@@ -222,7 +222,8 @@ twr_task_init(TwrState *state)
     if (import_optional(facts) < 0) {
         return -1;
     }
-    int found = find_fields_in_probe(facts);
+    facts->below = PyDict_New();
+    int found = facts->below == NULL ? -1 : find_fields_in_probe(facts);
     if (TWR_CURRENT_TASKS_DICT && facts->current_tasks == NULL) {
         found = found < 0 ? -1 : 0;
     }

@@ -32,18 +32,19 @@ typedef struct {
 
 /* What asyncio/task_fields.c finds out about this Python's tasks. */
 typedef struct {
-    PyObject *why_not;        /* str: why no C task can be parked; or NULL */
-    PyTypeObject *step_type;  /* of what a C task has called for a step ... */
-    Py_ssize_t step_task_at;  /* ... and the offset of the task in that */
-    Py_ssize_t coro_at;       /* offset of task_coro in a C task */
-    Py_ssize_t waiter_at;     /* ... of task_fut_waiter */
-    Py_ssize_t must_at;       /* offset of the byte of task_must_cancel */
-    unsigned char must_mask;  /* the bit of task_must_cancel in that byte */
-    PyObject *current_tasks;  /* the dictionary; 3.14+: of Python tasks */
-    TwrDirect current_task;   /* 3.14+: asyncio.current_task */
-    PyObject *py_enter_task;  /* 3.14+: enters a task written in Python */
-    PyObject *py_leave_task;  /* 3.14+: leaves a task written in Python */
-    PyObject *add_awaited_by; /* 3.14+: notes who awaits whom; or NULL */
+    PyObject *why_not;       /* str: why no C task can be parked; or NULL */
+    PyTypeObject *step_type; /* of what a C task has called for a step ... */
+    Py_ssize_t step_task_at; /* ... and the offset of the task in that */
+    Py_ssize_t coro_at;      /* offset of task_coro in a C task */
+    Py_ssize_t waiter_at;    /* ... of task_fut_waiter */
+    Py_ssize_t must_at;      /* offset of the byte of task_must_cancel */
+    unsigned char must_mask; /* the bit of task_must_cancel in that byte */
+    PyObject *current_tasks; /* the dictionary; 3.14+: of Python tasks */
+    TwrDirect current_task;  /* 3.14+: asyncio.current_task */
+    PyObject *py_enter_task; /* 3.14+: enters a task written in Python */
+    PyObject *py_leave_task; /* 3.14+: leaves a task written in Python */
+    PyObject *below; /* dict: of tasks in C left below such, by these */
+    PyObject *add_awaited_by;     /* 3.14+: notes who awaits whom; or NULL */
     PyObject *discard_awaited_by; /* 3.14+: undoes that; or NULL */
 } TwrTaskFacts;
 
