@@ -9,6 +9,7 @@
 #include "engine/thread.h"
 #include "engine/wake.h"
 #include "face/call.h"
+#include "face/serve.h"
 #include "stack/stacks.h"
 
 /* Switches. */
@@ -46,4 +47,7 @@ const TwrCalleeJobs twr_callee_jobs = {
     twr_tworoutine_serve,
     twr_tworoutine_makes_anew,
     twr_tworoutine_home,
+    twr_tworoutine_sent,
+    twr_tworoutine_waits_for,
+    twr_tworoutine_show,
 };
