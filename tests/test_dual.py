@@ -192,6 +192,9 @@ class Client:
     async def children(self):
         return [Node("a"), Node("b")]
 
+    async def node(self, name):
+        return Node(name)
+
     async def by_name(self):
         return {"a": (Node("a"), 1)}
 
@@ -1185,6 +1188,18 @@ def test_arguments_are_passed_as_the_objects(place):
     assert place(lambda: root.all_are((root, root)))
 
 
+def test_deep_fan_out(place):
+    d = dual(Client(), deep=True)
+
+    def fans():
+        nodes = d.children()
+        same = nodes[0].same_as.map(nodes)
+        found = d.node.map("ab")
+        return same, [node.read() for node in found]
+
+    assert place(fans) == ([True, False], ["value of a", "value of b"])
+
+
 def test_deep_of_a_class(place):
     D = dual(Client, deep=True)
     assert place(lambda: D(3).root.read()) == "value of root"
@@ -1377,6 +1392,39 @@ def test_trio():
 
 
 # --- what is refused --------------------------------------------------------
+
+
+def test_what_a_dual_cannot_do():
+    class Turned:
+        async def get(self):
+            pass
+
+        def __invert__(self):
+            return "turned"
+
+    assert ~~dual(Turned()) == "turned"
+    assert not issubclass(dual(Client), Client)
+
+    class Meta(abc.ABC):
+        pass
+
+    with pytest.raises(TypeError, match="metaclass conflict"):
+
+        class Mine(dual(Client), Meta):
+            pass
+
+    @dual
+    class Ours(Client, Meta):
+        pass
+
+    assert Ours(3).get(1) == (3, 1)
+    client = Client()
+    client.function = lambda x: client.get(x)
+    coro = dual(client).function(1)
+    assert inspect.iscoroutine(coro)
+    coro.close()
+    with pytest.raises(pickle.PicklingError):
+        pickle.dumps([~Replaced(5)])
 
 
 def test_nothing_is_loaded_before_the_first_dual():

@@ -578,6 +578,22 @@ def in_both_forms(home, function):
     return wrap(function, home)
 
 
+def in_fan_out(owner, function):
+    """The function of a method of a dual, as ``f.map()`` calls it."""
+
+    def call(item):
+        item = ~item if isinstance(type(item), DualType) else item
+        made = function(item)
+        is_deep = _options(owner).deep and inspect.isawaitable(made)
+        return _show_later(owner, made) if is_deep else made
+
+    return call
+
+
+async def _show_later(owner, awaitable):
+    return show(owner, await awaitable)
+
+
 def reduce_method(owner, f):
     """Pickle a method of a dual."""
     if type(owner) is Dual:
