@@ -408,6 +408,16 @@ def test_what_can_be_awaited_and_iterated_over(place):
     )
 
 
+def test_in_the_async_idiom_what_follows_is_async():
+    async def main():
+        d = dual(Client())
+        async with d.open() as entered, d.locked(1) as locked:
+            assert (entered, locked) == ("entered", 1)
+        return [i async for i in d.rows()]
+
+    assert asyncio.run(main()) == [0, 1, 2]
+
+
 def test_what_follows_counts_for_that_call_alone(place):
     d = dual(Client(3))
 
@@ -1405,17 +1415,14 @@ def test_what_a_dual_cannot_do():
     assert ~~dual(Turned()) == "turned"
     assert not issubclass(dual(Client), Client)
 
-    class Meta(abc.ABC):
-        pass
-
     with pytest.raises(TypeError, match="metaclass conflict"):
 
-        class Mine(dual(Client), Meta):
+        class Mine(dual(Client), collections.abc.Sized):
             pass
 
     @dual
-    class Ours(Client, Meta):
-        pass
+    class Ours(Client, collections.abc.Hashable):
+        __hash__ = object.__hash__
 
     assert Ours(3).get(1) == (3, 1)
     client = Client()

@@ -190,10 +190,20 @@ twr_dual_is_for_more(TwrState *state, PyObject *op)
     return can_be_iterated(op) ? 1 : can_be_entered(state, op);
 }
 
+/* Whether value is what never becomes a dual, as most results are. */
+static bool
+is_plain(PyObject *value)
+{
+    return value == Py_None || PyBool_Check(value) ||
+           PyLong_CheckExact(value) || PyFloat_CheckExact(value) ||
+           PyUnicode_CheckExact(value) || PyBytes_CheckExact(value);
+}
+
 PyObject *
 twr_dual_show(Dual *self, PyObject *value)
 {
-    if (value == NULL || (!self->is_deep && !self->is_class)) {
+    if (value == NULL || is_plain(value) ||
+        (!self->is_deep && !self->is_class)) {
         if (value == self->raw) {
             Py_SETREF(value, Py_NewRef((PyObject *)self));
         }

@@ -178,7 +178,7 @@ def _check(x):
 
 def _hint(x):
     """What is to be done with x, of which there is no dual; or None."""
-    if inspect.iscoroutine(x):
+    if inspect.iscoroutine(x) or asyncio.isfuture(x):
         return "; await_() waits for it"
     if isinstance(x, tworoutine):
         return ", which is in both idioms already"
@@ -633,11 +633,12 @@ _VALUE, _WITH, _FOR = 1, 2, 3
 def _opcodes():
     """The instructions that enter or iterate over what a call returns."""
     number = opcode.opmap
+    iterates = {number["GET_ITER"]: _FOR, number["GET_AITER"]: _FOR}
     if "LOAD_SPECIAL" in number:  # 3.14: they are preceded by COPY 1
         special = number["LOAD_SPECIAL"]
-        return {(number["COPY"], special): _WITH}, {number["GET_ITER"]: _FOR}
+        return {(number["COPY"], special): _WITH}, iterates
     enters = number["BEFORE_WITH"], number["BEFORE_ASYNC_WITH"]
-    return {}, dict.fromkeys(enters, _WITH) | {number["GET_ITER"]: _FOR}
+    return {}, dict.fromkeys(enters, _WITH) | iterates
 
 
 _PAIRS, _SINGLE = _opcodes()
