@@ -1470,6 +1470,80 @@ def test_plain_methods_that_say_that_they_return_awaitables_count():
     assert dual(Says()).get() == 5
 
 
+def test_annotations_of_names_that_there_are_not():
+    if sys.version_info < (3, 14):
+        pytest.skip("annotations are evaluated when the function is made")
+    namespace = {}
+    exec(
+        "class Says:\n"
+        "    def other(self) -> missing: ...\n"
+        "    async def get(self) -> missing: return 1\n",
+        namespace,
+    )
+    assert dual(namespace["Says"]()).get() == 1
+
+
+def test_an_object_that_is_a_descriptor_is_taken():
+    class Describes:
+        def __get__(self, owner, cls):
+            return self
+
+        async def get(self):
+            return 1
+
+        async def __call__(self):
+            return 2
+
+    d = dual(Describes())
+    assert (d.get(), d()) == (1, 2)
+
+
+def test_methods_that_are_tworoutines_already(place):
+    class Ours:
+        @tworoutine
+        async def node(self, node):
+            assert type(node) is Node
+            return node
+
+        async def theirs(self, node):
+            return node
+
+        theirs = tworoutine(theirs)
+        kept = tworoutine(Client.double)
+
+    d = dual(Ours(), deep=True)
+    node = dual(Node("a"), deep=True)
+    assert place(lambda: d.node(node)) == node
+    assert type(place(lambda: d.node(node))) is type(node)
+    assert asyncio.run((~d.node)(~node)) is ~node
+    assert place(lambda: dual(Ours).node(d, node)) == node
+    assert d.kept.__wrapped__.__func__ is Client.double
+
+
+def test_deep_leaves_loops_and_errors_alone():
+    class Holds:
+        async def get(self):
+            self.loop = asyncio.get_running_loop()
+            self.error = OSError()
+            return self.loop
+
+    async def main():
+        d = dual(Holds(), deep=True)
+        loop = asyncio.get_running_loop()
+        assert d.get() is loop
+        assert d.loop is loop
+        assert type(d.error) is OSError
+
+    asyncio.run(main())
+
+
+def test_no_dual_can_be_made_by_hand():
+    with pytest.raises(TypeError):
+        object.__new__(type(dual(Client())))
+    with pytest.raises(TypeError):
+        type.__call__(type(dual(Client())))
+
+
 def test_a_coroutine_that_is_refused_is_closed():
     coro = Client().get(1)
     with pytest.raises(TypeError, match=r"; await_\(\) waits for it"):

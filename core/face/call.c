@@ -302,6 +302,7 @@ call_tworoutine(PyObject *op, PyObject *const *args, size_t nargsf,
     }
     return call_here(op, args, nargsf, kwnames);
 }
+
 /* A method of an object was called on its class: the object comes first. */
 static int
 check_object(Tworoutine *self, PyObject *const *args, size_t nargsf)

@@ -135,11 +135,24 @@ is_container(PyObject *value)
            PyAnySet_CheckExact(value);
 }
 
+/* A tworoutine that is a method of raw is one of the dual, too. */
+static PyObject *
+show_tworoutine(PyObject *op, PyObject *value)
+{
+    PyObject *fn = ((Tworoutine *)value)->fn;
+    return is_method_of(fn, ((Dual *)op)->raw)
+               ? twr_tworoutine_new_of(op, fn, false)
+               : Py_NewRef(value);
+}
+
 /* What is shown of value, the attribute of raw.  Switches. */
 static PyObject *
 show_attribute(PyObject *op, PyObject *name, PyObject *value)
 {
     Dual *self = (Dual *)op;
+    if (Py_IS_TYPE(value, self->state->types.tworoutine)) {
+        return show_tworoutine(op, value);
+    }
     int is = is_method_of(value, self->raw)
                  ? 1
                  : twr_tworoutine_is_async(self->state, value);

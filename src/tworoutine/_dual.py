@@ -104,8 +104,8 @@ def dual(x, /, *, deep=None, home=None):
             Of a dual, the same one.
         deep: Whether results, attributes and items become duals, too: True,
             those whose class is asynchronous; or a class, or a tuple of
-            classes.  What can only be entered or iterated over becomes one
-            in any case.
+            classes.  What a call returns and can only be entered or iterated
+            over becomes one in any case.
         home: Where all calls run, whoever makes them: a loop, a LoopThread,
             or a function that returns one.
 
@@ -182,11 +182,24 @@ def _hint(x):
         return "; await_() waits for it"
     if isinstance(x, tworoutine):
         return ", which is in both idioms already"
-    if inspect.isroutine(x) or isinstance(x, functools.partial):
+    if isinstance(x, _FUNCTIONS):
         return "; tworoutine() is for functions"
     if isinstance(x, types.ModuleType):
         return "; tworoutine() takes its functions"
     return None
+
+
+_FUNCTIONS = (
+    functools.partial,
+    classmethod,
+    staticmethod,
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+)
 
 
 def _has_such(x):
@@ -197,6 +210,7 @@ def _has_such(x):
 
 # --- what is asynchronous ---------------------------------------------------
 
+_NEVER = BaseException, asyncio.AbstractEventLoop, asyncio.Future
 _WAITING = {"__aiter__", "__anext__", "__aenter__"}
 _kinds = weakref.WeakKeyDictionary()
 
@@ -217,7 +231,7 @@ def _is_for_sync(cls):
     known = _kinds.get(cls)
     if known is None:
         members = _members(cls)
-        known = _kinds[cls] = not issubclass(cls, BaseException) and (
+        known = _kinds[cls] = not issubclass(cls, _NEVER) and (
             bool(_WAITING & members.keys())
             or any(map(_is_async_member, members.values()))
         )
@@ -249,19 +263,36 @@ def _is_async_member(member):
         member = member.func
     if not callable(member) or isinstance(member, type):
         return False
-    returns = getattr(member, "__annotations__", {}).get("return")
     return (
         inspect.iscoroutinefunction(member)
         or inspect.isasyncgenfunction(member)
         or getattr(member, "__code__", None) is _MANAGES
-        or "Awaitable" in str(returns)
-        or "Async" in str(returns)
-        or "Coroutine" in str(returns)
-        or "Future" in str(returns)
+        or _says_so(member)
     )
 
 
 _MANAGES = contextlib.asynccontextmanager(_check).__code__
+
+
+def _says_so(member):
+    """Whether a plain function is annotated as one that is to be awaited."""
+    if not inspect.isfunction(member):
+        return False
+    returns = str(_get_annotations(member).get("return"))
+    return any(
+        word in returns
+        for word in ("Async", "Awaitable", "Coroutine", "Future")
+    )
+
+
+if sys.version_info >= (3, 14):
+    import annotationlib
+
+    _get_annotations = functools.partial(  # of names that nothing may have
+        annotationlib.get_annotations, format=annotationlib.Format.STRING
+    )
+else:
+    _get_annotations = inspect.get_annotations
 
 # --- classes of duals -------------------------------------------------------
 
@@ -365,7 +396,11 @@ class DualType(type):
 def _class_attribute(cls, name):
     raw = _raw_class(cls)
     value = getattr(raw, name)
-    if isinstance(value, type) or not inspect.isroutine(value):
+    if isinstance(value, tworoutine):
+        value = ~value
+    if isinstance(value, type) or not (
+        callable(value) and inspect.isroutine(value)
+    ):
         return value
     is_static = isinstance(inspect.getattr_static(raw, name), staticmethod)
     unbound = not is_static and not inspect.ismethod(value)
