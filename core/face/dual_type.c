@@ -150,7 +150,7 @@ static PyObject *
 show_attribute(PyObject *op, PyObject *name, PyObject *value)
 {
     Dual *self = (Dual *)op;
-    if (Py_IS_TYPE(value, self->state->types.tworoutine)) {
+    if (twr_is_tworoutine(self->state, value)) {
         return show_tworoutine(op, value);
     }
     int is = is_method_of(value, self->raw)
