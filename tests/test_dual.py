@@ -5,6 +5,7 @@ callback and in an eager task.
 """
 
 import abc
+import ast
 import asyncio
 import collections.abc
 import contextlib
@@ -15,11 +16,13 @@ import gc
 import inspect
 import pickle
 import pydoc
+import re
 import subprocess
 import sys
 import threading
 import traceback
 import weakref
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -1432,6 +1435,14 @@ def test_what_a_dual_cannot_do():
     coro.close()
     with pytest.raises(pickle.PicklingError):
         pickle.dumps([~Replaced(5)])
+
+
+def test_the_programs_in_the_docs_are_python():
+    page = Path(__file__).parent.parent / "docs" / "dual.md"
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert len(blocks) > 4
+    for block in blocks:
+        compile(block, page, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_nothing_is_loaded_before_the_first_dual():

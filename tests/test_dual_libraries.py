@@ -1,8 +1,8 @@
 """dual() over the clients of libraries, against real servers.
 
-aiohttp and httpx are among what all tests need.  The others are tried where
-they are installed: pip install '.[duals]'; PostgreSQL and Redis where their
-servers are found.
+aiohttp, httpx and SQLAlchemy are among what all tests need.  The others are
+tried where they are installed: pip install '.[duals]'; PostgreSQL and Redis
+where their servers are found.
 """
 
 import asyncio
@@ -20,6 +20,13 @@ import aiohttp
 import httpx
 import pytest
 from aiohttp import web
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncSession,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from tworoutine import LoopThread, await_, dual, tworoutine
 
@@ -485,6 +492,81 @@ def test_asyncpg_from_many_threads(postgres, thread):
         each.join()
     pool.close()
     assert sorted(results) == [0, 1, 2, 3, 4]
+
+
+# --- SQLAlchemy, which runs its own greenlets -------------------------------
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class User(Base):
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+
+
+def test_sqlalchemy(place):
+    def uses():
+        engine = dual(create_async_engine("sqlite+aiosqlite://"), deep=True)
+        with engine.begin() as connection:
+            connection.run_sync(Base.metadata.create_all)
+            connection.execute(text("insert into users (name) values ('a')"))
+        connection = engine.connect()
+        assert isinstance(connection, AsyncConnection)
+        names = text("select name from users")
+        assert [row.name for row in connection.stream(names)] == ["a"]
+        assert connection.stream(names).all() == [("a",)]
+        assert connection.scalar(names) == "a"
+        connection.close()
+        with dual(AsyncSession)(engine) as session:
+            session.add(User(name="b"))
+            session.commit()
+            users = session.scalars(select(User).order_by(User.id))
+            assert [user.name for user in users] == ["a", "b"]
+            with session.begin_nested():
+                assert session.get(User, 2).name == "b"
+        engine.dispose()
+
+    place(uses)
+
+
+# --- websockets: what can be awaited, entered and iterated over -------------
+
+
+def test_websockets(place, thread):
+    pytest.importorskip("websockets")
+    from websockets.asyncio.client import connect
+    from websockets.asyncio.server import serve
+
+    async def echo(socket):
+        async for message in socket:
+            await socket.send(message.upper())
+
+    async def start():
+        return await serve(echo, "127.0.0.1", 0)
+
+    server = dual(tworoutine(start, home=thread)(), home=thread)
+    port = server.sockets[0].getsockname()[1]
+    url = f"ws://127.0.0.1:{port}"
+
+    def uses():
+        with dual(connect, deep=True)(url) as socket:
+            socket.send("a")
+            assert socket.recv() == "A"
+            socket.send("b")
+            for message in socket:
+                assert message == "B"
+                break
+        socket = dual(tworoutine(connect)(url))
+        socket.send("c")
+        assert socket.recv() == "C"
+        socket.close()
+
+    place(uses)
+    server.close()
+    server.wait_closed()
 
 
 # --- instruments ------------------------------------------------------------
