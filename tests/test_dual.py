@@ -4,6 +4,7 @@ A test that takes ``place`` makes its calls without a loop, in a task, in a
 callback and in an eager task.
 """
 
+import _thread
 import abc
 import ast
 import asyncio
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import types
 import weakref
 from pathlib import Path
 from unittest import mock
@@ -468,6 +470,20 @@ def test_a_with_is_seen_under_tools(tool):
             monitoring.free_tool_id(3)
         else:
             getattr(sys, tool)(before)
+
+
+def test_a_thread_that_does_nothing_else():
+    client = Client(3)
+    started = threading.Event()
+
+    class Notes(Opened):
+        def __await__(self):
+            started.set()
+            return super().__await__()
+
+    client.open = types.MethodType(lambda self: Notes(self), client)
+    _thread.start_new_thread(dual(client).open, ())
+    assert started.wait(20)
 
 
 def test_elsewhere_the_dual_of_the_object_is_entered(place):

@@ -687,7 +687,10 @@ _BEGINS = {  # 3.15: a comprehension, before it iterates
 
 def how_used():
     """What the code that calls does next with what the call returns."""
-    frame = sys._getframe(2)
+    try:
+        frame = sys._getframe(2)
+    except ValueError:  # a thread that does nothing else
+        return _VALUE
     code = frame.f_code.co_code
     at = _skip(code, frame.f_lasti + 2, _CACHE)
     if code[at] == _CLEAR:
