@@ -1307,6 +1307,11 @@ class Where:
     def me(self):
         return self
 
+    @property
+    async def remote(self):
+        self.note("remote")
+        return "remote"
+
 
 class Entered:
     def __init__(self, where):
@@ -1335,9 +1340,10 @@ def test_a_home(thread, place):
     def uses():
         with d.open() as entered:
             pass
-        return d.get(1), d.open(), entered, list(d.ticks(2)), d.me() is d
+        return d.get(1), d.open(), entered, list(d.ticks(2)), d.remote
 
-    assert place(uses) == (1, "awaited", "entered", [0, 1], True)
+    assert place(uses) == (1, "awaited", "entered", [0, 1], "remote")
+    assert place(lambda: d.me()) is d
     whats = [what for what, _ in d.log]
     assert whats[:3] == ["open", "enter", "exit"]
     assert {name for _, name in d.log} == {"home"}

@@ -1,8 +1,8 @@
 """dual() over the clients of libraries, against real servers.
 
-aiohttp, httpx and SQLAlchemy are among what all tests need.  The others are
-tried where they are installed: pip install '.[duals]'; PostgreSQL and Redis
-where their servers are found.
+aiohttp, httpx, SQLAlchemy, aiosqlite and anyio are among what all tests need.
+The others are tried where they are installed: pip install '.[duals]';
+PostgreSQL and Redis where their servers are found.
 """
 
 import asyncio
@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 
 import aiohttp
+import aiosqlite
+import anyio
 import httpx
 import pytest
 from aiohttp import web
@@ -528,6 +530,41 @@ def test_sqlalchemy(place):
             with session.begin_nested():
                 assert session.get(User, 2).name == "b"
         engine.dispose()
+
+    place(uses)
+
+
+def test_aiosqlite(place):
+    def uses():
+        with dual(aiosqlite.connect(":memory:"), deep=True) as connection:
+            assert isinstance(connection, aiosqlite.Connection)
+            connection.execute("create table t (i int)")
+            connection.executemany("insert into t values (?)", [(1,), (2,)])
+            assert list(connection.execute("select i from t")) == [(1,), (2,)]
+            with connection.execute("select count(*) from t") as cursor:
+                assert cursor.fetchone() == (2,)
+            assert connection.total_changes == 2
+
+    place(uses)
+
+
+# --- anyio ------------------------------------------------------------------
+
+
+def test_anyio(place, tmp_path):
+    def uses():
+        streams = anyio.create_memory_object_stream(3)
+        send, receive = map(dual, streams)
+        with send:
+            send.send(1)
+            send.send_nowait(2)
+        with receive:
+            assert list(receive) == [1, 2]
+        path = dual(anyio.Path(tmp_path)) / "file"
+        assert isinstance(path, anyio.Path)
+        dual(path).write_text("text")
+        with dual(tworoutine(anyio.open_file)(path)) as file:
+            assert list(file) == ["text"]
 
     place(uses)
 
