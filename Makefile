@@ -4,6 +4,7 @@
 # make oldest  the same with the oldest releases claimed in pyproject.toml; on 3.11
 # make cpython-tests  CPython's own tests of asyncio, in loops that we drive
 # make hosts   the core of the contract on every host; writes the README's table
+# make duals   dual() on the clients of libraries, against real servers
 # make bench   ratios against await and the peers
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
@@ -24,7 +25,7 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test tests oldest cpython-tests hosts bench lint asan hard sdist \
+.PHONY: help demo test tests oldest cpython-tests hosts duals bench lint asan hard sdist \
     wheel clean
 
 help:
@@ -50,6 +51,9 @@ cpython-tests: $(VENV)/.test
 
 hosts: $(VENV)/.hosts
 	$(BIN)/python tests/hosts_table.py $(ARGS)
+
+duals: $(VENV)/.duals
+	$(BIN)/python -X dev -m pytest -rs tests/test_dual_libraries.py $(ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py $(ARGS)

@@ -15,6 +15,7 @@
 #include "engine/driven.h"
 #include "engine/thread.h"
 #include "face/call.h"
+#include "face/dual_type.h"
 
 PyDoc_STRVAR(await_doc,
              "await_(awaitable, /)\n--\n\n"
@@ -261,6 +262,36 @@ core_home_of(PyObject *module, PyObject *f)
     return Py_NewRef(home == NULL ? Py_None : home);
 }
 
+static PyObject *
+core_dual_new(PyObject *module, PyObject *args)
+{
+    return twr_dual_new(twr_state(module), args);
+}
+
+/* dual_method(dual, fn, unbound): a tworoutine over fn, a method of the object
+ * of dual, or, unbound, of its class. */
+static PyObject *
+core_dual_method(PyObject *module, PyObject *args)
+{
+    PyObject *dual, *fn;
+    int unbound;
+    if (!PyArg_ParseTuple(args, "O!Op", twr_state(module)->types.dual, &dual,
+                          &fn, &unbound)) {
+        return NULL;
+    }
+    return twr_tworoutine_new_of(dual, fn, unbound);
+}
+
+/* dual_of(f): the dual of which a tworoutine is a method, or None. */
+static PyObject *
+core_dual_of(PyObject *module, PyObject *f)
+{
+    PyObject *dual = twr_is_tworoutine(twr_state(module), f)
+                         ? ((Tworoutine *)f)->dual
+                         : NULL;
+    return Py_NewRef(dual == NULL ? Py_None : dual);
+}
+
 PyMethodDef twr_api_methods[] = {
     {"await_", (PyCFunction)(void (*)(void))core_await,
      METH_FASTCALL | METH_KEYWORDS, await_doc},
@@ -272,6 +303,12 @@ PyMethodDef twr_api_methods[] = {
      "Have the rest of one of asyncio's tasks run in a portal."},
     {"adopting", core_adopting, METH_O,
      "A loop's call_soon that has the tasks it steps in portals."},
+    {"dual_new", core_dual_new, METH_VARARGS,
+     "A dual of an object, or the one that serves a class of duals."},
+    {"dual_method", core_dual_method, METH_VARARGS,
+     "A tworoutine over a method of the object of a dual."},
+    {"dual_of", core_dual_of, METH_O,
+     "The dual of which a tworoutine is a method, or None."},
     {"in_portal", core_in_portal, METH_NOARGS,
      "Whether a synchronous call made here would wait in a portal."},
     {"drivable", core_drivable, METH_O,

@@ -9,6 +9,7 @@
 #include "engine/thread.h"
 #include "engine/wake.h"
 #include "face/call.h"
+#include "face/serve.h"
 #include "stack/stacks.h"
 
 /* Switches. */
@@ -42,8 +43,7 @@ const TwrStackJobs twr_stack_jobs = {drive, work, stray, stand};
 const TwrCallJobs twr_call_jobs = {twr_wake};
 
 const TwrCalleeJobs twr_callee_jobs = {
-    twr_tworoutine_make,
-    twr_tworoutine_serve,
-    twr_tworoutine_makes_anew,
-    twr_tworoutine_home,
+    twr_tworoutine_make, twr_tworoutine_serve, twr_tworoutine_makes_anew,
+    twr_tworoutine_home, twr_tworoutine_sent,  twr_tworoutine_waits_for,
+    twr_tworoutine_show,
 };

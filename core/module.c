@@ -8,6 +8,9 @@
  *     Portal          the coroutine that portal() and run() make
  *     Awaiting        one that awaits some other object
  *     home            the ContextVar of home()
+ *     Dual            what all duals derive from
+ *     Special         a special method of theirs
+ *     dual_new, dual_method, dual_of,
  *     home_of, adopt, adopting, in_portal, drivable, stepper, thread_loop,
  *     prime, refit, hide, show, run_in, end_thread, end_closed, unregistered,
  *     after_fork, cold for tworoutine/_*.py: api.c */
@@ -34,9 +37,11 @@
 #include "engine/drives.h"
 #include "engine/interrupt.h"
 #include "engine/marker.h"
+#include "face/dual_type.h"
 #include "face/generator.h"
 #include "face/manager.h"
 #include "face/methods.h"
+#include "face/special.h"
 #include "face/tworoutine.h"
 #include "face/wrapper.h"
 #include "stack/context.h"
@@ -58,6 +63,8 @@ add_types(PyObject *module, TwrState *state)
         {&state->types.manager, &twr_manager_spec},
         {&state->types.slow_limit, &twr_slow_limit_spec},
         {&state->types.doc, &twr_doc_spec},
+        {&state->types.dual, &twr_dual_spec},
+        {&state->types.special, &twr_special_spec},
         {&state->types.portal, &twr_portal_spec},
         {&state->types.awaiting, &twr_awaiting_spec},
     };
@@ -71,6 +78,8 @@ add_types(PyObject *module, TwrState *state)
     if (twr_tworoutine_init(module, state) < 0 ||
         twr_tworoutine_set_doc(state) < 0 ||
         PyModule_AddType(module, state->types.portal) < 0 ||
+        PyModule_AddType(module, state->types.dual) < 0 ||
+        PyModule_AddType(module, state->types.special) < 0 ||
         PyModule_AddType(module, state->types.awaiting) < 0) {
         return -1;
     }

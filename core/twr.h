@@ -13,7 +13,11 @@
  *     face/                   what users hold
  *         tworoutine          the decorator type
  *         attrs methods       what it shows of its function
+ *         dual_type special   duals of others' objects: attributes | `with`, +
  *         call                a tworoutine, and what calling one does
+ *         serve dual          what it does with what its function returned |
+ *                             what passes through a dual
+ *         object              its layout
  *         wrapper generator manager
  *                             async generators and context managers
  *     await  end              find who serves a call | a thread ends

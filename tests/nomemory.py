@@ -63,6 +63,32 @@ class Field:
         return 2 * x
 
 
+class Client:
+    """Somebody else's, for dual()."""
+
+    x = 2
+
+    async def method(self, x):
+        await asyncio.sleep(0)
+        return 2 * x
+
+    def both(self):
+        return self
+
+    def __await__(self):
+        return self.method(2).__await__()
+
+    async def __aenter__(self):
+        await asyncio.sleep(0)
+        return 2
+
+    async def __aexit__(self, *exc_info):
+        pass
+
+    def __len__(self):
+        return 2
+
+
 async def plain(x):
     return 2 * x
 
@@ -227,6 +253,20 @@ async def slept(seconds=0):
 
 REPR = repr(double)
 field = Field()
+client = two.dual(Client())
+deep = two.dual(Client(), deep=True)
+
+
+def dual_entered():
+    with client.both() as x:
+        return 2 * x
+
+
+def dual_looked_at():
+    made = two.dual(Client())
+    assert isinstance(made, Client)
+    return len(made) + made.x
+
 
 _awaited_in_task = awaited_in_task(lambda: (~nap)(2))
 _gathered_in_task = awaited_in_task(gathered)
@@ -240,6 +280,10 @@ SCENARIOS = {
         _awaited_in_task,
     ),
     "task, method": (in_task(lambda: field.method(2)), None),
+    "task, dual": (in_task(lambda: client.method(2)), None),
+    "task, deep dual": (in_task(lambda: deep.method(2)), None),
+    "task, dual that is entered": (in_task(dual_entered), None),
+    "dual": (alone(dual_looked_at), None),
     "task, await_": (in_task(lambda: await_(asyncio.sleep(0, 4))), None),
     "task, generator": (in_task(counted), None),
     "task, generator that is left": (in_task(left), None),

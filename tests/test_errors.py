@@ -52,6 +52,10 @@ if sys.version_info >= (3, 14):
     )
     OTHER_WORDS = {
         "`await double(1)`": ["TypeError", "'int' object can't be awaited"],
+        "`await dual(Client()).get(1)`": [
+            "TypeError",
+            "'int' object can't be awaited",
+        ],
         "`await double`": [
             "TypeError",
             "'tworoutine.tworoutine' object can't be awaited",

@@ -28,6 +28,7 @@ SWEEP = pathlib.Path(__file__).with_name("nomemory.py")
 QUICK = [
     *("task, at once", "task", "task, portal", "task, method"),
     *("task, await_", "task, generator", "task, generator that is left"),
+    *("task, dual", "task, deep dual", "task, dual that is entered", "dual"),
     *("task, manager", "callback, at once", "callback", "alone, at once"),
     *("alone", "attributes", "decoration", "repr", "pickle"),
 ]

@@ -14,6 +14,16 @@ home_of_context(TwrState *state)
     return PyContextVar_Get(state->home, NULL, &home) < 0 ? NULL : home;
 }
 
+/* The home to which a call of callee (may be NULL) is brought: of its dual, or
+ * set in this context; NULL without error: none. */
+static PyObject *
+home_to_go_to(TwrState *state, PyObject *callee)
+{
+    PyObject *home =
+        callee == NULL ? NULL : twr_callee_jobs.sent(state, callee);
+    return home != NULL ? Py_NewRef(home) : home_of_context(state);
+}
+
 /* The loop of home, if that is another one than loop, which runs here; None:
  * a call with that home is an ordinary one. */
 static PyObject *
@@ -33,7 +43,7 @@ find_home(TwrPlace *place)
     }
     place->goes_home = home != NULL;
     if (home == NULL) {
-        home = home_of_context(state);
+        home = home_to_go_to(state, place->callee);
     }
     if (home == NULL) {
         return PyErr_Occurred() ? -1 : 0;
@@ -75,12 +85,12 @@ twr_home_hide_frames(const TwrPlace *place)
 }
 
 int
-twr_home_is_away(TwrState *state, PyObject *loop)
+twr_home_is_away(TwrState *state, PyObject *callee, PyObject *loop)
 {
     if (!(twr_libraries(state) & LIBRARY_homes)) {
         return 0;
     }
-    PyObject *home = home_of_context(state);
+    PyObject *home = home_to_go_to(state, callee);
     if (home == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }

@@ -26,8 +26,8 @@ PyObject *twr_home_bridge(TwrPlace *place, PyObject *awaitable);
  * the way. */
 void twr_home_hide_frames(const TwrPlace *place);
 
-/* Whether calls made in this context, where loop runs, run in another one; -1:
- * error. */
-int twr_home_is_away(TwrState *state, PyObject *loop);
+/* Whether calls of callee made in this context, where loop runs, run in
+ * another one; -1: error. */
+int twr_home_is_away(TwrState *state, PyObject *callee, PyObject *loop);
 
 #endif

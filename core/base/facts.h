@@ -83,6 +83,8 @@ typedef struct {
     PyTypeObject *tworoutine;        /* face/tworoutine.c */
     PyTypeObject *tworoutine_object; /* ... over what is no function */
     PyTypeObject *doc;               /* face/methods.c */
+    PyTypeObject *dual;              /* face/dual_type.c */
+    PyTypeObject *special;           /* face/special.c */
     PyTypeObject *generator;         /* face/generator.c */
     PyTypeObject *manager;           /* face/manager.c */
     PyTypeObject *portal;            /* backends/portal_type.c */

@@ -154,6 +154,10 @@
     X(comes_again)                                                            \
     X(decorator)                                                              \
     X(deepcopy_bound)                                                         \
+    X(dual_async)                                                             \
+    X(dual_made)                                                              \
+    X(dual_refuse)                                                            \
+    X(dual_show)                                                              \
     X(destroyed)                                                              \
     X(destroying)                                                             \
     X(discard_loop)                                                           \
@@ -169,7 +173,9 @@
     X(has_factory)                                                            \
     X(hide_bridge)                                                            \
     X(held_up)                                                                \
+    X(how_used)                                                               \
     X(in_input_hook)                                                          \
+    X(is_marked)                                                              \
     X(lose)                                                                   \
     X(name_async_form)                                                        \
     X(name_plainly)                                                           \

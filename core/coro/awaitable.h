@@ -31,6 +31,12 @@ typedef struct {
     /* The loop in which its calls run, as the cold module knows; borrowed,
      * NULL without error: where they are made. */
     PyObject *(*home)(TwrState *state, PyObject *callee);
+    /* The same of a callee whose function does not go there by itself. */
+    PyObject *(*sent)(TwrState *state, PyObject *callee);
+    /* Whether callee(...) waits for made; -1: error. */
+    int (*waits_for)(PyObject *callee, PyObject *made);
+    /* What callee shows of value (stolen; NULL: a failure). */
+    PyObject *(*show)(TwrState *state, PyObject *callee, PyObject *value);
 } TwrCalleeJobs;
 extern const TwrCalleeJobs twr_callee_jobs; /* in hooks.c */
 

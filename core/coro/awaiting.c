@@ -57,7 +57,12 @@ make_awaitable(TwrState *state, Awaiting *self, PyObject **result)
     if (made == NULL) {
         return -1;
     }
-    if (!twr_is_awaitable(made)) {
+    int waits = twr_callee_jobs.waits_for(self->callee, made);
+    if (waits < 0) {
+        Py_DECREF(made);
+        return -1;
+    }
+    if (!waits) {
         *result = twr_callee_jobs.serve(self->callee, made);
         Py_DECREF(made);
         return *result == NULL ? -1 : 0;

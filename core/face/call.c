@@ -9,8 +9,8 @@
 #include "base/error.h"
 #include "coro/awaitable.h"
 #include "coro/awaiting.h"
-#include "face/generator.h"
-#include "face/manager.h"
+#include "face/dual.h"
+#include "face/serve.h"
 
 /* del dict[name], if it is there. */
 static int
@@ -103,6 +103,21 @@ twr_tworoutine_new_at(TwrState *state, PyObject *fn, PyObject *home)
 }
 
 PyObject *
+twr_tworoutine_new_of(PyObject *dual, PyObject *fn, bool unbound)
+{
+    TwrState *state = ((Dual *)dual)->state;
+    PyTypeObject *type = type_over(state, fn);
+    Tworoutine *self = (Tworoutine *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->vectorcall = call_tworoutine;
+        self->fn = Py_NewRef(fn);
+        self->dual = Py_NewRef(dual);
+        self->unbound = unbound;
+    }
+    return (PyObject *)self;
+}
+
+PyObject *
 twr_tworoutine_bind(PyObject *f, PyObject *obj)
 {
     PyObject *method = PyMethod_New(((Tworoutine *)f)->fn, obj);
@@ -110,43 +125,6 @@ twr_tworoutine_bind(PyObject *f, PyObject *obj)
         method == NULL ? NULL : twr_tworoutine_new(twr_state_of(f), method, f);
     Py_XDECREF(method);
     return self;
-}
-
-/* What fn returned is no coroutine: an async generator, a context manager, or
- * a mistake. */
-static PyObject *
-serve_other(PyObject *op, PyObject *made)
-{
-    TwrState *state = twr_state_of(op);
-    PyAsyncMethods *async = Py_TYPE(made)->tp_as_async;
-    if (async != NULL && async->am_anext != NULL) {
-        return twr_generator_new(state, made, op);
-    }
-    PyObject *enter, *leave = NULL;
-    if (PyObject_GetOptionalAttr(made, state->names.__aenter__, &enter) < 0 ||
-        PyObject_GetOptionalAttr(made, state->names.__aexit__, &leave) < 0) {
-        Py_XDECREF(enter);
-        return NULL;
-    }
-    Py_XDECREF(enter);
-    Py_XDECREF(leave);
-    if (enter != NULL && leave != NULL) {
-        return twr_manager_new(state, made, op);
-    }
-    return PyErr_Format(
-        PyExc_TypeError,
-        enter != NULL
-            ? "%R returned %R, which has __aenter__ but no __aexit__"
-            : "%R returned %R, which cannot be awaited; write it with async "
-              "def, or return an awaitable",
-        op, made);
-}
-
-PyObject *
-twr_tworoutine_serve(PyObject *op, PyObject *made)
-{
-    return twr_is_awaitable(made) ? twr_await(twr_state_of(op), made, op)
-                                  : serve_other(op, made);
 }
 
 /* Whether calling fn makes a coroutine or an async generator and does no more.
@@ -177,6 +155,18 @@ only_makes(TwrState *state, PyObject *fn)
     return result;
 }
 
+int
+twr_tworoutine_is_async(TwrState *state, PyObject *op)
+{
+    if (!PyCallable_Check(op) || PyType_Check(op) || PyCFunction_Check(op) ||
+        twr_is_tworoutine(state, op)) {
+        return 0;
+    }
+    return only_makes(state, op)
+               ? 1
+               : twr_truth(twr_cold(state, COLD_is_marked, "(O)", op));
+}
+
 /* 1 if fn has to be called where a loop runs, and that does not run here. */
 static int
 needs_loop(TwrState *state, Tworoutine *self)
@@ -188,9 +178,10 @@ needs_loop(TwrState *state, Tworoutine *self)
         return 0;
     }
     PyObject *loop = twr_running_loop(state);
-    int needs = loop == NULL      ? -1
-                : loop == Py_None ? 1
-                                  : twr_home_is_away(state, loop);
+    int needs = loop == NULL ? -1
+                : loop == Py_None
+                    ? 1
+                    : twr_home_is_away(state, (PyObject *)self, loop);
     Py_XDECREF(loop);
     return needs;
 }
@@ -247,7 +238,7 @@ call_in_loop(PyObject *op, PyObject *const *args, size_t nargsf,
     }
     coro = twr_awaiting_call(state, op, positional, keywords);
     if (coro != NULL) {
-        result = twr_await(state, coro, op);
+        result = twr_tworoutine_show(state, op, twr_await(state, coro, op));
     }
 done:
     Py_XDECREF(coro);
@@ -266,6 +257,27 @@ is_handler_in_asyncio(TwrState *state, PyObject *const *args, size_t nargsf)
                : 0;
 }
 
+/* Call fn here, where a loop runs or none is needed.  Switches. */
+static PyObject *
+call_here(PyObject *op, PyObject *const *args, size_t nargsf,
+          PyObject *kwnames)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    PyObject *fn = Py_NewRef(self->fn); /* self may be given another one */
+    PyObject *made = PyObject_Vectorcall(fn, args, nargsf, kwnames);
+    Py_DECREF(fn);
+    if (made == NULL) {
+        name_plainly(op);
+        return NULL;
+    }
+    PyObject *result = twr_tworoutine_serve(op, made);
+    Py_DECREF(made);
+    return result;
+}
+
+static PyObject *call_of_dual(PyObject *op, PyObject *const *args,
+                              size_t nargsf, PyObject *kwnames);
+
 /* f(...): call fn, and wait for what it returned.  Switches. */
 static PyObject *
 call_tworoutine(PyObject *op, PyObject *const *args, size_t nargsf,
@@ -279,21 +291,72 @@ call_tworoutine(PyObject *op, PyObject *const *args, size_t nargsf,
         }
         return NULL;
     }
+    if (self->dual != NULL) {
+        return call_of_dual(op, args, nargsf, kwnames);
+    }
     if (self->makes != MAKES_ONLY) {
         int needs = needs_loop(twr_state_of(op), self);
         if (needs != 0) {
             return needs < 0 ? NULL : call_in_loop(op, args, nargsf, kwnames);
         }
     }
-    PyObject *fn = Py_NewRef(self->fn); /* self may be given another one */
-    PyObject *made = PyObject_Vectorcall(fn, args, nargsf, kwnames);
-    Py_DECREF(fn);
-    if (made == NULL) {
-        name_plainly(op);
+    return call_here(op, args, nargsf, kwnames);
+}
+
+/* A method of an object was called on its class: the object comes first. */
+static int
+check_object(Tworoutine *self, PyObject *const *args, size_t nargsf)
+{
+    Dual *dual = (Dual *)self->dual;
+    if (PyVectorcall_NARGS(nargsf) == 0) {
+        twr_done(twr_cold(dual->state, COLD_dual_refuse, "(OO)", dual->raw,
+                          self->fn));
+        return -1;
+    }
+    int is = PyObject_IsInstance(args[0], dual->raw);
+    if (is == 0) {
+        twr_done(twr_cold(dual->state, COLD_dual_refuse, "(OOO)", dual->raw,
+                          self->fn, args[0]));
+    }
+    return is > 0 ? 0 : -1;
+}
+
+/* Call fn where a loop runs: the frame of the caller is looked at before.
+ * Switches. */
+static PyObject *
+call_of_dual_in_loop(PyObject *op, const TwrArgs *args)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    int use = twr_dual_look(((Dual *)self->dual)->state);
+    PyObject *other =
+        use < 0 ? NULL : twr_tworoutine_new_of(self->dual, self->fn, false);
+    if (other == NULL) {
         return NULL;
     }
-    PyObject *result = twr_tworoutine_serve(op, made);
-    Py_DECREF(made);
+    ((Tworoutine *)other)->use = use;
+    PyObject *result =
+        call_in_loop(other, args->args, args->nargsf, args->kwnames);
+    Py_DECREF(other);
+    return result;
+}
+
+/* The same of a method of a dual's object.  Switches. */
+static PyObject *
+call_of_dual(PyObject *op, PyObject *const *args, size_t nargsf,
+             PyObject *kwnames)
+{
+    Tworoutine *self = (Tworoutine *)op;
+    TwrArgs all = {args, nargsf, kwnames, NULL, 0};
+    if ((self->unbound && check_object(self, args, nargsf) < 0) ||
+        twr_dual_take_args((Dual *)self->dual, &all) < 0) {
+        return NULL;
+    }
+    int needs = needs_loop(twr_state_of(op), self);
+    PyObject *result = needs < 0 ? NULL
+                       : needs
+                           ? call_of_dual_in_loop(op, &all)
+                           : call_here(op, all.args, all.nargsf, all.kwnames);
+    twr_dual_drop_args(&all);
     return result;
 }
 
@@ -309,4 +372,16 @@ twr_tworoutine_home(TwrState *state, PyObject *callee)
 {
     return twr_is_tworoutine(state, callee) ? ((Tworoutine *)callee)->home
                                             : NULL;
+}
+
+PyObject *
+twr_tworoutine_sent(TwrState *state, PyObject *callee)
+{
+    PyObject *dual = callee;
+    if (twr_is_tworoutine(state, callee)) {
+        dual = ((Tworoutine *)callee)->dual;
+    }
+    return dual == NULL || twr_dual(state, dual) == NULL
+               ? NULL
+               : ((Dual *)dual)->home;
 }

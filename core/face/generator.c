@@ -4,6 +4,7 @@
 #include "asyncio/running.h"
 #include "asyncio/task.h"
 #include "await.h"
+#include "coro/awaitable.h"
 #include "engine/interrupt.h"
 #include "engine/thread.h"
 
@@ -21,8 +22,11 @@ end_iteration(PyObject *result)
 static PyObject *
 generator_next(PyObject *op)
 {
-    return end_iteration(twr_wrapper_wait(
-        (Wrapper *)op, twr_state_of(op)->names.__anext__, NULL, 0));
+    TwrState *state = twr_state_of(op);
+    PyObject *item =
+        twr_wrapper_wait((Wrapper *)op, state->names.__anext__, NULL, 0);
+    return end_iteration(
+        twr_callee_jobs.show(state, ((Wrapper *)op)->callee, item));
 }
 
 /* send() and throw() are methods: they have to raise StopIteration. */

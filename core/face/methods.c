@@ -3,6 +3,7 @@
 
 #include "face/attrs.h"
 #include "face/call.h"
+#include "face/dual.h"
 
 const char twr_tworoutine_doc[] =
     PyDoc_STR("tworoutine(fn, /)\n--\n\n"
@@ -86,6 +87,10 @@ PyObject *
 twr_tworoutine_async(PyObject *op)
 {
     Tworoutine *self = (Tworoutine *)op;
+    if (self->dual != NULL && ((Dual *)self->dual)->home != NULL) {
+        return twr_cold(twr_state_of(op), COLD_dual_async, "(OO)",
+                        ((Dual *)self->dual)->home, self->fn);
+    }
     if (!self->named && PyFunction_Check(self->fn)) {
         self->named = true;
         if (name_async_form(op) < 0) {

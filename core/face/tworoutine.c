@@ -143,6 +143,7 @@ tworoutine_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(self->origin);
     Py_VISIT(self->home);
     Py_VISIT(self->inner);
+    Py_VISIT(self->dual);
     Py_VISIT(self->dict);
     return 0;
 }
@@ -155,6 +156,7 @@ tworoutine_clear(PyObject *op)
     Py_CLEAR(self->origin);
     Py_CLEAR(self->home);
     Py_CLEAR(self->inner);
+    Py_CLEAR(self->dual);
     Py_CLEAR(self->dict);
     return 0;
 }

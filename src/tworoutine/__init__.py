@@ -37,6 +37,7 @@ __all__ = [
     "CannotSuspend",
     "LoopThread",
     "await_",
+    "dual",
     "home",
     "portal",
     "run",
@@ -52,11 +53,18 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-    """LoopThread and home: without them, no call asks for its home."""
+    """What is loaded when first used.
+
+    LoopThread and home: without them, no call asks for its home.
+    """
     if name in {"LoopThread", "home"}:
         from tworoutine import _homes
 
         return getattr(_homes, name)
+    if name == "dual":
+        from tworoutine import _dual
+
+        return _dual.dual
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -15,6 +15,7 @@ from tworoutine._core import CannotSuspend as CannotSuspend
 from tworoutine._core import await_ as await_
 from tworoutine._core import tworoutine as tworoutine
 from tworoutine._core import why_no_handoff as why_no_handoff
+from tworoutine._dual import dual as dual
 from tworoutine._homes import LoopThread as LoopThread
 from tworoutine._homes import home as home
 
@@ -54,6 +55,7 @@ __all__ = [
     "CannotSuspend",
     "LoopThread",
     "await_",
+    "dual",
     "home",
     "portal",
     "run",

@@ -20,6 +20,7 @@ from asyncio import format_helpers
 
 from tworoutine._core import (
     cold,
+    dual_of,
     end_thread,
     run_in,
     tworoutine,
@@ -324,6 +325,11 @@ def decorator(home):
 
 def at(f, home):
     """``f.at(home)``."""
+    dual = dual_of(f)
+    if dual is not None:
+        from tworoutine import _dual
+
+        return _dual.at(dual, f, home)
     from tworoutine import _homes
 
     return _homes.at(f, home)
@@ -357,11 +363,63 @@ def hide_bridge(error):
     _homes.hide_bridge(error)
 
 
+# --- duals ------------------------------------------------------------------
+
+# _dual is imported by the first dual.
+
+
+def dual_show(owner, value):
+    """What a dual shows of a value that has come out of it: see _dual."""
+    from tworoutine import _dual
+
+    return _dual.show(owner, value)
+
+
+def dual_made(owner, value):
+    """What a dual shows of what can only be entered or iterated over."""
+    from tworoutine import _dual
+
+    return _dual.made(owner, value)
+
+
+def dual_refuse(raw, function, *first):
+    """A method was called on a class of duals, with no object of it."""
+    from tworoutine import _dual
+
+    _dual.refuse(raw, function, *first)
+
+
+def dual_async(home, function):
+    """``~f`` of a method of a dual that has a home: see _dual."""
+    from tworoutine import _dual
+
+    return _dual.in_both_forms(home, function)
+
+
+def is_marked(function):
+    """Whether a callable is marked as a coroutine function: see _dual."""
+    from tworoutine import _dual
+
+    return _dual.is_marked(function)
+
+
+def how_used():
+    """What the code that calls does with what is returned: see _dual."""
+    from tworoutine import _dual
+
+    return _dual.how_used()
+
+
 # --- pickling ---------------------------------------------------------------
 
 
 def reduce(f):
     """Pickle f by name where its name leads to it, else by value."""
+    dual = dual_of(f)
+    if dual is not None:
+        from tworoutine import _dual
+
+        return _dual.reduce_method(dual, f)
     owner = getattr(f, "__self__", None)
     if owner is not None:
         return getattr, (owner, f.__name__)
@@ -401,6 +459,11 @@ def find(module, qualname):
 
 def deepcopy_bound(f, origin, memo):
     """As for methods: bound to a deep copy of what f is bound to."""
+    dual = dual_of(f)
+    if dual is not None:
+        from tworoutine import _dual
+
+        return _dual.deepcopy_method(dual, f, memo)
     method = ~f
     owner = copy.deepcopy(method.__self__, memo)
     if origin is None:

@@ -5,7 +5,7 @@ import collections
 import inspect
 import operator
 
-from tworoutine._core import Awaiting, Portal, in_portal
+from tworoutine._core import Awaiting, Portal, dual_of, in_portal
 from tworoutine._names import name_of, name_plainly
 
 
@@ -130,7 +130,11 @@ def _checked_limit(method, limit):
 
 def awaitable_of(f, item):
     """(~f)(item), or what raises the exception that it raised."""
-    function = ~f
+    function, owner = ~f, dual_of(f)
+    if owner is not None:
+        from tworoutine import _dual
+
+        function = _dual.in_fan_out(owner, function)
     try:
         awaitable = function(item)
         if not inspect.isawaitable(awaitable):

@@ -575,11 +575,11 @@ def at_home(fn, given):
         bound = tworoutine(fn)
         return at(bound, given)
     if isinstance(fn, classmethod | staticmethod):
-        return type(fn)(_wrap(fn.__func__, home)), home
-    return _wrap(fn, home), home
+        return type(fn)(wrap(fn.__func__, home)), home
+    return wrap(fn, home), home
 
 
-def _wrap(fn, home):
+def wrap(fn, home):
     """The function that calls fn at home."""
     if isinstance(fn, tworoutine):
         fn = ~fn

@@ -25,6 +25,7 @@ from tworoutine import (
     CannotSuspend,
     LoopThread,
     await_,
+    dual,
     home,
     portal,
     run,
@@ -311,3 +312,38 @@ async def homes() -> None:
 
 async def same_plain(x: T) -> T:
     return x
+
+
+class Client:
+    number = 1
+
+    async def get(self, x: int) -> str:
+        return str(x)
+
+
+async def duals() -> None:
+    d = dual(Client(), deep=True, home=thread)
+    assert_type(~d, Client)
+    assert_type(await (~d).get(1), str)
+    assert_type(~dual(d), Client)
+    assert_type(d.get(1), Any)
+    assert_type(d.number, Any)
+    with d as entered, d.get(1):
+        assert_type(entered, Any)
+    for x in d:
+        assert_type(x, Any)
+    D = dual(Client)
+    assert_type(~D(1), Client)
+    assert_type(~D, type[Client])
+    assert_type(~dual(D)(), Client)
+    assert_type(D.create(1), Any)
+    if isinstance(d, D):
+        assert_type(~d, Client)
+    (~d).get("x")  # error
+    dual(Client(), deep=5)  # error
+    dual(Client(), home=5)  # error
+    needs_client(d)  # error
+    needs_client(~d)
+
+
+def needs_client(client: Client) -> None: ...
