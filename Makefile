@@ -5,6 +5,7 @@
 # make cpython-tests  CPython's own tests of asyncio, in loops that we drive
 # make hosts   the core of the contract on every host; writes the README's table
 # make bench   ratios against await and the peers
+# make docs    the site of docs/ in build/docs; the code in it is run before
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
 # make hard    the test suite where calls park wherever they may, with assertions
@@ -24,8 +25,8 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test tests oldest cpython-tests hosts bench lint asan hard sdist \
-    wheel clean
+.PHONY: help demo test tests oldest cpython-tests hosts bench docs lint asan hard \
+    sdist wheel clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -53,6 +54,12 @@ hosts: $(VENV)/.hosts
 
 bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py $(ARGS)
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m pytest -q tests/test_docs.py $(ARGS)
+	$(BIN)/python -m sphinx -q -W -n --keep-going -d build/docs-doctrees docs build/docs
+	$(BIN)/python docs/phone.py build/docs
+	@echo "the site: $(abspath build/docs/index.html)"
 
 # The stamp of an extra: the package as it is now, installed with the extra.
 $(VENV)/.%: $(VENV)/bin/python $(SOURCES) $(OLDEST)

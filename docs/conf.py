@@ -1,0 +1,60 @@
+"""The site made of these pages: `make docs`."""
+
+import pathlib
+import re
+import sys
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import figures  # noqa: E402
+import tworoutine  # noqa: E402
+
+project = "tworoutine"
+author = "The tworoutine authors"
+copyright = author
+version = release = tworoutine.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+
+html_theme = "furo"
+html_title = f"tworoutine {release}"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_show_copyright = False
+html_copy_source = False
+
+myst_heading_anchors = 4
+napoleon_numpy_docstring = False
+autodoc_mock_imports = ["twisted"]
+autodoc_member_order = "bysource"
+default_role = "literal"
+
+# --- the table of contents --------------------------------------------------
+
+# index.md names these pages in their places before all of them are written.
+PLANNED = {"debugging", "dual", "nested", "performance"}
+
+
+def fill_in(app, name, source):
+    """Leave out what is not there yet, and add what nobody has a place for."""
+    if name != "index":
+        return
+    pages = {path.stem for path in HERE.glob("*.md")} - {"index"}
+    text = source[0]
+    for page in PLANNED - pages:
+        text = re.sub(rf"^{page}\n", "", text, flags=re.M)
+    others = pages - set(re.findall(r"^\w+$", text, re.M))
+    source[0] = re.sub(
+        r"^others\n",
+        "".join(f"{page}\n" for page in sorted(others)),
+        text,
+        flags=re.M,
+    )
+
+
+def setup(app):
+    figures.main()
+    app.connect("source-read", fill_in)
