@@ -3,7 +3,7 @@
 # make test    the test suite; also: make tests
 # make oldest  the same with the oldest releases claimed in pyproject.toml; on 3.11
 # make cpython-tests  CPython's own tests of asyncio, in loops that we drive
-# make hosts   the core of the contract on every host; writes the README's table
+# make hosts   the core of the contract on every host; writes docs/tested.md
 # make bench   ratios against await and the peers
 # make docs    the site of docs/ in build/docs; the code in it is run before
 # make lint    format, warnings as errors with gcc and clang, ruff
@@ -56,7 +56,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py $(ARGS)
 
 docs: $(VENV)/.docs
-	$(BIN)/python -m pytest -q tests/test_docs.py $(ARGS)
+	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_demo.py $(ARGS)
 	$(BIN)/python -m sphinx -q -W -n --keep-going -d build/docs-doctrees docs build/docs
 	$(BIN)/python docs/phone.py build/docs
 	@echo "the site: $(abspath build/docs/index.html)"

@@ -1,8 +1,9 @@
 """The code in the README and in docs/ runs, and prints what its comments say.
 
 A page is a session: its ```python and ```pycon blocks are run in one process,
-in their order.  `print(...)  # 42` has to print 42.  Comments in the page,
-which readers do not see, say what is not so:
+in their order.  `print(...)  # 42` has to print 42, and a line that ends with
+`  # ValueError: message` is where it has to end.  Comments in the page, which
+readers do not see, say what is not so:
 
     <!-- each block is a program -->    above the first block
     <!-- not run: the reason -->        above a block
@@ -33,6 +34,7 @@ BLOCK = re.compile(
     re.M | re.S,
 )
 PROGRAMS = "<!-- each block is a program -->"
+RAISES = re.compile(r"^[^#\n]*  # (\w+Error: .*)", re.M)
 PRINTS = re.compile(r"^[^#\n]*\bprint\(.*\)  # (.*)", re.M)
 
 
@@ -118,6 +120,10 @@ def test_page(tmp_path, name, run):
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
     )
+    if raises := RAISES.search(text):
+        assert ran.returncode == 1
+        assert f"\n{raises[1]}\n" in ran.stderr
+        return
     assert ran.returncode == 0, ran.stderr
     python = "".join(source for kind, _, source in run if kind == "python")
     assert ran.stdout.splitlines() == PRINTS.findall(python), ran.stderr
