@@ -6,6 +6,7 @@
 # make hosts   the core of the contract on every host; writes docs/tested.md
 # make bench   ratios against await and the peers
 # make docs    the site of docs/ in build/docs; the code in it is run before
+# make instruments  examples/instruments, with real servers on this machine
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
 # make hard    the test suite where calls park wherever they may, with assertions
@@ -25,8 +26,8 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test tests oldest cpython-tests hosts bench docs lint asan hard \
-    sdist wheel clean
+.PHONY: help demo test tests oldest cpython-tests hosts bench docs instruments lint \
+    asan hard sdist wheel clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -60,6 +61,9 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -q -W -n --keep-going -d build/docs-doctrees docs build/docs
 	$(BIN)/python docs/phone.py build/docs
 	@echo "the site: $(abspath build/docs/index.html)"
+
+instruments: $(VENV)/.instruments
+	$(BIN)/python -m pytest tests/test_instruments.py $(ARGS)
 
 # The stamp of an extra: the package as it is now, installed with the extra.
 $(VENV)/.%: $(VENV)/bin/python $(SOURCES) $(OLDEST)

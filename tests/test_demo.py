@@ -18,7 +18,7 @@ DEMO = Path(__file__).parent.parent / "examples" / "telescope.py"
 def ran(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     ran = subprocess.run(
-        [sys.executable, DEMO, "--boards", "12", "--latency", "10"],
+        [sys.executable, DEMO, "--boards", "8", "--latency", "10"],
         capture_output=True,
         text=True,
         timeout=120,
@@ -35,10 +35,10 @@ def test_it_fits_a_terminal(ran):
         assert len(line) <= 80 or line.startswith("the picture: "), line
 
 
-def test_all_ways_tune_all_boards_but_the_broken_ones(ran):
+def test_all_ways_tune_all_boards_but_the_broken_one(ran):
     text, _ = ran
-    assert "\ntuned: 10 of 12 boards, within " in text
-    assert text.count("board 5: ") == text.count("board 9: ") == 1
+    assert "\ntuned: 7 of 8 boards, within " in text
+    assert text.count("board 5: ") == 1
 
 
 def test_the_table(ran):
