@@ -40,6 +40,8 @@ PLANNED = {"debugging", "dual", "nested", "performance"}
 
 def fill_in(app, name, source):
     """Leave out what is not there yet, and add what nobody has a place for."""
+    if name == "reference":
+        source[0] += "".join(more(source[0]))
     if name != "index":
         return
     pages = {path.stem for path in HERE.glob("*.md")} - {"index"}
@@ -53,6 +55,24 @@ def fill_in(app, name, source):
         text,
         flags=re.M,
     )
+
+
+def more(reference):
+    """Public names for which the reference has no place of its own."""
+    names = [
+        n for n in tworoutine.__all__ if f"tworoutine.{n}" not in reference
+    ]
+    if names:
+        yield "\n## More\n"
+    for name in names:
+        kind = (
+            "class"
+            if isinstance(getattr(tworoutine, name), type)
+            else "function"
+        )
+        if not callable(getattr(tworoutine, name)):
+            kind = "data"
+        yield f"\n```{{eval-rst}}\n.. auto{kind}:: tworoutine.{name}\n```\n"
 
 
 def setup(app):

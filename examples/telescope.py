@@ -65,11 +65,10 @@ async def tune(board):
     return Tuning(sweep, search, bias, amplitude, began)
 
 
-def tune_all(boards, limit=LIMIT):
+def tune_all(boards, limit=LIMIT, progress=False):
     """Tune the boards; return a Tuning or an exception for each."""
-    watched = sys.stderr.isatty()  # no bar in a log
     return tune.map(
-        boards, limit=limit, progress=watched, return_exceptions=True
+        boards, limit=limit, progress=progress, return_exceptions=True
     )
 
 
@@ -102,7 +101,7 @@ def fan_out(boards):
     print(f"\nAll of them, {LIMIT} at a time:")
     print(f">>> tune.map(boards, limit={LIMIT})")
     began = time.monotonic()
-    results = tune_all(boards)
+    results = tune_all(boards, progress=sys.stderr.isatty())  # none in a log
     wall = time.monotonic() - began
     print(f"{wall:.1f} s")
     return report.Way("tune.map, at a prompt", wall, results, began)
