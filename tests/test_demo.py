@@ -46,7 +46,7 @@ def test_the_table(ran):
     table = text.partition("in the service:\n")[2].partition("\n\n")[0]
     ways = [re.split(r"  +", line.strip())[0] for line in table.splitlines()]
     assert ways == ["tune.map", "async by hand", "threads"]
-    assert all(re.search(r" (\d+)$", line) for line in table.splitlines())
+    assert all(len(line.split("  ")) > 8 for line in table.splitlines())
 
 
 def test_the_picture(ran):
