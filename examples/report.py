@@ -9,8 +9,8 @@ from plan import PATIENCE, Tuning
 
 ROW = "{:22}{:>6}{:>8}{:>8}{:>8}{:>8}{:>8}{:>6}{:>6}"
 TITLES = """\
-                        time    poll  end of  end of threads  memory code
-                     for all     gap  cancel  Ctrl-C                lines twice
+                        time    poll  end of  end of threads  memory  code
+                     for all     gap  cancel  Ctrl-C                 lines twice
 """
 NOTES = """\
 poll gap: the most by which a poll of the service came late
