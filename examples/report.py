@@ -7,10 +7,10 @@ from boards import FAULTY, HANGING
 from chart import BLUE, GREEN, GREY, LIGHT, ORANGE, RED, Drawing
 from plan import PATIENCE, Tuning
 
-ROW = "{:22}{:>6}{:>8}{:>8}{:>8}{:>8}{:>8}{:>6}{:>6}"
+ROW = "{:22}{:>6}{:>8}{:>8}{:>8}{:>8}{:>7}{:>6}{:>6}"
 TITLES = """\
-                        time    poll  end of  end of threads  memory  code
-                     for all     gap  cancel  Ctrl-C                 lines twice
+                        time    poll  end of  end of threads memory  code
+                     for all     gap  cancel  Ctrl-C                lines twice
 """
 NOTES = """\
 poll gap: the most by which a poll of the service came late
