@@ -56,14 +56,17 @@ hosts: $(VENV)/.hosts
 bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py $(ARGS)
 
-docs: $(VENV)/.docs
-	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_demo.py $(ARGS)
-	$(BIN)/python -m sphinx -q -W -n --keep-going -d build/docs-doctrees docs build/docs
-	$(BIN)/python docs/phone.py build/docs
+# In environments of their own: what these need is not to be there in the tests.
+docs:
+	$(MAKE) $(VENV)-docs/.docs VENV=$(VENV)-docs
+	$(VENV)-docs/bin/python -m pytest -q tests/test_docs.py tests/test_demo.py $(ARGS)
+	$(VENV)-docs/bin/python -m sphinx -q -W -n --keep-going -d build/docs-doctrees docs build/docs
+	$(VENV)-docs/bin/python docs/phone.py build/docs
 	@echo "the site: $(abspath build/docs/index.html)"
 
-instruments: $(VENV)/.instruments
-	$(BIN)/python -m pytest tests/test_instruments.py $(ARGS)
+instruments:
+	$(MAKE) $(VENV)-instruments/.instruments VENV=$(VENV)-instruments
+	$(VENV)-instruments/bin/python -m pytest tests/test_instruments.py $(ARGS)
 
 # The stamp of an extra: the package as it is now, installed with the extra.
 $(VENV)/.%: $(VENV)/bin/python $(SOURCES) $(OLDEST)

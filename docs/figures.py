@@ -319,6 +319,11 @@ def main():
         "A call, against the same in asyncio",
     )
     bars(
+        r"blocked at once$",
+        FIGURES / "blocked.svg",
+        "Calls that wait at once, against await",
+    )
+    bars(
         r"^a bystander's",
         FIGURES / "bystanders.svg",
         "A task that makes no call, against the same in asyncio alone",
