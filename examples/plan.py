@@ -41,3 +41,8 @@ def bracket(sweep):
     """Return two frequencies with the dip of the sweep between them."""
     lowest, _ = min(sweep, key=lambda point: point[1])
     return lowest - STEP, lowest + STEP
+
+
+def early(wall):
+    """When to end a tuning before its time, if all of it takes wall."""
+    return min(1.0, wall / 2)

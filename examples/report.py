@@ -157,7 +157,8 @@ def failures(ways):
         which = f"board {numbers[0]}"
         if len(numbers) > 1:
             which = f"{len(numbers)} boards from {numbers[0]} on"
-        print(f"  {which}: {text:.50}{where}")
+        room = 80 - len(f"  {which}: {where}")
+        print(f"  {which}: {text[:room]}{where}")
 
 
 def said_by(result):

@@ -24,10 +24,9 @@ import byhand
 import telescope
 from boards import Crate
 from monitor import Monitor
-from plan import SHARE, Tuning
+from plan import SHARE, Tuning, early
 from report import said_by
 
-HALF = 1.0  # s, after which a tuning is cancelled
 LONGEST = 20.0  # s to wait for the end of what was cancelled
 
 
@@ -88,10 +87,10 @@ def lines(things):
     return count
 
 
-async def cancelled(work, boards):
+async def cancelled(work, boards, delay):
     """How long a tuning goes on after it was cancelled, in seconds."""
     task = asyncio.create_task(work(boards))
-    await asyncio.sleep(HALF)
+    await asyncio.sleep(delay)
     task.cancel()
     begin = time.monotonic()
     await asyncio.wait([task])
@@ -131,7 +130,7 @@ async def serve(way, crate):
         "memory": monitor.memory,
         "lines": lines(written),
         "twice": len(twice),
-        "cancel": await cancelled(work, boards),
+        "cancel": await cancelled(work, boards, early(wall)),
     }
     print(json.dumps(report), flush=True)
     await work(boards)

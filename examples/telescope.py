@@ -27,13 +27,12 @@ from scipy.optimize import minimize_scalar
 import report
 from adapter import connect
 from boards import FAULTY, HANGING, LATENCY, Crate
-from plan import GRID, LIMIT, PATIENCE, TOLERANCE, Tuning, bracket
+from plan import GRID, LIMIT, PATIENCE, TOLERANCE, Tuning, bracket, early
 from tworoutine import tworoutine
 
 BOARDS = 256
 SAMPLE = 4  # boards tuned one after another, to extrapolate from
 WAYS = ("tune.map", "async by hand", "threads")  # of service.py
-HALF = 1.0  # s, after which there is a Ctrl-C
 
 
 @tworoutine
@@ -107,11 +106,11 @@ def fan_out(boards):
     return report.Way("tune.map, at a prompt", wall, results, began)
 
 
-def interrupted(boards):
+def interrupted(boards, delay):
     """The same once more, with a Ctrl-C."""
-    print(f"\nOnce more, with a Ctrl-C after {HALF:.0f} s:")
-    due = time.monotonic() + HALF
-    finger = threading.Timer(HALF, os.kill, (os.getpid(), signal.SIGINT))
+    print(f"\nOnce more, with a Ctrl-C after {delay:.1f} s:")
+    due = time.monotonic() + delay
+    finger = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
     finger.start()
     try:
         tune_all(boards)
@@ -142,7 +141,8 @@ def in_a_service(way, count, latency):
             line = child.stdout.readline()
             if not line:
                 sys.exit(f"{way}: ended with {child.wait()}")
-            time.sleep(HALF)
+            said = json.loads(line)
+            time.sleep(early(said["wall"]))
             child.send_signal(signal.SIGINT)
             begin = time.monotonic()
             child.wait()
@@ -150,7 +150,7 @@ def in_a_service(way, count, latency):
         except BaseException:
             child.kill()
             raise
-    return report.Way.of_service(way, json.loads(line), ended)
+    return report.Way.of_service(way, said, ended)
 
 
 def warnings():
@@ -164,7 +164,7 @@ def demo(count, latency):
         serial = one_after_another(boards)
         first = fan_out(boards)
         first.truth = crate.resonances
-        interrupted(boards)
+        interrupted(boards, early(first.wall))
 
     print("\nIn a service that polls all temperatures each 100 ms:")
     ways = [first]
