@@ -1,5 +1,6 @@
 """The site made of these pages: `make docs`."""
 
+import inspect
 import pathlib
 import re
 import sys
@@ -40,6 +41,8 @@ PLANNED = {"debugging", "dual", "nested", "performance"}
 
 def fill_in(app, name, source):
     """Leave out what is not there yet, and add what nobody has a place for."""
+    # The README is no page: what it says is on the first one.
+    source[0] = source[0].replace("](../README.md", "](index.md")
     if name == "reference":
         source[0] += "".join(more(source[0]))
     if name != "index":
@@ -58,21 +61,17 @@ def fill_in(app, name, source):
 
 
 def more(reference):
-    """Public names for which the reference has no place of its own."""
+    """Public names for which the reference has no place, as help() has them."""
     names = [
-        n for n in tworoutine.__all__ if f"tworoutine.{n}" not in reference
+        name
+        for name in tworoutine.__all__
+        if not re.search(rf"tworoutine\.{name}\b", reference)
     ]
     if names:
         yield "\n## More\n"
     for name in names:
-        kind = (
-            "class"
-            if isinstance(getattr(tworoutine, name), type)
-            else "function"
-        )
-        if not callable(getattr(tworoutine, name)):
-            kind = "data"
-        yield f"\n```{{eval-rst}}\n.. auto{kind}:: tworoutine.{name}\n```\n"
+        what = getattr(tworoutine, name)
+        yield f"\n### {name}\n\n```text\n{inspect.getdoc(what)}\n```\n"
 
 
 def setup(app):

@@ -8,6 +8,7 @@ is said, and nothing is checked.  CHROMIUM names one that is not on PATH.
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -37,7 +38,9 @@ class Browser:
     """Chromium, spoken to over two pipes: its DevTools protocol."""
 
     def __init__(self, program):
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(
+            ignore_cleanup_errors=True  # its processes end after it
+        )
         to_read, self.to = os.pipe()
         self.back, to_write = os.pipe()
         # The browser reads from its descriptor 3 and writes to its 4.
@@ -108,8 +111,10 @@ class Browser:
         path.write_bytes(base64.b64decode(answer["data"]))
 
     def close(self):
+        self.session = None
+        with contextlib.suppress(RuntimeError):  # it may end at once
+            self.ask("Browser.close")
         os.close(self.to)
-        self.process.terminate()
         self.process.wait()
         os.close(self.back)
         self.folder.cleanup()
