@@ -61,7 +61,7 @@ def fill_in(app, name, source):
 
 
 def more(reference):
-    """Public names for which the reference has no place, as help() has them."""
+    """Public names without a place in the reference, as help() has them."""
     names = [
         name
         for name in tworoutine.__all__
