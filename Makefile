@@ -3,9 +3,11 @@
 # make test    the test suite; also: make tests
 # make oldest  the same with the oldest releases claimed in pyproject.toml; on 3.11
 # make cpython-tests  CPython's own tests of asyncio, in loops that we drive
-# make hosts   the core of the contract on every host; writes the README's table
+# make hosts   the core of the contract on every host; writes docs/tested.md
 # make duals   dual() on the clients of libraries, against real servers
 # make bench   ratios against await and the peers
+# make docs    the site of docs/ in build/docs; the code in it is run before
+# make instruments  examples/instruments, with real servers on this machine
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
 # make hard    the test suite where calls park wherever they may, with assertions
@@ -25,8 +27,8 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test tests oldest cpython-tests hosts duals bench lint asan hard sdist \
-    wheel clean
+.PHONY: help demo test tests oldest cpython-tests hosts duals bench docs instruments \
+    lint asan hard sdist wheel clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -57,6 +59,18 @@ duals: $(VENV)/.duals
 
 bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py $(ARGS)
+
+# In environments of their own: what these need is not to be there in the tests.
+docs:
+	$(MAKE) $(VENV)-docs/.docs VENV=$(VENV)-docs
+	$(VENV)-docs/bin/python -m pytest -q tests/test_docs.py tests/test_demo.py $(ARGS)
+	$(VENV)-docs/bin/python -m sphinx -q -W -n --keep-going -d build/docs-doctrees docs build/docs
+	$(VENV)-docs/bin/python docs/phone.py build/docs
+	@echo "the site: $(abspath build/docs/index.html)"
+
+instruments:
+	$(MAKE) $(VENV)-instruments/.instruments VENV=$(VENV)-instruments
+	$(VENV)-instruments/bin/python -m pytest tests/test_instruments.py $(ARGS)
 
 # The stamp of an extra: the package as it is now, installed with the extra.
 $(VENV)/.%: $(VENV)/bin/python $(SOURCES) $(OLDEST)

@@ -9,10 +9,40 @@ Environment:
 """
 
 import os
+import re
+import tomllib
 from glob import glob
 from importlib.util import find_spec
+from pathlib import Path
 
 from setuptools import Extension, setup
+
+HERE = Path(__file__).parent
+
+
+def readme(text, source):
+    """README.md as PyPI shows it, where links in the repository lead nowhere.
+
+    source: the address of the repository, by which they are completed; None
+    if there is no public one, and then they become plain text.
+    """
+
+    def link(match):
+        mark, words, target = match.groups()
+        if re.match(r"\w+:|#", target):
+            return match[0]
+        if source is None:
+            return "" if mark else words
+        kind = "raw" if mark else "blob"
+        return f"{mark}[{words}]({source.rstrip('/')}/{kind}/main/{target})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", link, text)
+
+
+project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+long_description = readme(
+    (HERE / "README.md").read_text(), project.get("urls", {}).get("Source")
+)
 
 include = os.environ.get("TWR_GREENLET_INCLUDE")
 if not include:
@@ -36,15 +66,20 @@ if os.environ.get("TWR_HARD"):
 if any(map(os.environ.get, ("TWR_ASSERT", "TWR_SANITIZE", "TWR_HARD"))):
     cflags += ["-UNDEBUG"]
 
-setup(
-    ext_modules=[
-        Extension(
-            "tworoutine._core",
-            sources=sorted(glob("core/**/*.c", recursive=True)),
-            depends=sorted(glob("core/**/*.h", recursive=True)),
-            include_dirs=["core", include],
-            extra_compile_args=cflags if os.name == "posix" else ["/std:c11"],
-            extra_link_args=ldflags,
-        )
-    ]
-)
+if __name__ == "__main__":
+    setup(
+        long_description=long_description,
+        long_description_content_type="text/markdown",
+        ext_modules=[
+            Extension(
+                "tworoutine._core",
+                sources=sorted(glob("core/**/*.c", recursive=True)),
+                depends=sorted(glob("core/**/*.h", recursive=True)),
+                include_dirs=["core", include],
+                extra_compile_args=cflags
+                if os.name == "posix"
+                else ["/std:c11"],
+                extra_link_args=ldflags,
+            )
+        ],
+    )

@@ -19,11 +19,21 @@
 
 PyDoc_STRVAR(await_doc,
              "await_(awaitable, /)\n--\n\n"
-             "Wait for awaitable synchronously, and return its result.\n\n"
-             "The same as `await awaitable`, anywhere: a coroutine, a Future, "
-             "a Task, an object\nwith __await__.  Raises what it raises, "
-             "TypeError if it cannot be awaited, and\nCannotSuspend where a "
-             "call cannot wait.");
+             "Wait for awaitable synchronously, and return its result.\n"
+             "\n"
+             "The same as `await awaitable`, anywhere.\n"
+             "\n"
+             "Args:\n"
+             "    awaitable: a coroutine, a Future, a Task, any object with "
+             "__await__.\n"
+             "\n"
+             "Returns:\n"
+             "    Its result.\n"
+             "\n"
+             "Raises:\n"
+             "    TypeError: awaitable cannot be awaited.\n"
+             "    CannotSuspend: a call cannot wait here.\n"
+             "    BaseException: what awaitable raises.");
 
 /* TypeError: await_(op) cannot be meant. */
 static PyObject *

@@ -1,19 +1,19 @@
 """The same tuning without tworoutine: in hand-written async, and in threads.
 
-Threads might use tuber's synchronous client and SciPy's minimiser instead, but
-that client takes another thread a board, and two and a half times as long.
-Frequencies are in MHz, times in seconds.
+Whoever writes async by hand, and wants to call it at a prompt too, writes some
+functions twice: TWICE has them.  Frequencies are in MHz, times in seconds.
 """
 
 import asyncio
 import math
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import tuber
+from scipy.optimize import minimize_scalar
 
 from adapter import lift_connection_limit
-from plan import GRID, LIMIT, PATIENCE, TOLERANCE, Tuning, bracket
+from plan import GRID, PATIENCE, SHARE, TOLERANCE, Tuning, bracket
 
 
 async def connect_all(addresses):
@@ -24,9 +24,9 @@ async def connect_all(addresses):
     return [first, *await asyncio.gather(*others)]
 
 
-async def tune_all(boards):
+async def tune_all(boards, limit=SHARE):
     """Tune the boards; return a Tuning or an exception for each."""
-    semaphore = asyncio.Semaphore(LIMIT)
+    semaphore = asyncio.Semaphore(limit)
 
     async def limited(board):
         async with semaphore:
@@ -40,20 +40,23 @@ async def tune(board):
     """Find the board's resonance, put the bias there and verify it."""
     began = time.monotonic()
     loop = asyncio.get_running_loop()
+    search = []
     async with asyncio.timeout(PATIENCE) as patience:
 
         async def measure(frequency):
+            search.append(frequency)
             amplitude = await board.measure(frequency)
             patience.reschedule(loop.time() + PATIENCE)
             return amplitude
 
         sweep = [(frequency, await measure(frequency)) for frequency in GRID]
+        search.clear()
         # SciPy's minimiser cannot await a measurement: one more of our own.
         resonance = await minimize_bounded(measure, *bracket(sweep), TOLERANCE)
         await board.set_bias(resonance)
         bias = await board.get_bias()
         amplitude = await measure(bias)
-    return Tuning(sweep, bias, amplitude, began)
+    return Tuning(sweep, search, bias, amplitude, began)
 
 
 async def minimize_bounded(function, low, high, tolerance):
@@ -114,35 +117,69 @@ async def minimize_bounded(function, low, high, tolerance):
             third, at_third = point, value
 
 
+RUNNER = asyncio.Runner()  # of the calls at a prompt: connections stay open
+
+
+def connect_all_now(addresses):
+    """connect_all, at a prompt."""
+    return RUNNER.run(connect_all(addresses))
+
+
+def tune_now(board):
+    """tune, at a prompt."""
+    return RUNNER.run(tune(board))
+
+
+def tune_all_now(boards):
+    """tune_all, at a prompt."""
+    return RUNNER.run(tune_all(boards))
+
+
+TWICE = {
+    connect_all: connect_all_now,
+    tune: tune_now,
+    tune_all: tune_all_now,
+    minimize_bounded: minimize_scalar,
+}
+
+
+# --- threads ----------------------------------------------------------------
+
+
 def tune_alone(address):
-    """Connect to a board and tune it, on an event loop of its own."""
+    """Connect to a board and tune it, in a thread: all of it waits there."""
+    began = time.monotonic()
+    search = []
+    with asyncio.Runner() as runner:
 
-    async def connect_and_tune():
-        return await tune(await tuber.resolve(address, "Board"))
+        async def patiently(awaitable):
+            async with asyncio.timeout(PATIENCE):
+                return await awaitable
 
-    return asyncio.run(connect_and_tune())
+        def measure(frequency):
+            search.append(frequency)
+            return runner.run(patiently(board.measure(frequency)))
+
+        board = runner.run(patiently(tuber.resolve(address, "Board")))
+        sweep = [(frequency, measure(frequency)) for frequency in GRID]
+        search.clear()
+        resonance = minimize_scalar(
+            measure,
+            bounds=bracket(sweep),
+            method="bounded",
+            options={"xatol": TOLERANCE},
+        ).x
+        runner.run(patiently(board.set_bias(resonance)))
+        bias = runner.run(patiently(board.get_bias()))
+        amplitude = measure(bias)
+        return Tuning(sweep, search, bias, amplitude, began)
 
 
-def each_in_a_thread(function, items):
-    """Call function(item) for all items at once, each in its own thread.
+def tune_all_in_threads(addresses):
+    """Tune the boards at these addresses, in threads.
 
-    Returns a result or an exception for each.  The threads are daemons, so
-    that a Ctrl-C need not wait for them.
+    Returns a Tuning or an exception for each.  Nothing can stop a thread.
     """
-    results = [None] * len(items)
-
-    def call(place, item):
-        try:
-            results[place] = function(item)
-        except Exception as error:
-            results[place] = error
-
-    threads = [
-        threading.Thread(target=call, args=numbered, daemon=True)
-        for numbered in enumerate(items)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+    with ThreadPoolExecutor(SHARE) as pool:
+        futures = [pool.submit(tune_alone, address) for address in addresses]
+        return [one.exception() or one.result() for one in futures]

@@ -6,7 +6,9 @@ second, which is more than aiohttp can make, whoever calls it.
 
 import asyncio
 import contextlib
+import os
 import socket
+import threading
 
 PERIOD = 0.100  # s from one poll to the next
 
@@ -19,6 +21,9 @@ class Monitor:
         self.boards = [(host, int(port)) for host, port in pairs]
         self.temperatures = {}  # of each board, in kelvin
         self.gap = 0.0  # s, the most by which a poll came late
+        self.threads = 0  # the most that there were
+        self.memory = 0.0  # MiB, the most that the process grew by
+        self.before = memory()
 
     @contextlib.asynccontextmanager
     async def watching(self):
@@ -49,6 +54,8 @@ class Monitor:
         """Note how late it is for the poll that is due."""
         late = asyncio.get_running_loop().time() - self.due
         self.gap = max(self.gap, late)
+        self.threads = max(self.threads, threading.active_count())
+        self.memory = max(self.memory, memory() - self.before)
 
     def read(self):
         """Read all answers; a datagram transport reads only one a turn."""
@@ -56,3 +63,10 @@ class Monitor:
             while True:
                 answer, board = self.socket.recvfrom(64)
                 self.temperatures[board] = float(answer)
+
+
+def memory():
+    """The memory of this process in MiB, as the system counts it."""
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

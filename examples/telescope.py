@@ -8,31 +8,31 @@ an HTTP request by an asyncio client.  The same function is called at a prompt,
 fanned out over the array and run within the loop of a service; then compared
 with hand-written async, with threads and with a plain loop.
 
-Prints a table and writes telescope.png to the current directory.
+Prints a table and writes telescope.svg to the current directory.
 """
 
 import argparse
 import asyncio
+import json
 import os
+import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
 
 from scipy.optimize import minimize_scalar
 
-import byhand
 import report
 from adapter import connect
 from boards import FAULTY, HANGING, LATENCY, Crate
-from monitor import Monitor
-from plan import GRID, LIMIT, PATIENCE, TOLERANCE, Tuning, bracket
-from report import Way
+from plan import GRID, LIMIT, PATIENCE, TOLERANCE, Tuning, bracket, early
 from tworoutine import tworoutine
 
 BOARDS = 256
-SAMPLE = 8  # boards tuned one after another, to extrapolate from
-SHARE = 32  # boards under way in a service, which has other work as well
+SAMPLE = 4  # boards tuned one after another, to extrapolate from
+WAYS = ("tune.map", "async by hand", "threads")  # of service.py
 
 
 @tworoutine
@@ -40,15 +40,18 @@ async def tune(board):
     """Find the board's resonance, put the bias there and verify it."""
     began = time.monotonic()
     loop = asyncio.get_running_loop()
+    search = []
     async with asyncio.timeout(PATIENCE) as patience:
 
         def measure(frequency):
             """Measure |S21|, synchronously.  An answer renews the patience."""
+            search.append(frequency)
             amplitude = board.measure(frequency)
             patience.reschedule(loop.time() + PATIENCE)
             return amplitude
 
         sweep = [(frequency, measure(frequency)) for frequency in GRID]
+        search.clear()
         resonance = minimize_scalar(
             measure,
             bounds=bracket(sweep),
@@ -58,108 +61,121 @@ async def tune(board):
         await (~board.set_bias)(resonance)
         bias = await (~board.get_bias)()
         amplitude = measure(bias)
-    return Tuning(sweep, bias, amplitude, began)
+    return Tuning(sweep, search, bias, amplitude, began)
 
 
-def tune_all(boards, limit=LIMIT):
+def tune_all(boards, limit=LIMIT, progress=False):
     """Tune the boards; return a Tuning or an exception for each."""
-    return tune.map(boards, limit=limit, progress=True, return_exceptions=True)
+    return tune.map(
+        boards, limit=limit, progress=progress, return_exceptions=True
+    )
 
 
 def at_a_prompt(crate):
-    """(a) No loop runs: a call waits, as any function does."""
-    print("\n(a) as typed at a prompt")
+    """No loop runs: a call waits, as any function does."""
+    print("As typed at a prompt:")
     print(">>> boards = connect.map(addresses)")
     boards = connect.map(crate.addresses)
-    print(">>> print(tune(boards[0]))")
+    print(">>> tune(boards[0])")
     print(tune(boards[0]))
+    return boards
 
 
-def one_after_another(crate):
-    """A plain loop, on a sample of the array."""
-    print("\none board after another")
-    healthy = set(range(len(crate.addresses))) - {FAULTY, HANGING}
-    sample = sorted(healthy)[:SAMPLE]
-    boards = connect.map([crate.addresses[number] for number in sample])
+def one_after_another(boards):
+    """A plain loop, on a sample of the array: the length of each, in s."""
+    print(f"\nOne after another, for {SAMPLE} of them:")
+    print(">>> for board in boards: tune(board)")
+    healthy = set(range(len(boards))) - {FAULTY, HANGING}
+    spent = []
+    for number in sorted(healthy)[:SAMPLE]:
+        tuning = tune(boards[number])
+        spent.append(tuning.ended - tuning.began)
+    mean = sum(spent) / len(spent)
+    print(f"{mean:.1f} s each: {mean * len(boards):.0f} s for all")
+    return spent
+
+
+def fan_out(boards):
+    """No loop runs: a fan-out over the array."""
+    print(f"\nAll of them, {LIMIT} at a time:")
+    print(f">>> tune.map(boards, limit={LIMIT})")
     began = time.monotonic()
-    results = [tune(board) for board in boards]
-    return Way("one after another", began, results, crate, sample=sample)
+    results = tune_all(boards, progress=sys.stderr.isatty())  # none in a log
+    wall = time.monotonic() - began
+    print(f"{wall:.1f} s")
+    return report.Way("tune.map, at a prompt", wall, results, began)
 
 
-def fan_out(crate):
-    """(b) No loop runs: a fan-out over the array, under a progress bar."""
-    print(f"\n(b) tune.map(boards, limit={LIMIT}, progress=True)")
-    boards = connect.map(crate.addresses)
-    began = time.monotonic()
-    return Way("(b) tune.map", began, tune_all(boards), crate)
-
-
-def interrupted(crate, delay):
-    """(b) once more, with a Ctrl-C after `delay` seconds."""
-    print("\n(b) with a Ctrl-C half-way")
-    boards = connect.map(crate.addresses)
+def interrupted(boards, delay):
+    """The same once more, with a Ctrl-C."""
+    print(f"\nOnce more, with a Ctrl-C after {delay:.1f} s:")
     due = time.monotonic() + delay
     finger = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
     finger.start()
     try:
         tune_all(boards)
     except KeyboardInterrupt:
-        if time.monotonic() < due:  # then it was a real one
+        late = time.monotonic() - due
+        if late < 0:  # then it was a real one
             raise
-        print("KeyboardInterrupt; the next call:", tune(boards[0]))
+        print(f"KeyboardInterrupt, {late * 1e3:.0f} ms later. The next call:")
+        print(tune(boards[0]))
     finally:
         finger.cancel()
 
 
-async def service(crate):
-    """(c) A loop runs: the call of (b), synchronous, in one of its tasks."""
-    print("\n(c) in a service that polls all temperatures each 100 ms")
-    boards = await (~connect.map)(crate.addresses)
-    monitor = Monitor(crate.addresses)
-    async with monitor.watching():
-        began = time.monotonic()
-        results = tune_all(boards, limit=SHARE)
-    name = f"(c) in a service, limit {SHARE}"
-    return Way(name, began, results, crate, gap=monitor.gap)
+def in_a_service(way, count, latency):
+    """A way in a service that polls all boards meanwhile: service.py."""
+    print(f"  {way} ...", flush=True)
+    script = pathlib.Path(__file__).with_name("service.py")
+    command = [sys.executable, *warnings(), script, way]
+    options = ["--boards", str(count), "--latency", str(latency)]
+    # In its own session: a Ctrl-C in the terminal is for this one alone.
+    with subprocess.Popen(
+        command + options,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as child:
+        try:
+            line = child.stdout.readline()
+            if not line:
+                sys.exit(f"{way}: ended with {child.wait()}")
+            said = json.loads(line)
+            time.sleep(early(said["wall"]))
+            child.send_signal(signal.SIGINT)
+            begin = time.monotonic()
+            child.wait()
+            ended = time.monotonic() - begin
+        except BaseException:
+            child.kill()
+            raise
+    return report.Way.of_service(way, said, ended)
 
 
-async def hand_written(crate):
-    """The same in async from top to bottom, with a minimiser of its own."""
-    print("\nhand-written async")
-    boards = await byhand.connect_all(crate.addresses)
-    began = time.monotonic()
-    results = await byhand.tune_all(boards)
-    return Way("hand-written async", began, results, crate)
+def warnings():
+    return [flag for option in sys.warnoptions for flag in ("-W", option)]
 
 
-def threaded(crate):
-    """One thread a board, each with an event loop of its own."""
-    print("\none thread a board, all at once")
-    began = time.monotonic()
-    results = byhand.each_in_a_thread(byhand.tune_alone, crate.addresses)
-    return Way("one thread a board", began, results, crate)
+def demo(count, latency):
+    """Tune the array in each way."""
+    with Crate(count, latency) as crate:
+        boards = at_a_prompt(crate)
+        serial = one_after_another(boards)
+        first = fan_out(boards)
+        first.truth = crate.resonances
+        interrupted(boards, early(first.wall))
 
-
-def demo(boards, latency):
-    """Tune the array in each way, always with boards fresh from the shelf."""
-
-    def run(way, *args):
-        with Crate(boards, latency) as crate:
-            done = way(crate, *args)
-            return asyncio.run(done) if asyncio.iscoroutine(done) else done
-
-    run(at_a_prompt)
-    serial = run(one_after_another)
-    ways = [run(fan_out)]
-    run(interrupted, (ways[0].ended - ways[0].began) / 2)
-    ways += [run(service), run(hand_written), run(threaded)]
+    print("\nIn a service that polls all temperatures each 100 ms:")
+    ways = [first]
+    ways += [in_a_service(way, count, latency) for way in WAYS]
 
     report.failures(ways)
     print()
     report.table(ways, serial)
-    if boards > HANGING:
-        print(f"(all but the last wait {PATIENCE:.0f} s for board {HANGING})")
-    report.picture(ways, serial, "telescope.png")
+    path = pathlib.Path("telescope.svg").absolute()
+    report.picture(ways, serial, path)
+    print(f"\nthe picture: {path}")
 
 
 def main():

@@ -218,7 +218,7 @@ class _TwistedTimeout:
 class Host:
     """One way to run a coroutine.
 
-    name: as in the README's table.  run(afn): run afn() in it.  needs: names
+    name: as in docs/tested.md.  run(afn): run afn() in it.  needs: names
     of packages, of which the first is the host itself.  write: what a user
     writes.  lib: a class above.  optional: an extra that holds what it needs.
     """

@@ -1,4 +1,4 @@
-"""Run the checks of test_hosts.py, and write the README's table of hosts.
+"""Run the checks of test_hosts.py, and write the table of docs/tested.md.
 
     python tests/hosts_table.py [junit.xml ...]
 
@@ -16,7 +16,7 @@ import xml.etree.ElementTree
 
 from hosts import HOSTS
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
+PAGE = pathlib.Path(__file__).parent.parent / "docs" / "tested.md"
 BEGIN, END = "<!-- hosts: made by `make hosts` -->\n", "<!-- end -->\n"
 
 
@@ -72,18 +72,18 @@ def main(reports):
             report = pathlib.Path(folder, "hosts.xml")
             run(report)
             results = read([report])
-    readme = README.read_text()
-    text = "\n".join(table(results, readme)) + "\n"
+    page = PAGE.read_text()
+    text = "\n".join(table(results, page)) + "\n"
     print(text)
     pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
     new = re.sub(
         pattern,
         lambda match: BEGIN + "\n" + text + "\n" + END,
-        readme,
+        page,
         flags=re.S,
     )
-    assert BEGIN in new, "the README has no place for the table"
-    README.write_text(new)
+    assert BEGIN in new, "the page has no place for the table"
+    PAGE.write_text(new)
     return any(failed for _, failed in results.values())
 
 

@@ -1,6 +1,6 @@
 """The core of the contract, on every host.
 
-`make hosts` runs this file and writes the README's table of hosts.
+`make hosts` runs this file and writes the table of docs/tested.md.
 """
 
 import contextvars

@@ -355,7 +355,7 @@ def test_help_of_the_decorator():
     text = pydoc.plain(pydoc.render_doc(tworoutine))
     assert "await (~f)(x)" in text
     assert "limit=None" in text  # f.map
-    assert str(inspect.signature(tworoutine)) == "(fn, /)"
+    assert str(inspect.signature(tworoutine)) == "(fn, /, *, home=Ellipsis)"
 
 
 def test_repr_names_the_function_and_the_object():
@@ -915,4 +915,4 @@ if __name__ == "__main__":
 
 def test_the_types_own_documentation():
     assert tworoutine.__doc__.startswith("One async function")
-    assert str(inspect.signature(tworoutine)) == "(fn, /)"
+    assert str(inspect.signature(tworoutine)) == "(fn, /, *, home=Ellipsis)"

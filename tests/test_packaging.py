@@ -1,6 +1,7 @@
 """One version, one list of Pythons, `python -m tworoutine`."""
 
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -26,7 +27,7 @@ def pythons():
 
 
 def test_the_version_stands_in_the_package_alone():
-    assert PROJECT["dynamic"] == ["version"]
+    assert "version" in PROJECT["dynamic"]
     (source,) = TOML["tool"]["setuptools"]["dynamic"]["version"].values()
     assert source == "tworoutine.__version__"
 
@@ -62,6 +63,43 @@ def test_wheels_are_for_the_pythons_of_the_classifiers():
     source = (ROOT / "tools" / "dist.py").read_text()
     (first, end) = re.search(r"range\((\d+), (\d+)\)", source).groups()
     assert claimed == [f"3.{minor}" for minor in range(int(first), int(end))]
+
+
+# --- the README, as PyPI shows it -------------------------------------------
+
+
+def readme(source):
+    pytest.importorskip("setuptools")
+    pytest.importorskip("greenlet")
+    rewrite = runpy.run_path(str(ROOT / "setup.py"))["readme"]
+    return rewrite((ROOT / "README.md").read_text(), source)
+
+
+def targets(text):
+    return re.findall(r"\]\(([^)\s]+)\)", text)
+
+
+def test_links_of_the_readme_are_files():
+    here = [
+        t for t in targets((ROOT / "README.md").read_text()) if ":" not in t
+    ]
+    assert here
+    for target in here:
+        assert (ROOT / target.partition("#")[0]).is_file(), target
+
+
+def test_links_of_the_readme_work_elsewhere():
+    text = readme("https://host.example/owner/tworoutine")
+    base = "https://host.example/owner/tworoutine"
+    assert f"]({base}/blob/main/docs/limits.md)" in text
+    assert f"]({base}/raw/main/docs/figures/telescope.svg)" in text
+    assert all(t.startswith("https://") for t in targets(text))
+
+
+def test_without_an_address_there_are_no_links_into_the_repository():
+    text = readme(None)
+    assert "docs/limits.md has all of it" in text
+    assert all(t.startswith("https://") for t in targets(text))
 
 
 # --- make -------------------------------------------------------------------

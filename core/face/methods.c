@@ -5,20 +5,28 @@
 #include "face/call.h"
 #include "face/dual.h"
 
-const char twr_tworoutine_doc[] =
-    PyDoc_STR("tworoutine(fn, /)\n--\n\n"
-              "One async function, two ways to call it.\n\n"
-              "f(x) waits for the result, wherever it is called: without a "
-              "loop, or in the\nmiddle of a running one, which goes on "
-              "meanwhile.  (~f)(x), or f.aio(x), is the\ncoroutine itself.  "
-              "The rule: f(x) is `await (~f)(x)`.\n\n"
-              "fn: an async function, an async generator function, a function "
-              "made by\ncontextlib.asynccontextmanager, a classmethod or "
-              "staticmethod of one, or any\ncallable that returns an "
-              "awaitable.\n\n"
-              "Raises TypeError if fn is not callable.  A call raises what fn "
-              "raises, TypeError\nif what it returns cannot be awaited, and "
-              "CannotSuspend where it cannot wait.");
+const char twr_tworoutine_doc[] = PyDoc_STR(
+    "tworoutine(fn, /, *, home=...)\n--\n\n"
+    "One async function, two ways to call it.\n"
+    "\n"
+    "f(x) waits for the result, wherever it is called: without a loop, or in\n"
+    "the middle of a running one, which goes on meanwhile.  (~f)(x), or\n"
+    "f.aio(x), is the coroutine itself.  The rule: f(x) is `await (~f)(x)`.\n"
+    "\n"
+    "Args:\n"
+    "    fn: an async function, an async generator function, a function made\n"
+    "        by contextlib.asynccontextmanager, a classmethod or "
+    "staticmethod\n"
+    "        of one of these, or any callable that returns an awaitable.\n"
+    "    home: a loop, a LoopThread, or a function that returns one of "
+    "these:\n"
+    "        where all calls run, whoever makes them.  Given alone, as in\n"
+    "        `@tworoutine(home=db)`, it makes a decorator.\n"
+    "\n"
+    "Raises:\n"
+    "    TypeError: fn is not callable.  A call raises it if what fn returns\n"
+    "        cannot be awaited.\n"
+    "    CannotSuspend: by a call, where it cannot wait.");
 
 /* pydoc reads __doc__ past our getattro.  In the type's dictionary it finds
  * this: the type's text for the type, the function's for a tworoutine. */
@@ -163,38 +171,79 @@ tworoutine_deepcopy(PyObject *op, PyObject *memo)
                     self->origin == NULL ? Py_None : self->origin, memo);
 }
 
+PyDoc_STRVAR(
+    map_doc,
+    "map(items, *, limit=None, progress=False, return_exceptions=False)\n"
+    "\n"
+    "Call f on each item at once, and wait for all.\n"
+    "\n"
+    "Async form: `await (~f.map)(items)`, or `await f.map.aio(items)`.\n"
+    "\n"
+    "Args:\n"
+    "    items: an iterable.\n"
+    "    limit: how many calls may be under way at once; None for all.\n"
+    "    progress: show a tqdm bar.\n"
+    "    return_exceptions: put the errors in their places of the list.\n"
+    "\n"
+    "Returns:\n"
+    "    The list of results, in the order of items.\n"
+    "\n"
+    "Raises:\n"
+    "    ExceptionGroup: some calls failed, and return_exceptions is false.  "
+    "It\n"
+    "        is raised when all have ended; each error notes its item.\n"
+    "    ValueError: limit is less than 1.\n"
+    "    ImportError: progress without tqdm.");
+
+PyDoc_STRVAR(
+    as_completed_doc,
+    "as_completed(items, *, limit=None, return_exceptions=False)\n"
+    "\n"
+    "Call f on each item at once, and iterate over them as they end.\n"
+    "\n"
+    "Leaving the loop cancels the rest and waits for it.  Async form:\n"
+    "`async for item, result in (~f.as_completed)(items)`.\n"
+    "\n"
+    "Args:\n"
+    "    items: an iterable.\n"
+    "    limit: how many calls may be under way at once; None for all.\n"
+    "    return_exceptions: yield an error as the result of its item.\n"
+    "\n"
+    "Yields:\n"
+    "    (item, result), in the order in which the calls end.\n"
+    "\n"
+    "Raises:\n"
+    "    ValueError: limit is less than 1.\n"
+    "    Exception: the first error of a call, which notes its item, if\n"
+    "        return_exceptions is false.  The rest is cancelled.");
+
+PyDoc_STRVAR(at_doc, "at(loop, /)\n--\n\n"
+                     "f whose calls run in loop, whoever makes them.\n"
+                     "\n"
+                     "Args:\n"
+                     "    loop: a loop, a LoopThread, or a function that "
+                     "returns one of these,\n"
+                     "        which each call asks.\n"
+                     "\n"
+                     "Returns:\n"
+                     "    A tworoutine.\n"
+                     "\n"
+                     "Raises:\n"
+                     "    TypeError: loop is none of these.");
+
 PyGetSetDef twr_tworoutine_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"aio", get_aio, NULL, "The asynchronous callable itself; the same as ~f.",
      NULL},
-    {"map", get_map, NULL,
-     "f.map(items, *, limit=None, progress=False, return_exceptions=False)\n\n"
-     "Call f on each item at once, at most `limit` at a time, and wait for "
-     "all.\nReturns the list of results in the order of items.  If some fail, "
-     "all are\nstill run; then an ExceptionGroup is raised, each error noting "
-     "its item, or,\nwith return_exceptions, the list holds the errors in "
-     "their places.\nprogress: show a tqdm bar.  Async form: (~f.map)(items) "
-     "or f.map.aio(items).",
-     NULL},
-    {"as_completed", get_as_completed, NULL,
-     "f.as_completed(items, *, limit=None, return_exceptions=False)\n\n"
-     "Call f on each item at once, at most `limit` at a time; iterate over "
-     "(item,\nresult) in the order in which they finish.  An item's error is "
-     "raised at its\nturn, or, with return_exceptions, yielded as its result. "
-     " Leaving the loop\ncancels the rest and waits for it.  Async form: "
-     "async "
-     "for over\n(~f.as_completed)(items).",
-     NULL},
+    {"map", get_map, NULL, map_doc, NULL},
+    {"as_completed", get_as_completed, NULL, as_completed_doc, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 PyMethodDef twr_tworoutine_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
      "tworoutine[[int], str]: for annotations."},
-    {"at", tworoutine_at, METH_O,
-     "at(loop, /)\n--\n\n"
-     "f whose calls run in loop, whoever makes them.\n\n"
-     "loop: a loop, a LoopThread, or a function that returns one."},
+    {"at", tworoutine_at, METH_O, at_doc},
     {"__dir__", tworoutine_dir, METH_NOARGS, NULL},
     {"__reduce__", tworoutine_reduce, METH_NOARGS, NULL},
     {"__copy__", tworoutine_copy, METH_NOARGS, NULL},

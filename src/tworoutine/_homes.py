@@ -70,7 +70,14 @@ class home:
     Whoever makes them: the setting is a context variable, which threads of
     ``asyncio.to_thread`` and tasks inherit.
 
-    loop: a loop, a LoopThread, or a function that returns one.
+    Args:
+        loop: a loop, a LoopThread, or a function that returns one of these,
+            which is asked on entry.
+
+    Raises:
+        TypeError: loop is none of these.
+        RuntimeError: left where another home was entered, or in another
+            context.  A call raises it if its home is closed or does not run.
     """
 
     def __init__(self, loop, /):
@@ -729,7 +736,11 @@ class LoopThread:
     or as the interpreter ends, the way ``asyncio.Runner`` closes one.  In a
     forked child it starts anew.
 
-    name: of the thread.
+    Args:
+        name: of the thread; None for one with a number.
+
+    Raises:
+        TypeError: name is not a str.
     """
 
     def __init__(self, name=None):
@@ -748,7 +759,12 @@ class LoopThread:
 
     @property
     def loop(self):
-        """The loop, which runs.  RuntimeError if it is closed."""
+        """The loop, which runs from now on.
+
+        Raises:
+            RuntimeError: it is closed.
+            CannotSuspend: gevent has patched threads.
+        """
         loop = self._loop
         return self._start() if loop is None else loop
 
@@ -787,7 +803,8 @@ class LoopThread:
     def close(self):
         """Cancel what runs in it, wait for that, and close the loop.
 
-        RuntimeError if called in its own thread.
+        Raises:
+            RuntimeError: called in its own thread.
         """
         if self._thread is threading.current_thread():
             raise RuntimeError(

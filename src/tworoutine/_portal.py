@@ -29,9 +29,15 @@ def portal(afn, /):
     a task factory: it may make its tasks eager, whose calls would hold up who
     makes them if they were not in a portal.
 
-    afn: an async function, or a tworoutine.  The result takes the same
-    arguments, and returns a coroutine.  Raises TypeError if afn is not
-    callable, and when called if it does not make a coroutine.
+    Args:
+        afn: an async function, or a tworoutine.
+
+    Returns:
+        An async function with the same arguments, name and docstring.
+
+    Raises:
+        TypeError: afn is not callable; or, when the result is called, what
+            afn returns is not a coroutine.
     """
     if not callable(afn):
         hint = ""
@@ -67,10 +73,20 @@ def run(main, *, debug=None, loop_factory=None):
     So they can under plain ``asyncio.run``; this one is for a loop_factory
     that makes another kind of loop, such as ``uvloop.new_event_loop``.
 
-    main: a coroutine.  debug: as for ``asyncio.run``.  loop_factory: makes
-    the loop; None for asyncio's default.  Returns what main returns and
-    raises what it raises; RuntimeError if a loop runs in this thread, and
-    TypeError if main is not a coroutine.
+    Args:
+        main: a coroutine.
+        debug: asyncio's debug mode on or off; None for the default, as for
+            ``asyncio.run``.
+        loop_factory: a function that makes the loop; None for asyncio's
+            default.
+
+    Returns:
+        What main returns.
+
+    Raises:
+        RuntimeError: a loop runs in this thread.
+        TypeError: main is not a coroutine.
+        BaseException: what main raises.
     """
     if not isinstance(main, Coroutine):
         hint = ""

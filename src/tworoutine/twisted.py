@@ -20,13 +20,17 @@ __all__ = ["callback"]
 def callback(fn, /):
     """An ordinary function in which calls can wait, whatever the reactor.
 
-    For what Twisted calls: callbacks of Deferreds, callLater.  The result
-    takes the same arguments and returns a Deferred, which fires with what fn
-    returns or raises.  If fn returns an awaitable, such as a Deferred or a
-    coroutine, that is waited for.
+    For what Twisted calls: callbacks of Deferreds, callLater.  What has to
+    return None, such as dataReceived of a protocol, cannot be one itself, but
+    can call one.
 
-    What has to return None, such as dataReceived of a protocol, cannot be one
-    itself, but can call one.
+    Args:
+        fn: a function.  If it returns an awaitable, such as a Deferred or a
+            coroutine, that is waited for.
+
+    Returns:
+        A function with the same arguments, which returns a Deferred.  That
+        fires with what fn returns or raises.
     """
 
     async def run(*args, **kwargs):
