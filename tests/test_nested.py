@@ -5,6 +5,7 @@ import asyncio.base_events
 import contextlib
 import contextvars
 import gc
+import pathlib
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from asyncio import run as run_by_name
 import pytest
 
 from conftest import Place, _callback, _task
+from test_hosts_doc import PRINTS
 from tworoutine import CannotSuspend, await_, nested, tworoutine
 
 
@@ -574,14 +576,31 @@ def test_other_loops_end_in_any_order(new_loop, loops):
         clients = [Client(new_loop()) for _ in range(loops)]
         order = []
 
-        async def one(n, delay):
-            clients[n % loops].wait(delay)
-            order.append(delay)
+        async def one(n):
+            client = clients[n % loops]
+            event, before = asyncio.Event(), before_it[-1]
+            before_it.append((client.loop, event))
 
-        await asyncio.gather(one(0, 0.03), one(1, 0.01), one(2, 0.02))
+            async def inner():
+                await event.wait()
+                order.append(n)
+                if before is not None:
+                    loop, earlier = before
+                    loop.call_soon_threadsafe(earlier.set)
+
+            client.complete(inner())
+            order.append(f"{n} returned")
+
+        before_it = [None]
+        tasks = [asyncio.create_task(one(n)) for n in range(3)]
+        await asyncio.sleep(0.001)
+        loop, event = before_it[-1]
+        loop.call_soon_threadsafe(event.set)
+        await asyncio.gather(*tasks)
         return order
 
-    assert asyncio.run(main()) == [0.01, 0.02, 0.03]
+    ended = [n for n in asyncio.run(main()) if isinstance(n, int)]
+    assert ended == [2, 1, 0]
 
 
 def test_what_runs_in_another_loop_may_wait_as_well(new_loop):
@@ -694,6 +713,21 @@ def test_errors_beside_another_loop(new_loop):
     asyncio.run(main())
 
 
+def test_a_task_of_before_makes_no_call_beside_another_loop(new_loop):
+    async def main():
+        client = Client(new_loop())
+
+        async def calls():
+            with pytest.raises(CannotSuspend, match="take its turns"):
+                double(1)
+            return "refused"
+
+        task = client.loop.create_task(calls())
+        return client.complete(task)
+
+    assert asyncio.run(main()) == "refused"
+
+
 def test_generators_and_hooks_beside_another_loop(new_loop):
     async def main():
         client, ended = Client(new_loop()), []
@@ -771,6 +805,16 @@ def test_ctrl_c(program, call):
     assert out == "cleaned up\nothers go on\ninterrupted\n" * 2
 
 
+# --- the page ---------------------------------------------------------------
+
+PAGE = pathlib.Path(__file__).parent.parent / "docs" / "nested.md"
+
+
+def test_the_program_of_the_page(program):
+    source = PAGE.read_text().split("```")[1].removeprefix("python\n")
+    assert program(source).splitlines() == PRINTS.findall(source)
+
+
 # --- beside others ----------------------------------------------------------
 
 BESIDE = """
@@ -793,13 +837,15 @@ async def one(delay):
 
 async def main():
     {main}
-    return await asyncio.gather(one(0.02), one(0.01))
+    return await asyncio.gather(one(0.1), one(0.01))
 
 print(asyncio.run(main()), order)
 own = asyncio.run, asyncio.get_event_loop().run_until_complete.__func__
 nested.undo()
 print(asyncio.run(main()), order[2:])
 nested.apply()
+del order[:]
+print(asyncio.run(main()), order)
 nested.undo()
 print(asyncio.run is own[0])
 """
@@ -821,12 +867,13 @@ def test_beside_nest_asyncio(program, begin, main):
         source, flags=["-X", "dev", "-W", "ignore::DeprecationWarning"]
     )
     results = "[(2, 4), (2, 4)] "
-    first, second, third = out.splitlines()
+    first, second, again, last = out.splitlines()
     # Where ours comes later, it waits in any order.
-    ours = "[0.01, 0.02]" if not begin.endswith("nest_asyncio.apply()") else ""
+    ours = "[0.01, 0.1]" if not begin.endswith("nest_asyncio.apply()") else ""
     assert first.startswith(results + ours)
     assert second.startswith(results)
-    assert third == "True"
+    assert again == results + "[0.01, 0.1]"
+    assert last == "True"
 
 
 UVLOOP = """
