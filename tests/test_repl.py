@@ -128,6 +128,25 @@ def test_ctrl_c_ends_what_the_line_waits_for(ticking, line):
     ticking.until("mark \\d+\n")
 
 
+def test_the_line_may_catch_ctrl_c(ticking):
+    line = "try: blocks()\nexcept KeyboardInterrupt: print('cau' + 'ght')\n\n"
+    ticking.run.type(f"exec({line!r})\n")
+    ticking.expect("blocked\n")
+    ticking.run.interrupt()
+    ticking.expect("caught")
+    ticking.expect(">>> ")
+    ticking.enter("double(21)", "42")
+
+
+def test_a_task_may_make_the_first_call(prompt):
+    prompt.enter("task = asyncio.create_task(later())")
+    prompt.expect("blocked\n")
+    prompt.enter("double(1)", "2")
+    prompt.enter("task.done() or task.cancel()", "True")
+    prompt.expect("cleaned up\n")
+    prompt.enter("task.cancelled()", "True")
+
+
 def test_ctrl_c_in_what_computes(ticking):
     ticking.run.type("print('be' + 'gun')\nwhile True: pass\n\n")
     ticking.expect("begun\n")

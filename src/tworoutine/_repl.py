@@ -10,6 +10,7 @@ import ast
 import asyncio
 import code
 import contextlib
+import contextvars
 import inspect
 import os
 import sys
@@ -17,7 +18,12 @@ import tokenize
 import types
 
 import tworoutine
-from tworoutine._core import await_, call_hook_below, input_hook
+from tworoutine._core import (
+    await_,
+    call_hook_below,
+    input_hook,
+    thread_loop,
+)
 
 _BANNER = """\
 tworoutine {} on Python {}
@@ -33,6 +39,7 @@ def main(*, quiet=False):
 
     Where stdin is no terminal, what it has is run as one program.
     """
+    await_(asyncio.sleep(0))  # no task makes the loop's first call
     module = types.ModuleType("__main__")
     module.asyncio = asyncio
     module.await_ = await_
@@ -54,15 +61,32 @@ def main(*, quiet=False):
 # --- running code -----------------------------------------------------------
 
 
-async def _run(function):
-    result = function()
-    if function.__code__.co_flags & inspect.CO_COROUTINE:
-        await result
+# What lines set are the variables of all that follow.
+_context = contextvars.copy_context()
 
 
 def run_code(code, namespace):
-    """Run code in the loop of calls."""
-    await_(_run(types.FunctionType(code, namespace)))
+    """Run code in a task of the loop of calls."""
+    function = types.FunctionType(code, namespace)
+    if code.co_flags & inspect.CO_COROUTINE:
+        _context.run(await_, function())
+        return
+    # Whatever runs meanwhile, a call of this very code waits: it is that which
+    # Ctrl-C ends.  So it is where any code runs a loop.
+    loop = thread_loop()
+    task = loop.create_task(_outcome(function), context=_context)
+    error = loop.run_until_complete(task)
+    if error is not None:
+        raise error
+
+
+async def _outcome(function):
+    """What function has raised, or None."""
+    try:
+        function()
+    except BaseException as exc:
+        return exc
+    return None
 
 
 def trim(exc, code, *, frames=0):
