@@ -888,7 +888,12 @@ async def leaf(x):
 async def main():
     loop = asyncio.get_running_loop()
     {apply}
-    return asyncio.run(leaf(1)), loop.run_until_complete(leaf(2))
+    other = asyncio.new_event_loop()
+    task = asyncio.create_task(leaf("it goes on"))
+    got = [asyncio.run(leaf(1)), loop.run_until_complete(leaf(2))]
+    got += other.run_until_complete(leaf(3)), await task
+    other.close()
+    return got
 
 async def refused():
     try:
@@ -913,7 +918,7 @@ def test_under_uvloop(program, before, apply):
     pytest.importorskip("uvloop")
     out = program(UVLOOP.replace("{before}", before).replace("{apply}", apply))
     assert out == (
-        "(1, 2)\nawait_() cannot wait here asyncio.run() waits as await_(): "
+        "[1, 2, 3, 'it goes on']\nawait_() cannot wait here asyncio.run() waits as await_(): "
         "tworoutine.nested.apply()\nFalse\n"
     )
 
