@@ -11,8 +11,10 @@ import asyncio
 import code
 import contextlib
 import contextvars
+import functools
 import inspect
 import os
+import signal
 import sys
 import tokenize
 import types
@@ -153,10 +155,11 @@ def _console_type():
         def while_typing(self):
             screen = _get_reader().console
             with _cooked_output(screen):
-                if screen.wait(0):  # keys that have been read are waiting
+                if not screen.wait(0):
+                    return super().while_typing()
+                with _Interrupts() as interrupts:  # keys are waiting there
                     await_(asyncio.sleep(0))
-                    return False
-                return super().while_typing()
+                return interrupts.seen
 
     return EditorConsole
 
@@ -255,27 +258,60 @@ class _Prompt:
 
     def while_typing(self):
         """Run the loop until there is a key; whether it was Ctrl-C."""
-        try:
+        with _Interrupts() as interrupts:
             if not self._has_gui:
-                await_(self._key())
-            while self._has_gui and not await_(self._key(_GUI_PAUSE)):
+                await_(self._key(interrupts))
+            while self._has_gui and not await_(
+                self._key(interrupts, _GUI_PAUSE)
+            ):
                 self._has_gui = call_hook_below()
-        except KeyboardInterrupt:
-            return True
-        return False
+        return interrupts.seen
 
-    async def _key(self, timeout=None):
+    async def _key(self, interrupts, timeout=None):
+        """Until there is a key, or Ctrl-C; False if the time is over."""
         loop = asyncio.get_running_loop()
         typed = asyncio.Event()
+        interrupts.wake = functools.partial(
+            loop.call_soon_threadsafe, typed.set
+        )
         loop.add_reader(self._keys, typed.set)
         try:
             async with asyncio.timeout(timeout):
                 await typed.wait()
         except TimeoutError:
-            return False
+            return interrupts.seen
         finally:
             loop.remove_reader(self._keys)
+            interrupts.wake = _nothing
         return True
+
+
+def _nothing():
+    pass
+
+
+class _Interrupts:
+    """While the loop runs, Ctrl-C is no exception of what runs just then."""
+
+    def __init__(self):
+        self.seen = False
+        self.wake = _nothing
+        self._before = None
+
+    def __enter__(self):
+        before = signal.getsignal(signal.SIGINT)
+        if before is signal.default_int_handler:  # no one of the user's own
+            signal.signal(signal.SIGINT, self._handle)
+            self._before = before
+        return self
+
+    def __exit__(self, *exc_info):
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, signum, frame):
+        self.seen = True
+        self.wake()
 
 
 class _Console(_Prompt, code.InteractiveConsole):
