@@ -13,6 +13,7 @@
 #include "coro/awaiting.h"
 #include "end.h"
 #include "engine/driven.h"
+#include "engine/input_hook.h"
 #include "engine/thread.h"
 #include "face/call.h"
 #include "face/dual_type.h"
@@ -152,6 +153,28 @@ static PyObject *
 core_cold(PyObject *module, PyObject *cold)
 {
     return return_none(twr_cold_use(twr_state(module), cold));
+}
+
+/* input_hook(function, is_editor): see engine/input_hook.h.  Whether a hook
+ * was in place before. */
+static PyObject *
+core_input_hook(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *function;
+    int is_editor;
+    if (!PyArg_ParseTuple(args, "Op", &function, &is_editor)) {
+        return NULL;
+    }
+    twr_input_hook_set(function == Py_None ? NULL : function, is_editor);
+    return PyBool_FromLong(twr_input_hook_has_below());
+}
+
+/* call_hook_below(): have that one do what is due; whether it could. */
+static PyObject *
+core_call_hook_below(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    int called = twr_input_hook_call_below();
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(called == 0);
 }
 
 /* Close this thread's loop and end its greenlets now.  Switches. */
@@ -333,6 +356,11 @@ PyMethodDef twr_api_methods[] = {
      "Give a tworoutine the function of another one."},
     {"run_in", core_run_in, METH_VARARGS,
      "Run a loop until a coroutine is done."},
+    {"input_hook", core_input_hook, METH_VARARGS,
+     "Have Python's prompt call a function while it waits for a key, or None "
+     "no more."},
+    {"call_hook_below", core_call_hook_below, METH_NOARGS,
+     "Have the hook before that one handle its events."},
     {"cold", core_cold, METH_O,
      "Give the module of what the core leaves to Python."},
     {"end_thread", core_end_thread, METH_NOARGS,

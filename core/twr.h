@@ -40,6 +40,7 @@
  *         closed              calls whose loop has been closed
  *         interrupt sigint    Ctrl-C: whom it is for (with _prompts.py) |
  *                             our handler, in place while calls wait only
+ *         input_hook          what goes on while somebody types
  *         call                one call that waits
  *         driven drives       a loop that we drive: the machine | all of them
  *         thread              what belongs to a thread of the system

@@ -260,6 +260,25 @@ def no_tqdm(example, monkeypatch):
     return raised(lambda: example.double.map([1], progress=True))
 
 
+@pytest.fixture
+def applied(example):
+    example.nested.apply()
+    yield
+    example.nested.undo()
+
+
+@sentence("`asyncio.run(5)` after `nested.apply()`, in a loop")
+def nested_run_of_nothing(applied):
+    return in_loop(lambda: asyncio.run(5))
+
+
+@sentence(
+    "`asyncio.run((~double)(1))` after `nested.apply()`, in a task of uvloop"
+)
+def nested_run_in_uvloop(applied, example):
+    return in_loop(lambda: asyncio.run((~example.double)(1)), uvloop())
+
+
 # Homes: `blocks` is a function of example.py, in its line 1.
 BLOCKS = "def blocks(wait): wait()"
 

@@ -609,3 +609,35 @@ def test_after_a_library_has_called_nest_asyncio(kernels, tmp_path):
     cell = kernel.fail(request)
     assert cell.error[0] == "KeyboardInterrupt"
     assert kernel.run("still(tasks)") == "'all go on'"
+
+
+NESTED = """
+from tworoutine import nested
+nested.apply()
+own = asyncio.new_event_loop()
+run = asyncio.get_event_loop().run_until_complete
+"""
+
+
+def test_with_nested_applied(kernels, tmp_path):
+    kernel = kernels(tmp_path)
+    kernel.run("tasks = start(beat, wait)")
+    kernel.run(NESTED)
+    assert kernel.run("asyncio.run((~double)(22))") == "44"
+    gather = "asyncio.gather((~double)(1), (~double)(2))"
+    assert kernel.run(f"run({gather})") == "[2, 4]"
+    assert kernel.run("own.run_until_complete((~double)(23))") == "46"
+    assert kernel.run("await (~double)(24), run((~double)(0))") == "(48, 0)"
+    assert kernel.run("still(tasks)") == "'all go on'"
+    for call in "asyncio.run", "own.run_until_complete":
+        request = kernel.send(f"{call}((~blocks)())")
+        kernel.until(request, "blocked")
+        kernel.interrupt()
+        cell = kernel.fail(request)
+        assert cell.text.endswith("cleaning up\ncleaned up\n")
+        assert cell.error[0] == "KeyboardInterrupt"
+        assert kernel.run("still(tasks)") == "'all go on'"
+    kernel.run("own.close(); nested.undo()")
+    cell = kernel.fail(kernel.send("coro = later(); asyncio.run(coro)"))
+    assert "cannot be called" in cell.error[1]
+    kernel.run("coro.close()")

@@ -1,5 +1,6 @@
-"""``python -m tworoutine``: what bug reports should tell."""
+"""``python -m tworoutine``: what bug reports should tell; and a prompt."""
 
+import argparse
 import asyncio
 import importlib.metadata
 import os
@@ -84,6 +85,36 @@ def report():
     ]
 
 
-if __name__ == "__main__":
+def read_arguments(args=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m tworoutine",
+        description="Without a command: print what a bug report needs, that "
+        "is versions, the loop, and whether calls work.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    repl = commands.add_parser(
+        "repl",
+        help="a prompt at which f(x) and await (~f)(x) work, and background "
+        "tasks go on while one types",
+        description="A prompt at which f(x) and await (~f)(x) work, and "
+        "background tasks go on while one types. Each line runs in a task of "
+        "one loop. What is piped in is run as one program.",
+    )
+    repl.add_argument(
+        "-q", dest="quiet", action="store_true", help="print no banner"
+    )
+    return parser.parse_args(args)
+
+
+def main():
+    arguments = read_arguments()
+    if arguments.command == "repl":
+        from tworoutine import _repl
+
+        sys.exit(_repl.main(quiet=arguments.quiet))
     for what, value in report():
         print(f"{what}: {value}")
+
+
+if __name__ == "__main__":
+    main()

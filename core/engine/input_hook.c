@@ -1,0 +1,181 @@
+/* engine/input_hook.c - what goes on while somebody types at Python's prompt.
+ */
+#include "engine/input_hook.h"
+
+#include <errno.h>
+#ifndef _WIN32
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+#endif
+
+/* Of the process, as PyOS_InputHook is. */
+static struct {
+    PyObject *function;   /* what is called; NULL: ours is not in place */
+    unsigned long thread; /* in which it was set */
+    int (*below)(void);   /* what was in place before; or NULL */
+    bool is_editor;       /* it is called by Python code */
+    bool interrupting;    /* readline is to be interrupted, and was not yet */
+} hook;
+
+#ifndef _WIN32
+
+/* Runs in a thread of its own: the other one has come to wait by now. */
+static void *
+interrupt_thread(void *thread)
+{
+    struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
+    nanosleep(&pause, NULL);
+    pthread_kill(*(pthread_t *)thread, SIGINT);
+    free(thread);
+    return NULL;
+}
+
+/* Have readline, which comes to wait for a key as soon as the hook returns, be
+ * interrupted by SIGINT there: it asks for signals at no other time. */
+static void
+interrupt_soon(void)
+{
+    pthread_t helper, *me = malloc(sizeof(*me));
+    sigset_t all, before;
+    if (me == NULL) {
+        return;
+    }
+    *me = pthread_self();
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&helper, NULL, interrupt_thread, me) == 0) {
+        pthread_detach(helper);
+    }
+    else {
+        free(me);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* What a GUI's hook waits for is that there is something to read from stdin:
+ * so there is, as long as it runs.  *saved is the real one. */
+static int
+fake_input(int *saved)
+{
+    static int always[2] = {-1, -1};
+    if (always[0] < 0 && (pipe(always) < 0 || write(always[1], "\n", 1) < 1)) {
+        return -1;
+    }
+    *saved = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+    return *saved < 0 ? -1 : dup2(always[0], STDIN_FILENO);
+}
+
+static void
+restore_input(int saved)
+{
+    dup2(saved, STDIN_FILENO);
+    close(saved);
+}
+
+int
+twr_input_hook_call_below(void)
+{
+    int saved, result = -1;
+    int (*below)(void) = hook.below;
+    if (below != NULL && fake_input(&saved) >= 0) {
+        Py_BEGIN_ALLOW_THREADS below();
+        Py_END_ALLOW_THREADS restore_input(saved);
+        result = 0;
+    }
+    return result;
+}
+
+#else
+
+static void
+interrupt_soon(void)
+{
+    PyErr_SetInterrupt();
+}
+
+int
+twr_input_hook_call_below(void)
+{
+    return -1;
+}
+
+#endif
+
+/* Call the function; whether Ctrl-C has been typed. */
+static bool
+call_function(void)
+{
+    PyObject *function = Py_NewRef(hook.function);
+    PyObject *result = PyObject_CallNoArgs(function);
+    bool interrupted = result == Py_True;
+    if (result == NULL && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear(); /* it came before the function could catch it */
+        interrupted = true;
+    }
+    else if (result == NULL) {
+        PyErr_WriteUnraisable(function);
+    }
+    Py_XDECREF(result);
+    Py_DECREF(function);
+    return interrupted;
+}
+
+/* Call the function, and pass on Ctrl-C. */
+static void
+call_and_pass_on(void)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    bool interrupted = hook.function != NULL && call_function();
+    PyGILState_Release(gil);
+    if (interrupted && hook.is_editor) {
+        PyErr_SetInterrupt();
+    }
+    hook.interrupting = interrupted && !hook.is_editor;
+}
+
+/* What PyOS_InputHook is.  readline calls it after each wait for a key, be it
+ * one that a signal has interrupted: then that comes first. */
+static int
+run_hook(void)
+{
+    if (hook.thread != PyThread_get_thread_ident()) {
+        return 0;
+    }
+    if (errno == EINTR) {
+        hook.interrupting = false;
+    }
+    else if (!hook.interrupting) {
+        call_and_pass_on();
+    }
+    if (hook.interrupting) { /* again, if it came too early */
+        interrupt_soon();
+    }
+    errno = 0;
+    return 0;
+}
+
+void
+twr_input_hook_set(PyObject *function, bool is_editor)
+{
+    if (function != NULL && PyOS_InputHook != run_hook) {
+        hook.below = PyOS_InputHook;
+        PyOS_InputHook = run_hook;
+    }
+    else if (function == NULL && PyOS_InputHook == run_hook) {
+        PyOS_InputHook = hook.below;
+    }
+    hook.thread = PyThread_get_thread_ident();
+    hook.is_editor = is_editor;
+    hook.interrupting = false;
+    Py_XSETREF(hook.function, Py_XNewRef(function));
+    errno = 0;
+}
+
+bool
+twr_input_hook_has_below(void)
+{
+    return hook.below != NULL;
+}

@@ -1,0 +1,6 @@
+from asyncio import AbstractEventLoop
+
+__all__ = ["apply", "undo"]
+
+def apply(loop: AbstractEventLoop | None = None) -> None: ...
+def undo() -> None: ...
