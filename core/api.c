@@ -13,6 +13,7 @@
 #include "engine/driven.h"
 #include "engine/thread.h"
 #include "face/call.h"
+#include "look.h"
 
 PyDoc_STRVAR(await_doc,
              "await_(awaitable, /)\n--\n\n"
@@ -225,6 +226,14 @@ core_show(PyObject *module, PyObject *unused)
     return return_none(th == NULL ? -1 : twr_own_loop_show(th));
 }
 
+static PyObject *
+core_look(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return twr_look();
+}
+
 /* home_of(f): the home of a tworoutine, or None. */
 static PyObject *
 core_home_of(PyObject *module, PyObject *f)
@@ -239,6 +248,8 @@ PyMethodDef twr_api_methods[] = {
     {"hide", core_hide, METH_O,
      "Have it look as if the running loop, given, did not run."},
     {"show", core_show, METH_NOARGS, "Undo that."},
+    {"look", core_look, METH_NOARGS,
+     "The calls that wait, of all threads: see _calls.py."},
     {"home_of", core_home_of, METH_O, "The home of a tworoutine, or None."},
     {"in_portal", core_in_portal, METH_NOARGS,
      "Whether a synchronous call made here would wait in a portal."},

@@ -63,10 +63,17 @@ twr_portal_work(Thread *th, PyObject *worker)
     return asker;
 }
 
-/* Put self in front of the list of those with a call parked. */
+/* Put self in front of the list of those with a call parked, that of place:
+ * iterator has yielded what it waits for. */
 static void
-portal_park(Thread *th, Portal *self)
+portal_park(TwrPlace *place, Portal *self, PyObject *iterator,
+            PyObject *yielded)
 {
+    Thread *th = place->th;
+    self->inner = Py_NewRef(iterator);
+    self->callee = place->callee;
+    self->yielded = yielded;
+    self->since = twr_place_since(place);
     self->thread = th;
     self->older = th->portals.parked;
     self->link = &th->portals.parked;
@@ -250,8 +257,7 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
     if (leave_step(th, self, &left) < 0) {
         return -1;
     }
-    self->inner = Py_NewRef(iterator);
-    portal_park(th, self);
+    portal_park(place, self, iterator, yielded);
     self->step.result = PYGEN_NEXT;
     self->step.value = Py_XNewRef(yielded); /* NULL: bounced */
     int result = twr_switch_to(&th->stacks, Py_NewRef(self->step.asker));

@@ -36,12 +36,17 @@ from tworoutine._prompts import (
 __all__ = [
     "CannotSuspend",
     "LoopThread",
+    "SlowCallWarning",
+    "WaitingCall",
     "await_",
+    "calls",
     "home",
     "portal",
+    "print_calls",
     "run",
     "task_factory",
     "tworoutine",
+    "warn_slow",
     "why_no_handoff",
 ]
 if sys.version_info >= (3, 12):
@@ -51,12 +56,23 @@ if sys.version_info >= (3, 12):
 __version__ = "0.1.0"
 
 
-def __getattr__(name):
-    """LoopThread and home: without them, no call asks for its home."""
-    if name in {"LoopThread", "home"}:
-        from tworoutine import _homes
+_LATER = {  # name -> module: loaded when first used
+    "LoopThread": "_homes",  # without homes, no call asks for its home
+    "home": "_homes",
+    "SlowCallWarning": "_slow",
+    "WaitingCall": "_calls",
+    "calls": "_calls",
+    "print_calls": "_calls_shown",
+    "warn_slow": "_slow",
+}
 
-        return getattr(_homes, name)
+
+def __getattr__(name):
+    if name in _LATER:
+        from importlib import import_module
+
+        module = import_module(f"tworoutine.{_LATER[name]}")
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -225,6 +225,7 @@ class _Call:
         self._task = None
         self._value = self._error = None
         self._asked = self._heard = 0  # how often it was to be cancelled
+        self.since = time.monotonic()
         self._pinged = None  # since when the home has been asked to answer
 
     def send(self):

@@ -10,6 +10,8 @@ parameter of a static method, or of Class.method(obj), for a class.
 
 import asyncio
 import contextlib
+import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
@@ -24,12 +26,17 @@ from typing import Any, TypeVar, assert_type
 from tworoutine import (
     CannotSuspend,
     LoopThread,
+    SlowCallWarning,
+    WaitingCall,
     await_,
+    calls,
     home,
     portal,
+    print_calls,
     run,
     task_factory,
     tworoutine,
+    warn_slow,
 )
 
 T = TypeVar("T")
@@ -307,6 +314,21 @@ async def homes() -> None:
     tworoutine(home=5)  # error
     with home(thread), home(asyncio.get_running_loop()):
         assert_type(f(1), str)
+
+
+def inside() -> None:
+    for call in calls():
+        assert_type(call, WaitingCall)
+        assert_type(call.age, float | None)
+        assert_type(call.stack[0].lineno, int | None)
+        assert_type(call.outer, WaitingCall | None)
+    print_calls()
+    print_calls(sys.stdout)
+    print_calls("x")  # error
+    warn_slow(0.5)
+    warn_slow(None)
+    warn_slow("1")  # error
+    warnings.simplefilter("error", SlowCallWarning)
 
 
 async def same_plain(x: T) -> T:
