@@ -177,6 +177,7 @@
     X(reduce)                                                                 \
     X(register)                                                               \
     X(shown_code)                                                             \
+    X(start)                                                                  \
     X(unbound)                                                                \
     X(unwrap_partial)                                                         \
     X(warn_cancelled)

@@ -113,6 +113,13 @@ get_as_completed(PyObject *op, void *closure)
 }
 
 static PyObject *
+tworoutine_start(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    return twr_cold(twr_state_of(op), COLD_start, "(OON)", op, args,
+                    kwargs == NULL ? PyDict_New() : Py_NewRef(kwargs));
+}
+
+static PyObject *
 tworoutine_at(PyObject *op, PyObject *loop)
 {
     return twr_cold(twr_state_of(op), COLD_at, "(OO)", op, loop);
@@ -186,6 +193,15 @@ PyMethodDef twr_tworoutine_methods[] = {
      "at(loop, /)\n--\n\n"
      "f whose calls run in loop, whoever makes them.\n\n"
      "loop: a loop, a LoopThread, or a function that returns one."},
+    {"start", (PyCFunction)(void (*)(void))tworoutine_start,
+     METH_VARARGS | METH_KEYWORDS,
+     "start($self, /, *args, **kwargs)\n--\n\n"
+     "Begin f(...), and do not wait for it.\n\n"
+     "Returns an asyncio.Task of the loop in which f(...) would wait here; "
+     "await_(task),\nor await task, takes its result.  Without a running "
+     "loop it goes on while calls run\nthe thread's own loop.  It is kept "
+     "until it is done.  Raises TypeError if f does not\nreturn an "
+     "awaitable, and CannotSuspend under trio and curio."},
     {"__dir__", tworoutine_dir, METH_NOARGS, NULL},
     {"__reduce__", tworoutine_reduce, METH_NOARGS, NULL},
     {"__copy__", tworoutine_copy, METH_NOARGS, NULL},

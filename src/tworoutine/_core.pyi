@@ -176,6 +176,11 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
     @property
     def aio(self) -> Callable[_P, _A_co]: ...
     def at(self, loop: Given, /) -> tworoutine[_P, _R_co, _A_co]: ...
+    def start(
+        self: tworoutine[_P, Any, Awaitable[_T]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> asyncio.Task[_T]: ...
 
     # --- binding, with type variables of its own ---------------------------
     # @classmethod above @tworoutine: on the class, on an instance.  (mypy

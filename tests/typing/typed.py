@@ -316,6 +316,15 @@ async def homes() -> None:
         assert_type(f(1), str)
 
 
+async def start() -> None:
+    assert_type(f.start(1, scale=2.0), asyncio.Task[str])
+    assert_type(await f.start(1), str)
+    assert_type(await_(f.start(1)), str)
+    assert_type(homely.start(1), asyncio.Task[str])
+    f.start("x")  # error
+    homely_lines.start(1)  # error
+
+
 def inside() -> None:
     for call in calls():
         assert_type(call, WaitingCall)
