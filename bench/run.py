@@ -11,12 +11,13 @@ import blocked
 import bystander
 import call
 import depth
+import fan_out
 import homes
 import memory
 import mix
 from harness import main
 
-FILES = (call, blocked, memory, bystander, depth, mix, homes)
+FILES = (call, blocked, memory, bystander, depth, mix, homes, fan_out)
 
 if __name__ == "__main__":
     main([cost for file in FILES for cost in file.COSTS], __doc__)

@@ -26,6 +26,7 @@
     X(__isabstractmethod__)                                                   \
     X(__module__)                                                             \
     X(__name__)                                                               \
+    X(__notes__)                                                              \
     X(__qualname__)                                                           \
     X(__self__)                                                               \
     X(__dict__)                                                               \

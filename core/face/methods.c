@@ -166,17 +166,22 @@ PyGetSetDef twr_tworoutine_getset[] = {
     {"aio", get_aio, NULL, "The asynchronous callable itself; the same as ~f.",
      NULL},
     {"map", get_map, NULL,
-     "f.map(items, *, limit=None, progress=False, return_exceptions=False)\n\n"
-     "Call f on each item at once, at most `limit` at a time, and wait for "
-     "all.\nReturns the list of results in the order of items.  If some fail, "
-     "all are\nstill run; then an ExceptionGroup is raised, each error noting "
-     "its item, or,\nwith return_exceptions, the list holds the errors in "
-     "their places.\nprogress: show a tqdm bar.  Async form: (~f.map)(items) "
-     "or f.map.aio(items).",
+     "f.map(items, *more, limit=None, progress=False, "
+     "return_exceptions=False)\n\n"
+     "Call f on each item at once, and wait for all.  With more iterables f "
+     "takes an\nitem of each, until the shortest ends; async iterables are "
+     "taken, too.  Returns\nthe list of results in the order of items.  If "
+     "some fail, all are still run; then\nan ExceptionGroup is raised, "
+     "FailedCalls, each error noting its item, whose\n`results` are those of "
+     "the others; or, with return_exceptions, the list holds the\nerrors in "
+     "their places.\n\nlimit: how many at a time, or what each enters by "
+     "`async with`, as an\nasyncio.Semaphore, which others may use, too; "
+     "items are taken as there is room.\nprogress: show a tqdm bar.  Async "
+     "form: (~f.map)(items) or f.map.aio(items).",
      NULL},
     {"as_completed", get_as_completed, NULL,
      "f.as_completed(items, *, limit=None, return_exceptions=False)\n\n"
-     "Call f on each item at once, at most `limit` at a time; iterate over "
+     "Call f on each item at once, `limit` as in f.map; iterate over "
      "(item,\nresult) in the order in which they finish.  An item's error is "
      "raised at its\nturn, or, with return_exceptions, yielded as its result. "
      " Leaving the loop\ncancels the rest and waits for it.  Async form: "

@@ -35,6 +35,7 @@ from tworoutine._prompts import (
 
 __all__ = [
     "CannotSuspend",
+    "FailedCalls",
     "LoopThread",
     "SlowCallWarning",
     "WaitingCall",
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 
 
 _LATER = {  # name -> module: loaded when first used
+    "FailedCalls": "_fan_out",
     "LoopThread": "_homes",  # without homes, no call asks for its home
     "home": "_homes",
     "SlowCallWarning": "_slow",

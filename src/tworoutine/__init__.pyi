@@ -18,6 +18,7 @@ from tworoutine._core import CannotSuspend as CannotSuspend
 from tworoutine._core import await_ as await_
 from tworoutine._core import tworoutine as tworoutine
 from tworoutine._core import why_no_handoff as why_no_handoff
+from tworoutine._fan_out import FailedCalls as FailedCalls
 from tworoutine._homes import LoopThread as LoopThread
 from tworoutine._homes import home as home
 from tworoutine._slow import SlowCallWarning as SlowCallWarning
@@ -57,6 +58,7 @@ if sys.version_info >= (3, 12):
 
 __all__ = [
     "CannotSuspend",
+    "FailedCalls",
     "LoopThread",
     "SlowCallWarning",
     "WaitingCall",

@@ -25,6 +25,7 @@ from typing import Any, TypeVar, assert_type
 
 from tworoutine import (
     CannotSuspend,
+    FailedCalls,
     LoopThread,
     SlowCallWarning,
     WaitingCall,
@@ -45,6 +46,15 @@ T = TypeVar("T")
 @tworoutine
 async def f(x: int, *, scale: float = 1.0) -> str:
     return str(x * scale)
+
+
+@tworoutine
+async def two(x: int, y: str) -> bytes:
+    return bytes(x)
+
+
+async def agen(n: int) -> AsyncGenerator[int, None]:
+    yield n
 
 
 @tworoutine
@@ -227,6 +237,14 @@ for item, result in board.tune.as_completed([1, 2], limit=1):
     assert_type(result, str)
 
 f.map(["1"])  # error
+assert_type(f.map([1], limit=asyncio.Semaphore(2)), list[str])
+assert_type(f.map(agen(3)), list[str])
+assert_type(two.map([1], ["a"]), list[bytes])
+two.map(1, ["a"])  # error
+try:
+    f.map([1])
+except FailedCalls as failed:
+    assert_type(failed.results, list[Any])
 f.map([1], limit="2")  # error
 f.map([1], unknown=1)  # error
 
