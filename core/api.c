@@ -218,6 +218,18 @@ core_hide(PyObject *module, PyObject *loop)
     return return_none(th == NULL ? -1 : twr_own_loop_hide(th, loop));
 }
 
+/* hidden(): the loop that runs here, and is hidden; or None. */
+static PyObject *
+core_hidden(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    Thread *th = twr_thread(twr_state(module));
+    if (th == NULL) {
+        return NULL;
+    }
+    return Py_NewRef(th->run.hidden == NULL ? Py_None : th->run.hidden);
+}
+
 static PyObject *
 core_show(PyObject *module, PyObject *unused)
 {
@@ -248,6 +260,8 @@ PyMethodDef twr_api_methods[] = {
     {"hide", core_hide, METH_O,
      "Have it look as if the running loop, given, did not run."},
     {"show", core_show, METH_NOARGS, "Undo that."},
+    {"hidden", core_hidden, METH_NOARGS,
+     "The running loop that is hidden so; or None."},
     {"look", core_look, METH_NOARGS,
      "The calls that wait, of all threads: see _calls.py."},
     {"home_of", core_home_of, METH_O, "The home of a tworoutine, or None."},

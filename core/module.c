@@ -9,8 +9,8 @@
  *     Awaiting        one that awaits some other object
  *     home            the ContextVar of home()
  *     home_of, look, in_portal, drivable, stepper, thread_loop, prime, refit,
- * hide, show, run_in, end_thread, end_closed, unregistered, after_fork, cold
- * for tworoutine/_*.py: api.c */
+ * hide, hidden, show, run_in, end_thread, end_closed, unregistered,
+ * after_fork, cold for tworoutine/_*.py: api.c */
 #include "api.h"
 #include "asyncio/debug.h"
 #include "asyncio/facts.h"

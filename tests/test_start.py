@@ -363,6 +363,20 @@ def test_curio_spawns():
     assert str(e.value).endswith("write await curio.spawn(~double, ...)")
 
 
+def test_in_synchronous_code_of_asgiref(place):
+    """Where the running loop is hidden, calls are served by that one."""
+    asgiref = pytest.importorskip("asgiref.sync")
+
+    def work():
+        return await_(double.start(3))
+
+    @tworoutine
+    async def main():
+        return await asgiref.sync_to_async(work)()
+
+    assert place(main) == 6
+
+
 def test_in_gevent(program):
     pytest.importorskip("gevent")
     program(

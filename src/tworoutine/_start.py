@@ -9,9 +9,12 @@ from tworoutine._core import (
     Awaiting,
     CannotSuspend,
     Portal,
+    hidden,
+    hide,
     home,
     home_of,
     in_portal,
+    show,
     thread_loop,
 )
 from tworoutine._names import name_of, name_plainly
@@ -20,6 +23,17 @@ from tworoutine._portal import foreign_library, has_factory
 
 def start(f, args, kwargs):
     """``f.start(*args, **kwargs)``."""
+    hid = hidden() if asyncio._get_running_loop() is None else None
+    if hid is None:
+        return _start(f, args, kwargs)
+    show()  # the loop of which this is a step, as a call would
+    try:
+        return _start(f, args, kwargs)
+    finally:
+        hide(hid)
+
+
+def _start(f, args, kwargs):
     loop = asyncio._get_running_loop()
     _refuse_others(f, loop)
     if loop is not None:
