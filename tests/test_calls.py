@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import importlib
 import io
@@ -582,6 +583,22 @@ def test_code_that_awaits_is_no_call(place):
 
     asyncio.run(main())
     assert seen[-1] == []
+
+
+def test_a_coroutine_stepped_by_hand_is_no_call():
+    seen = []
+
+    async def inner():
+        wait(look_here, seen)
+
+    def step_by_hand():
+        with contextlib.suppress(StopIteration):
+            inner().send(None)
+        with contextlib.suppress(StopIteration):
+            contextvars.copy_context().run(inner().send, None)
+
+    step_by_hand()
+    assert [[call.name for call in found] for found in seen] == [["wait"]] * 2
 
 
 def test_age_is_that_of_the_whole_call():

@@ -11,6 +11,8 @@ calls further out are found, which never had to wait themselves.
 """
 
 import asyncio
+import dis
+import functools
 import gc
 import inspect
 import linecache
@@ -19,7 +21,6 @@ import sys
 import threading
 import time
 import traceback
-from opcode import opname
 from typing import NamedTuple
 
 from tworoutine._core import Awaiting, look
@@ -393,10 +394,20 @@ def _is_plain(frame):
     """Whether a coroutine right above frame is one that was called."""
     if _package(frame) in _STEPPERS:
         return False
-    code = frame.f_code
-    if code.co_flags & (_ASYNC | inspect.CO_GENERATOR):
-        return opname[code.co_code[frame.f_lasti]] != "SEND"  # await
-    return True
+    return not _steps(frame.f_code, frame.f_lasti)
+
+
+@functools.lru_cache
+def _steps(code, index):
+    """Whether the instruction there steps a coroutine: await, or send()."""
+    before = [
+        each for each in dis.get_instructions(code) if each.offset <= index
+    ][-6:]
+    return before[-1].opname == "SEND" or any(
+        each.opname in ("LOAD_ATTR", "LOAD_METHOD")
+        and each.argval in ("send", "throw")
+        for each in before
+    )
 
 
 def _frames_of_steps(loops):
