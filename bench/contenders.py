@@ -108,6 +108,30 @@ class Greenback(Synchronous):
         self.enter = greenback.ensure_portal
 
 
+class Gather(Await):
+    """``asyncio.gather``, of all at once."""
+
+    name = "gather"
+
+    async def map(self, function, items, limit):
+        await asyncio.gather(*[function(item) for item in items])
+
+
+class GatherWithin(Await):
+    """``asyncio.gather``, and a semaphore around each."""
+
+    name = "gather, semaphore"
+
+    async def map(self, function, items, limit):
+        semaphore = asyncio.Semaphore(limit)
+
+        async def within(item):
+            async with semaphore:
+                return await function(item)
+
+        await asyncio.gather(*[within(item) for item in items])
+
+
 class TwoRoutine(Synchronous):
     """The decorator of this project."""
 
@@ -122,6 +146,9 @@ class TwoRoutine(Synchronous):
         """Make it one whose calls run in that loop of another thread."""
         return self.wrap(function, home=loop)
 
+    async def map(self, function, items, limit):
+        function.map(items, limit=limit)
+
 
 WAYS = {
     way.name: way
@@ -130,6 +157,8 @@ WAYS = {
         CreateTask,
         KeptLoop,
         RunCoroutineThreadsafe,
+        Gather,
+        GatherWithin,
         TwoRoutine,
         NestAsyncio,
         Greenback,

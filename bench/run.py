@@ -12,12 +12,23 @@ import bystander
 import call
 import depth
 import duals
+import fan_out
 import homes
 import memory
 import mix
 from harness import main
 
-FILES = (call, blocked, memory, bystander, depth, mix, homes, duals)
+FILES = (
+    call,
+    blocked,
+    memory,
+    bystander,
+    depth,
+    mix,
+    homes,
+    duals,
+    fan_out,
+)
 
 if __name__ == "__main__":
     main([cost for file in FILES for cost in file.COSTS], __doc__)

@@ -17,6 +17,7 @@
 #include "engine/thread.h"
 #include "face/call.h"
 #include "face/dual_type.h"
+#include "look.h"
 
 PyDoc_STRVAR(await_doc,
              "await_(awaitable, /)\n--\n\n"
@@ -279,12 +280,32 @@ core_hide(PyObject *module, PyObject *loop)
     return return_none(th == NULL ? -1 : twr_own_loop_hide(th, loop));
 }
 
+/* hidden(): the loop that runs here, and is hidden; or None. */
+static PyObject *
+core_hidden(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    Thread *th = twr_thread(twr_state(module));
+    if (th == NULL) {
+        return NULL;
+    }
+    return Py_NewRef(th->run.hidden == NULL ? Py_None : th->run.hidden);
+}
+
 static PyObject *
 core_show(PyObject *module, PyObject *unused)
 {
     (void)unused;
     Thread *th = twr_thread(twr_state(module));
     return return_none(th == NULL ? -1 : twr_own_loop_show(th));
+}
+
+static PyObject *
+core_look(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return twr_look();
 }
 
 /* home_of(f): the home of a tworoutine, or None. */
@@ -331,6 +352,10 @@ PyMethodDef twr_api_methods[] = {
     {"hide", core_hide, METH_O,
      "Have it look as if the running loop, given, did not run."},
     {"show", core_show, METH_NOARGS, "Undo that."},
+    {"hidden", core_hidden, METH_NOARGS,
+     "The running loop that is hidden so; or None."},
+    {"look", core_look, METH_NOARGS,
+     "The calls that wait, of all threads: see _calls.py."},
     {"home_of", core_home_of, METH_O, "The home of a tworoutine, or None."},
     {"adopt", core_adopt, METH_O,
      "Have the rest of one of asyncio's tasks run in a portal."},

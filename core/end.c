@@ -4,6 +4,7 @@
 #include "asyncio/running.h"
 #include "backends/own_loop.h"
 #include "backends/portal.h"
+#include "engine/call.h"
 #include "engine/closed.h"
 #include "engine/driven.h"
 #include "engine/drives.h"
@@ -100,6 +101,8 @@ thread_dealloc(PyObject *op)
         }
         twr_thread_forget(th);
     }
+    twr_thread_unlist(th);
+    twr_call_forget(th);
     twr_portal_forget_all(th);
     if (!is_elsewhere) {
         thread_clear(op);

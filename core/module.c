@@ -11,9 +11,9 @@
  *     Dual            what all duals derive from
  *     Special         a special method of theirs
  *     dual_new, dual_method, dual_of,
- *     home_of, adopt, adopting, in_portal, drivable, stepper, thread_loop,
- *     prime, refit, hide, show, run_in, end_thread, end_closed, unregistered,
- *     after_fork, cold for tworoutine/_*.py: api.c */
+ *     home_of, look, adopt, adopting, in_portal, drivable, stepper,
+ * thread_loop, prime, refit, hide, hidden, show, run_in, end_thread,
+ * end_closed, unregistered, after_fork, cold for tworoutine/_*.py: api.c */
 #include "api.h"
 #include "asyncio/debug.h"
 #include "asyncio/facts.h"

@@ -20,7 +20,8 @@
  *         object              its layout
  *         wrapper generator manager
  *                             async generators and context managers
- *     await  end              find who serves a call | a thread ends
+ *     await  end  look        find who serves a call | a thread ends |
+ *                             the calls that wait, for who looks at them
  *     backends/               ways to wait: one table (await.c), asked in turn
  *         home                calls that run in another thread's loop
  *         others              greenback, trio, gevent, Twisted, SQLAlchemy
@@ -65,6 +66,7 @@
  *         direct              C functions, called past their type
  *         error libraries     refusals; which libraries have been imported
  *         state hard compat   names, types, facts; make hard; versions
+ *         clock               since when a call waits
  *
  * A new library that runs its own loop: TWR_LIBRARIES in base/state.h, a
  * backend in backends/others.c, its place in the table of await.c, and what is

@@ -33,7 +33,7 @@ DEFINITIONS = re.search(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)[1]
 ERRORS = {
     "AttributeError": AttributeError,
     "CannotSuspend": CannotSuspend,
-    "ExceptionGroup": ExceptionGroup,
+    "FailedCalls": package.FailedCalls,
     "PicklingError": pickle.PicklingError,
     "RuntimeError": RuntimeError,
     "TypeError": TypeError,

@@ -5,11 +5,13 @@ import contextvars
 import gc
 import inspect
 import itertools
+import pickle
 import signal
 import sys
 
 import pytest
 
+import tworoutine as package
 from tworoutine import await_, tworoutine
 
 
@@ -253,7 +255,7 @@ def test_names_and_help():
     assert odd_fail.as_completed.__name__ == "as_completed"
     assert "order of items" in inspect.getdoc(odd_fail.map)
     assert str(inspect.signature(odd_fail.map)) == (
-        "(items, *, limit=None, progress=False, return_exceptions=False)"
+        "(items, *more, limit=None, progress=False, return_exceptions=False)"
     )
     assert str(inspect.signature(odd_fail.as_completed)) == (
         "(items, *, limit=None, return_exceptions=False)"
@@ -720,3 +722,345 @@ def test_a_loop_that_is_closed_while_they_run(
     destroyed = "Task was destroyed but it is pending!"
     assert destroyed in told
     assert all(line == destroyed or "callback" in line for line in told)
+
+
+# --- several iterables ------------------------------------------------------
+
+
+@tworoutine
+async def quotient(x, y, z=1):
+    await asyncio.sleep(0)
+    return x / y / z
+
+
+def test_several_iterables(place):
+    assert place(lambda: quotient.map([4, 9], [2, 3])) == [2, 3]
+    assert place(lambda: quotient.map([4], [2], iter([2]), limit=1)) == [1]
+    assert asyncio.run((~quotient.map)([4, 9], [2, 3])) == [2, 3]
+
+
+def test_the_shortest_iterable_ends_it(place):
+    assert place(lambda: quotient.map([4, 9], itertools.count(1))) == [4, 4.5]
+
+
+def test_an_error_notes_all_the_arguments(place):
+    with pytest.raises(ExceptionGroup) as caught:
+        place(lambda: quotient.map([4, 5], [2, 0]))
+    [error] = caught.value.exceptions
+    assert error.__notes__ == ["in quotient.map, on (5, 0)"]
+
+
+# --- what went well ---------------------------------------------------------
+
+
+def failed(function):
+    with pytest.raises(ExceptionGroup) as caught:
+        function()
+    return caught.value
+
+
+def test_the_group_has_the_other_results(place):
+    group = failed(lambda: place(lambda: odd_fail.map(range(6))))
+    assert group.results == [0, 2, 4]
+    assert isinstance(group, package.FailedCalls)
+    assert failed(lambda: odd_fail.map([1])).results == []
+
+
+def test_so_have_its_parts():
+    group = failed(lambda: odd_fail.map([0, 1, 2, "x"]))
+    parts = group.split(ValueError)
+    assert [len(part.exceptions) for part in parts] == [1, 1]
+    assert group.subgroup(TypeError).results == [0, 2]
+    assert [part.results for part in parts] == [[0, 2]] * 2
+    assert all(type(part) is package.FailedCalls for part in parts)
+    seen = []
+    try:
+        raise group
+    except* ValueError as part:
+        seen.append(part.results)
+    except* TypeError as part:
+        seen.append(part.results)
+    assert seen == [[0, 2]] * 2
+
+
+def test_it_can_be_pickled():
+    group = failed(lambda: odd_fail.map(range(3)))
+    again = pickle.loads(pickle.dumps(group))
+    assert type(again) is type(group)
+    assert again.results == [0, 2]
+    assert [str(error) for error in again.exceptions] == ["odd: 1"]
+
+
+def test_an_error_that_is_no_exception(place):
+    class Stop(BaseException):
+        pass
+
+    @tworoutine
+    async def stops(x):
+        await asyncio.sleep(0)
+        if x:
+            raise Stop
+        return x
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        place(lambda: stops.map([0, 1]))
+    group = caught.value
+    assert group.results == [0]
+    assert not isinstance(group, ExceptionGroup)
+    assert group.subgroup(Stop).results == [0]
+
+
+# --- many items -------------------------------------------------------------
+
+
+def test_items_are_taken_as_there_is_room():
+    """Of 100,000, no more than the limit are in memory, or under way."""
+    limit, alive, peak = 128, 0, 0
+
+    class Item:
+        def __init__(self, number):
+            nonlocal alive, peak
+            self.number = number
+            alive += 1
+            peak = max(peak, alive)
+
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    @tworoutine
+    async def number_of(item):
+        await asyncio.sleep(0)
+        return item.number
+
+    n = 100_000
+    got = number_of.map((Item(x) for x in range(n)), limit=limit)
+    assert got == list(range(n))
+    assert peak <= 2 * limit  # those that have ended go in the next turn
+    assert alive == 0
+
+
+# --- async iterables --------------------------------------------------------
+
+
+async def numbers(n, taken=None, error=None):
+    for x in range(n):
+        await asyncio.sleep(0)
+        if taken is not None:
+            taken.append(x)
+        yield x
+    if error is not None:
+        raise error
+
+
+@pytest.mark.parametrize("limit", [None, 1, 3])
+def test_an_async_iterable(limit, place):
+    work = Work()
+    assert place(lambda: work.do.map(numbers(10), limit=limit)) == [
+        x * 10 for x in range(10)
+    ]
+    assert limit is None or work.peak <= limit
+
+
+def test_an_async_iterable_beside_another():
+    assert quotient.map(numbers(3), [1, 2, 4, 8]) == [0, 0.5, 0.5]
+
+
+def test_an_async_iterable_is_taken_as_there_is_room(place):
+    work, taken, ahead = Work(), [], []
+
+    @tworoutine
+    async def do(x):
+        ahead.append(len(taken) - len(work.ended))
+        return await (~work.do)(x)
+
+    place(lambda: do.map(numbers(20, taken), limit=2))
+    assert max(ahead) <= 2
+    assert sorted(taken) == sorted(work.ended)
+
+
+def test_pairs_come_while_an_async_iterable_waits(place):
+    go_on = []
+
+    async def items():
+        yield 1
+        future = asyncio.get_running_loop().create_future()
+        go_on.append(future)
+        yield await future
+
+    def use():
+        got = []
+        for pair in slowest_first.as_completed(items()):
+            got.append(pair)
+            if len(got) == 1:
+                go_on[0].set_result(2)
+        return got
+
+    assert place(use) == [(1, 10), (2, 20)]
+
+
+@pytest.mark.parametrize("name", ["map", "as_completed"])
+def test_an_async_iterable_that_breaks_off(name, place):
+    work = Work()
+    items = numbers(2, error=LookupError("no more items"))
+    with pytest.raises(LookupError, match="no more items"):
+        place(lambda: list(getattr(work.wait_but_for, name)(items)))
+    assert work.at_work == 0
+
+
+def test_an_endless_async_iterable_that_is_left(place):
+    work = Work()
+
+    async def items():
+        for x in itertools.count():
+            await asyncio.sleep(0)
+            yield x
+
+    def use():
+        got = []
+        for item, _ in work.do.as_completed(items(), limit=3):
+            got.append(item)
+            if len(got) == 10:
+                break
+        return got
+
+    assert sorted(place(use))[:8] == list(range(8))
+    assert work.at_work == 0
+
+
+# --- limiters ---------------------------------------------------------------
+
+
+def test_a_limiter_for_two_maps(place):
+    """Both together keep within it."""
+    work = Work()
+
+    @tworoutine
+    async def both():
+        limiter = asyncio.Semaphore(3)
+        return await asyncio.gather(
+            (~work.do.map)(range(10), limit=limiter),
+            (~work.do.map)(range(10, 20), limit=limiter),
+        )
+
+    assert place(both) == [
+        [x * 10 for x in range(10)],
+        [x * 10 for x in range(10, 20)],
+    ]
+    assert work.peak == 3
+
+
+def test_a_limiter_of_anyio(place):
+    anyio = pytest.importorskip("anyio")
+    work = Work()
+
+    @tworoutine
+    async def limited():
+        limiter = anyio.CapacityLimiter(2)
+        return await (~work.do.map)(range(10), limit=limiter)
+
+    assert place(limited) == [x * 10 for x in range(10)]
+    assert work.peak == 2
+
+
+def test_with_a_limiter_items_are_taken_as_there_is_room(place):
+    work, ahead = Work(), []
+
+    def items():
+        for x in range(20):
+            ahead.append(x - len(work.ended))
+            yield x
+
+    limiter = asyncio.Semaphore(2)
+    place(lambda: work.do.map(items(), limit=limiter))
+    assert max(ahead) <= 3  # one has been taken, and waits
+
+
+def test_a_limiter_that_fails(place):
+    class Limiter:
+        async def __aenter__(self):
+            raise LookupError("no room")
+
+        async def __aexit__(self, *exc_info):
+            raise AssertionError
+
+    work = Work()
+    group = failed(lambda: place(lambda: work.do.map([1, 2], limit=Limiter())))
+    assert [str(error) for error in group.exceptions] == ["no room"] * 2
+    assert work.started == []
+
+
+def test_a_cancel_while_calls_wait_for_a_limiter(place):
+    """The limiter is as it was, and no coroutine is left behind."""
+    limiter, work = asyncio.Semaphore(1), Work()
+
+    @tworoutine
+    async def cancelled():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await (~work.wait_but_for.map)([1, 2, 3], limit=limiter)
+        return limiter.locked()
+
+    assert place(cancelled) is False
+    assert work.ended == [1]
+
+
+# --- Ctrl-C -----------------------------------------------------------------
+
+INTERRUPTED = """
+import asyncio, signal
+from tworoutine import tworoutine
+
+@tworoutine
+async def read(x):
+    if x == 17:
+        asyncio.get_running_loop().call_soon(
+            signal.raise_signal, signal.SIGINT)
+    if x >= 17:
+        await asyncio.Event().wait()
+    return x
+"""
+
+
+def notes_of(exc):
+    notes = []
+    while exc is not None:
+        notes += getattr(exc, "__notes__", [])
+        exc = exc.__context__
+    return notes
+
+
+def interrupted_reader():
+    names = {}
+    exec(INTERRUPTED, names)
+    return names["read"]
+
+
+def test_ctrl_c_says_how_many_were_done():
+    read = interrupted_reader()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        read.map(range(256))
+    assert caught.value.__notes__ == ["in read.map: 17 of 256 done"]
+
+
+def test_ctrl_c_says_so_in_asyncio_run_too():
+    read = interrupted_reader()
+
+    async def main():
+        read.map(iter(range(256)))
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        asyncio.run(main())
+    assert notes_of(caught.value) == ["in read.map: 17 done"]
+
+
+def test_so_does_a_timeout():
+    read = tworoutine(asyncio.sleep)
+
+    async def main():
+        async with asyncio.timeout(0.01):
+            read.map([0, 60, 60], limit=2)
+
+    with pytest.raises(TimeoutError) as caught:
+        asyncio.run(main())
+    assert notes_of(caught.value) == ["in sleep.map: 1 of 3 done"]

@@ -674,3 +674,74 @@ def test_curio_tasks_have_a_context_each_if_told_to():
     with kernel:
         got = kernel.run(portal(main))
     assert got == ([("caller", "a"), ("caller", "b")], "caller")
+
+
+# --- limiters, async iterables ----------------------------------------------
+
+
+def limiter_of(host, n):
+    if host.name == "curio":
+        import curio
+
+        return curio.Semaphore(n)
+    import anyio
+
+    return anyio.CapacityLimiter(n)
+
+
+def test_a_limiter(host, both):
+    async def test(work):
+        @tworoutine
+        async def do_longer(x):
+            work._begin(x)
+            for _ in range(10):
+                await work.lib.sleep(0)
+            work._end(x)
+            return x * 10
+
+        got = await both(do_longer, range(10), limit=limiter_of(host, 2))
+        assert results(got) == [x * 10 for x in range(10)]
+        return work.peak
+
+    assert run(host, test) == 2
+
+
+def test_with_a_limiter_items_are_taken_as_there_is_room(host, both):
+    async def test(work):
+        ahead = []
+
+        def items():
+            for x in range(20):
+                ahead.append(x - len(work.ended))
+                yield x
+
+        await both(work.do, items(), limit=limiter_of(host, 2))
+        return max(ahead)
+
+    most = 20 if host.name == "curio" else 3  # where nobody is told
+    assert run(host, test) <= most
+
+
+async def numbers():
+    yield 1
+    yield 2
+
+
+def test_async_iterables_are_for_asyncio(host, both):
+    async def test(work):
+        if host.name == "anyio on asyncio":
+            return results(await both(work.do, numbers()))
+        with pytest.raises(TypeError, match="only where asyncio runs, not "):
+            await both(work.do, numbers())
+        return [10, 20]
+
+    assert run(host, test) == [10, 20]
+
+
+def test_results_of_the_others(host, form):
+    async def test(work):
+        with pytest.raises(ExceptionGroup) as caught:
+            await form.map(work.odd_fail, range(5))
+        return caught.value.results
+
+    assert run(host, test) == [0, 2, 4]

@@ -62,6 +62,7 @@ PyThreadState_Get PyErr_Occurred PyErr_GetRaisedException
 PyErr_SetRaisedException PyGreenlet_ACTIVE PyGreenlet_STARTED
 PyType_GetModuleState PyModule_GetState Py_IsFinalizing _Py_IsFinalizing
 PyObject_TypeCheck PyThread_get_thread_ident Py_SIZE
+clock_gettime GetTickCount64
 """
 QUIET_API = frozenset(QUIET_NAMES.split())
 

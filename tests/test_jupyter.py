@@ -438,6 +438,25 @@ def test_interrupt_ends_all_that_the_call_has_started(busy):
         cell = busy.fail(request)
         assert cell.error[0] == "KeyboardInterrupt"
         assert cell.text.count("cleaning") == cell.text.count("cleaned") == 3
+    assert "in one.map: 0 of 3 done" in cell.error[2]
+
+
+def test_print_calls_shows_a_table(kernel):
+    request = kernel.send(
+        "import tworoutine\n"
+        "loop_ = asyncio.get_running_loop()\n"
+        "loop_.call_later(0.01, tworoutine.print_calls)\n"
+        "double(1, delay=0.05)"
+    )
+    kind, content = "", {}
+    while kind != "display_data":
+        kind, content = kernel.message(request)
+    table = content["data"]["text/html"]
+    assert table.startswith("<table>")
+    assert "double()" in table
+    assert "await asyncio.sleep(delay)" in table
+    assert "1 synchronous call waits" in content["data"]["text/plain"]
+    assert kernel.end(request).result == "2"
 
 
 def test_interrupt_twice(busy):

@@ -5,6 +5,7 @@
 #ifndef TWR_BACKEND_H
 #define TWR_BACKEND_H
 
+#include "base/clock.h"
 #include "engine/thread.h"
 
 /* The advice of a refusal where code that awaits would be served. */
@@ -26,6 +27,7 @@ typedef struct {
     bool hidden;      /* the loop was hidden, and has to be again */
     bool interrupted; /* Ctrl-C has cancelled the task while the call waited */
     bool ending;      /* so has the loop, which is to stop */
+    uint32_t since;   /* twr_clock_ms() when it began to wait; 0: not yet */
 } TwrPlace;
 
 struct TwrBackend {
@@ -56,6 +58,16 @@ struct TwrBackend {
     bool is_own_loop;     /* the loop runs for calls alone */
     bool is_running_loop; /* the running loop, which others share */
 };
+
+/* Since when the call waits: from now on, if it has not before.  Quiet. */
+static inline uint32_t
+twr_place_since(TwrPlace *place)
+{
+    if (place->since == 0) {
+        place->since = twr_clock_ms();
+    }
+    return place->since;
+}
 
 /* Call undo (stolen) for what was begun with it: a function, None or NULL.
  * Keeps a pending exception; a failure is reported. */

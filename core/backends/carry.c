@@ -171,6 +171,7 @@ carry_park(Thread *th, Call *call, bool own_run)
 static int
 carry_wait(Thread *th, PyObject *loop, Call *call, bool own_run)
 {
+    call->since = twr_clock_ms();
     if (twr_park_take_over(th, loop, call) < 0 ||
         twr_future_listen(th->state, call->task, (PyObject *)call) < 0 ||
         carry_register(call, true) < 0) {
@@ -319,7 +320,9 @@ static PyObject *
 carry_run(Thread *th, PyObject *loop, Driven *own_run, Call *call,
           const Carried *what)
 {
+    twr_call_note(th, call);
     int wait = carry_first_step(th, loop, own_run, call, what);
+    twr_call_unnote(call);
     if (wait > 0 && carry_wait(th, loop, call, own_run != NULL) < 0) {
         carry_close(th->state, call);
         wait = -1;

@@ -26,6 +26,7 @@
 #include "base/error.h"
 #include "base/libraries.h"
 #include "coro/awaitable.h"
+#include "engine/call.h"
 #include "engine/closed.h"
 #include "engine/greenback.h"
 #include "stack/context.h"
@@ -61,9 +62,11 @@ wait_in_greenback(TwrPlace *place, PyObject *loop, PyObject *awaitable)
     (void)loop;
     PyObject *module =
         PyImport_GetModule(place->th->state->libraries.names[INDEX_greenback]);
+    Call *left = twr_call_leave(place->th, place->callee, awaitable);
     PyObject *result =
         module == NULL ? NULL
                        : PyObject_CallMethod(module, "await_", "O", awaitable);
+    twr_call_return(left);
     Py_XDECREF(module);
     return result;
 }
@@ -150,14 +153,18 @@ result_of_host(TwrState *state, PyObject *pair)
     return NULL;
 }
 
-/* Have backend, an object in Python, wait.  Switches. */
+/* Have place->who, an object in Python, wait.  Switches. */
 static PyObject *
-let_host_wait(TwrState *state, PyObject *backend, PyObject *coro)
+let_host_wait(TwrPlace *place, PyObject *coro)
 {
+    TwrState *state = place->th->state;
+    PyObject *backend = place->who;
     PyObject *pair = NULL, *contexts = NULL;
     PyObject *context = twr_context_current();
     if (context != NULL && twr_context_leave(state, &contexts) == 0) {
+        Call *left = twr_call_leave(place->th, place->callee, coro);
         pair = PyObject_CallMethod(backend, "wait", "OO", coro, context);
+        twr_call_return(left);
         if (twr_context_enter(contexts) < 0) {
             Py_CLEAR(pair);
         }
@@ -178,7 +185,7 @@ wait_in_host(TwrPlace *place, PyObject *loop, PyObject *coro)
 {
     return PyTuple_CheckExact(place->who)
                ? twr_run_in(place->th, loop, coro, place->callee)
-               : let_host_wait(place->th->state, place->who, coro);
+               : let_host_wait(place, coro);
 }
 
 const TwrBackend twr_host_backend = {
@@ -227,14 +234,15 @@ find_sqlalchemy(TwrPlace *place)
 static PyObject *
 wait_in_sqlalchemy(TwrPlace *place, PyObject *loop, PyObject *awaitable)
 {
-    (void)place;
     (void)loop;
     PyObject *result = NULL;
     PyObject *me = twr_greenlet_running();
     PyObject *parent = me == NULL ? NULL : twr_greenlet_parent(me);
     PyObject *args = PyTuple_Pack(1, awaitable);
     if (parent != NULL && args != NULL) {
+        Call *left = twr_call_leave(place->th, place->callee, awaitable);
         result = twr_greenlet_switch(parent, args);
+        twr_call_return(left);
     }
     Py_XDECREF(parent);
     Py_XDECREF(args);

@@ -64,10 +64,17 @@ twr_portal_work(Thread *th, PyObject *worker)
     return asker;
 }
 
-/* Put self in front of the list of those with a call parked. */
+/* Put self in front of the list of those with a call parked, that of place:
+ * iterator has yielded what it waits for. */
 static void
-portal_park(Thread *th, Portal *self)
+portal_park(TwrPlace *place, Portal *self, PyObject *iterator,
+            PyObject *yielded)
 {
+    Thread *th = place->th;
+    self->inner = Py_NewRef(iterator);
+    self->callee = place->callee;
+    self->yielded = yielded;
+    self->since = twr_place_since(place);
     self->thread = th;
     self->older = th->portals.parked;
     self->link = &th->portals.parked;
@@ -242,14 +249,15 @@ twr_portal_forget_all(Thread *th)
 
 /* Leave a result in self, and wait for the next step.  Switches. */
 static int
-yield_in_step(Thread *th, Portal *self, PyObject *iterator, PyObject *yielded)
+yield_in_step(TwrPlace *place, Portal *self, PyObject *iterator,
+              PyObject *yielded)
 {
+    Thread *th = place->th;
     Left left;
     if (leave_step(th, self, &left) < 0) {
         return -1;
     }
-    self->inner = Py_NewRef(iterator);
-    portal_park(th, self);
+    portal_park(place, self, iterator, yielded);
     self->step.result = PYGEN_NEXT;
     self->step.value = Py_XNewRef(yielded); /* NULL: bounced */
     int result = twr_switch_to(&th->stacks, Py_NewRef(self->step.asker));
@@ -258,14 +266,15 @@ yield_in_step(Thread *th, Portal *self, PyObject *iterator, PyObject *yielded)
     return enter_step(self, &left) < 0 ? -1 : result;
 }
 
-/* yield_in_step() for a call in the first step of task, an eager one, which
- * looks suspended meanwhile; who cancels it cancels what it waits for.
+/* yield_in_step() for a call in the first step of an eager task, which looks
+ * suspended meanwhile; who cancels that cancels what it waits for.
  * Switches. */
 static int
-yield_in_eager(Thread *th, Portal *self, PyObject *task, PyObject *iterator,
+yield_in_eager(TwrPlace *place, Portal *self, PyObject *iterator,
                PyObject *yielded)
 {
-    TwrState *state = th->state;
+    TwrState *state = place->th->state;
+    PyObject *task = place->who;
     int is_future = yielded == NULL ? 0 : twr_future_check(state, yielded);
     PyObject *future = is_future > 0 ? Py_NewRef(yielded) : NULL;
     int result = is_future < 0 ? -1 : twr_task_suspend(state, task, future);
@@ -274,7 +283,7 @@ yield_in_eager(Thread *th, Portal *self, PyObject *task, PyObject *iterator,
     }
     if (result == 0) {
         self->eager = true;
-        result = yield_in_step(th, self, iterator, yielded);
+        result = yield_in_step(place, self, iterator, yielded);
         self->eager = false;
         if (twr_task_become(state, self->loop, task) < 0) {
             result = -1;
@@ -302,8 +311,8 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
         return -1;
     }
     int result = place->who == NULL
-                     ? yield_in_step(th, self, iterator, yielded)
-                     : yield_in_eager(th, self, place->who, iterator, yielded);
+                     ? yield_in_step(place, self, iterator, yielded)
+                     : yield_in_eager(place, self, iterator, yielded);
     if (result == 0) {
         *sent = self->step.value;
         *error = self->step.error;

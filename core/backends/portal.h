@@ -31,6 +31,7 @@
 #ifndef TWR_PORTAL_H
 #define TWR_PORTAL_H
 
+#include "base/clock.h"
 #include "engine/thread.h"
 
 /* One step: what is asked, and how it ended. */
@@ -59,6 +60,9 @@ struct Portal {
     PyObject *loop;     /* asyncio's running loop in this step; or None */
     PyObject *task;     /* the current task of that loop, or NULL */
     PyObject *inner;    /* what the parked call iterates over, or NULL */
+    PyObject *callee;   /* of the parked call; borrowed, NULL: await_() */
+    PyObject *yielded;  /* what that waits for; borrowed, or NULL */
+    uint32_t since;     /* twr_clock_ms() when that began to wait */
     PyObject *lowest;   /* contexts of the asker that the worker has entered */
     bool eager;         /* the parked call is in an eager task's first step */
     Thread *thread;     /* in whose `parked` it is; borrowed, or NULL */

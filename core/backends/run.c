@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/libraries.h"
 #include "coro/awaitable.h"
+#include "engine/call.h"
 #include "engine/closed.h"
 #include "engine/driven.h"
 #include "engine/interrupt.h"
@@ -119,9 +120,14 @@ twr_run_in(Thread *th, PyObject *loop, PyObject *coro, PyObject *callee)
         twr_close_awaitable(th->state, coro);
         return NULL;
     }
-    return driven ? run_driven(th, loop, coro, callee)
-                  : PyObject_CallMethodOneArg(
-                        loop, th->state->names.run_until_complete, coro);
+    if (driven) {
+        return run_driven(th, loop, coro, callee);
+    }
+    Call *left = twr_call_leave(th, callee, coro);
+    PyObject *result = PyObject_CallMethodOneArg(
+        loop, th->state->names.run_until_complete, coro);
+    twr_call_return(left);
+    return result;
 }
 
 /* Where asgiref has been imported: have what its sync_to_async is given run in
@@ -181,7 +187,10 @@ wait_in_run(TwrPlace *place, PyObject *loop, PyObject *coro)
 {
     Thread *th = place->th;
     if (loop == NULL) {
-        return PyObject_CallOneArg(place->who, coro);
+        Call *left = twr_call_leave(th, place->callee, coro);
+        PyObject *result = PyObject_CallOneArg(place->who, coro);
+        twr_call_return(left);
+        return result;
     }
     bool ours = loop == th->run.own_loop;
     PyObject *result = run_beside_asgiref(th, loop, coro, place->callee);

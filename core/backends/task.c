@@ -66,6 +66,7 @@ wait_suspended(TwrPlace *place, Call *call, PyObject **error)
     TwrState *state = place->th->state;
     PyObject *task = place->who;
     int result = -1;
+    call->since = twr_place_since(place);
     if (twr_task_suspend(state, task, call->awaited) == 0) {
         result = park_held(place->th, task, call);
     }
@@ -88,7 +89,6 @@ static int
 hold_task(TwrPlace *place, PyObject *iterator, PyObject *yielded,
           PyObject **sent, PyObject **error)
 {
-    (void)iterator;
     Thread *th = place->th;
     if (twr_call_check_fork(th, place->callee) < 0) {
         return -1;
@@ -98,6 +98,7 @@ hold_task(TwrPlace *place, PyObject *iterator, PyObject *yielded,
         return -1;
     }
     call->ending = place->ending;
+    call->iterator = iterator;
     bool queued = false;
     int result = twr_park_take_over(th, place->loop, call);
     if (result == 0 && yielded == Py_None) {
@@ -113,6 +114,7 @@ hold_task(TwrPlace *place, PyObject *iterator, PyObject *yielded,
     if (result < 0) {
         twr_park_give_up(call);
     }
+    call->iterator = NULL;
     Py_DECREF(call);
     *sent = Py_NewRef(Py_None);
     return result;

@@ -26,6 +26,7 @@
     X(__isabstractmethod__)                                                   \
     X(__module__)                                                             \
     X(__name__)                                                               \
+    X(__notes__)                                                              \
     X(__qualname__)                                                           \
     X(__self__)                                                               \
     X(__dict__)                                                               \
@@ -185,6 +186,7 @@
     X(reduce)                                                                 \
     X(register)                                                               \
     X(shown_code)                                                             \
+    X(start)                                                                  \
     X(unbound)                                                                \
     X(unwrap_partial)                                                         \
     X(warn_cancelled)

@@ -19,7 +19,8 @@
     X(thrown)                                                                 \
     X(handle)                                                                 \
     X(contexts)                                                               \
-    X(below)
+    X(below)                                                                  \
+    X(frame)
 
 static int
 call_traverse(PyObject *op, visitproc visit, void *arg)
@@ -73,19 +74,25 @@ twr_call_new(TwrState *state, PyObject *task, PyObject *callee)
     return call;
 }
 
-void
-twr_call_link(Call *call)
+/* Put call in front of list.  Quiet. */
+static void
+link_in(Call **list, Call *call)
 {
     assert(!call->parked);
-    Driven *driven = call->driven;
-    call->older = driven->parked;
-    call->link = &driven->parked;
+    call->older = *list;
+    call->link = list;
     if (call->older != NULL) {
         call->older->link = &call->older;
     }
-    driven->parked = call;
-    driven->it.parks++;
+    *list = call;
     call->parked = true;
+}
+
+void
+twr_call_link(Call *call)
+{
+    link_in(&call->driven->parked, call);
+    call->driven->it.parks++;
 }
 
 void
@@ -98,6 +105,61 @@ twr_call_unlink(Call *call)
     }
     call->older = NULL;
     call->parked = false;
+}
+
+Call *
+twr_call_leave(Thread *th, PyObject *callee, PyObject *what)
+{
+    Call *call = twr_call_new(th->state, NULL, callee);
+    if (call != NULL) {
+        call->greenlet = twr_greenlet_current();
+    }
+    if (call == NULL || call->greenlet == NULL) {
+        PyErr_Clear();
+        Py_XDECREF(call);
+        return NULL;
+    }
+    call->iterator = what;
+    call->frame = (PyObject *)twr_thread_frame();
+    call->since = twr_clock_ms();
+    link_in(&th->drives.apart, call);
+    return call;
+}
+
+void
+twr_call_note(Thread *th, Call *call)
+{
+    if (call->driven == NULL) {
+        link_in(&th->drives.apart, call);
+    }
+}
+
+void
+twr_call_unnote(Call *call)
+{
+    if (call->parked) { /* and the thread has not ended */
+        twr_call_unlink(call);
+    }
+}
+
+void
+twr_call_return(Call *call)
+{
+    if (call == NULL) {
+        return;
+    }
+    twr_call_unnote(call);
+    PyObject *pending = twr_error_take();
+    Py_DECREF(call);
+    twr_error_put(pending);
+}
+
+void
+twr_call_forget(Thread *th)
+{
+    while (th->drives.apart != NULL) {
+        twr_call_unlink(th->drives.apart);
+    }
 }
 
 int

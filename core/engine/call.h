@@ -8,6 +8,7 @@
 #ifndef TWR_CALL_H
 #define TWR_CALL_H
 
+#include "base/clock.h"
 #include "engine/driven.h"
 
 struct Call {
@@ -23,8 +24,11 @@ struct Call {
     PyObject *handle;   /* of a carrier: a handle of its task, to run */
     PyObject *contexts; /* what it left of contexts, in its greenlet */
     PyObject *below;    /* ... and in those that wait for that; or NULL */
+    PyObject *frame;    /* that made it, where others serve it; or NULL */
     Call *older;        /* the next one in driven->parked; borrowed */
     Call **link;        /* what points to this one there */
+    PyObject *iterator; /* what it steps, while that waits; borrowed */
+    uint32_t since;     /* twr_clock_ms() when it began to wait; or 0 */
     bool carries;       /* it carries its own task: backends/carry.c */
     bool woken;         /* its turn has come before it was parked */
     bool parked;        /* it is in driven->parked */
@@ -49,6 +53,24 @@ void twr_call_link(Call *call);
 
 /* Take call out of driven->parked.  Quiet. */
 void twr_call_unlink(Call *call);
+
+/* Note that a call of callee waits for what, in this greenlet, in a way that
+ * is not ours.  Returns what twr_call_return() takes; NULL without error:
+ * there was no memory to note it. */
+Call *twr_call_leave(Thread *th, PyObject *callee, PyObject *what);
+
+/* Note that call is under way, if no loop knows of that yet.  Quiet. */
+void twr_call_note(Thread *th, Call *call);
+
+/* Undo twr_call_note().  Quiet. */
+void twr_call_unnote(Call *call);
+
+/* The call that was noted (stolen, may be NULL) is over.  Keeps a pending
+ * exception. */
+void twr_call_return(Call *call);
+
+/* The record of the thread is dropped: forget what was noted there.  Quiet. */
+void twr_call_forget(Thread *th);
 
 /* The call that is parked uppermost in the step of which call is part; or
  * call. Borrowed.  Quiet. */

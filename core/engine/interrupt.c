@@ -106,6 +106,24 @@ has_obeyed(TwrState *state, PyObject *thrown, PyObject *error)
                : PyErr_GivenExceptionMatches(error, state->CancelledError);
 }
 
+/* Have the pending exception, if that has no notes, have those of error, which
+ * comes in its place.  A failure is of no consequence. */
+static void
+pass_on_notes(Thread *th, PyObject *error)
+{
+    PyObject *pending = twr_error_take();
+    PyObject *notes = NULL, *own = NULL;
+    PyObject *name = th->state->names.__notes__;
+    if (error != NULL && PyObject_GetOptionalAttr(error, name, &notes) > 0 &&
+        PyObject_GetOptionalAttr(pending, name, &own) == 0) {
+        (void)PyObject_SetAttr(pending, name, notes);
+    }
+    PyErr_Clear();
+    Py_XDECREF(notes);
+    Py_XDECREF(own);
+    twr_error_put(pending);
+}
+
 PyObject *
 twr_interrupt_result(Thread *th, PyObject *task, PyObject *thrown,
                      PyObject *result)
@@ -120,7 +138,6 @@ twr_interrupt_result(Thread *th, PyObject *task, PyObject *thrown,
         PyErr_WriteUnraisable(task);
     }
     if (count == 0 && has_obeyed(state, thrown, error)) {
-        Py_XDECREF(error);
         Py_XDECREF(result);
         th->sigint.raised = true;
         if (thrown != NULL) {
@@ -129,6 +146,8 @@ twr_interrupt_result(Thread *th, PyObject *task, PyObject *thrown,
         else {
             PyErr_SetNone(PyExc_KeyboardInterrupt);
         }
+        pass_on_notes(th, error);
+        Py_XDECREF(error);
         return NULL;
     }
     twr_error_put(error);

@@ -7,6 +7,9 @@
  * which owns it. */
 static _Thread_local Thread *this_thread;
 
+/* All records of the process, the latest first. */
+static Thread *all_threads;
+
 /* Whether this is the main thread, which alone handles signals. */
 static int
 find_main(Thread *th)
@@ -23,6 +26,37 @@ find_main(Thread *th)
     th->is_main = PyLong_AsUnsignedLong(ident) == PyThread_get_thread_ident();
     Py_DECREF(ident);
     return PyErr_Occurred() ? -1 : 0;
+}
+
+Thread *
+twr_thread_list(void)
+{
+    return all_threads;
+}
+
+static void
+list_thread(Thread *th)
+{
+    th->next = all_threads;
+    th->link = &all_threads;
+    if (th->next != NULL) {
+        th->next->link = &th->next;
+    }
+    all_threads = th;
+}
+
+void
+twr_thread_unlist(Thread *th)
+{
+    if (th->link == NULL) {
+        return;
+    }
+    *th->link = th->next;
+    if (th->next != NULL) {
+        th->next->link = th->link;
+    }
+    th->next = NULL;
+    th->link = NULL;
 }
 
 /* Have greenlet take note of this thread.  3.11 may collect as it does, and a
@@ -60,6 +94,7 @@ twr_thread(TwrState *state)
         return NULL;
     }
     th->state = th->stacks.state = state;
+    th->ident = PyThread_get_thread_ident();
     int known = find_main(th);
     th->drives.kept = PyList_New(0);
     if (this_thread != NULL && !this_thread->forked) {
@@ -74,6 +109,7 @@ twr_thread(TwrState *state)
         return NULL;
     }
     this_thread = th;
+    list_thread(th);
     Py_DECREF(th); /* the dictionary owns it */
     return th;
 }
@@ -132,6 +168,9 @@ twr_thread_register(Thread *th)
 PyObject *
 twr_thread_after_fork(void)
 {
+    while (all_threads != NULL) {
+        twr_thread_unlist(all_threads); /* the threads are the parent's */
+    }
     if (this_thread == NULL) {
         return NULL;
     }

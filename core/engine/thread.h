@@ -20,6 +20,7 @@ typedef struct Portal Portal; /* backends/portal.h */
 typedef struct {
     Driven *now; /* the loop being driven; NULL: it runs by itself or none */
     PyObject *kept; /* list of Driven: those in which calls are parked */
+    Call *apart;    /* by call.c: calls that are not parked; borrowed */
 } TwrDrives;
 
 /* Written by engine/sigint.c (ours) and interrupt.c. */
@@ -54,9 +55,12 @@ struct Thread {
     TwrRun run;
     TwrLoopType known;
     PyObject *first; /* the greenlet it began with; borrowed; NULL: not seen */
-    bool is_main;    /* signals are handled in this thread */
-    bool ending;     /* its loop is being closed, its calls are ended: end.c */
-    bool forked;     /* made before a fork: of no use in this process */
+    unsigned long ident; /* of the thread, as threading knows it */
+    Thread *next;        /* the next record of the process; borrowed */
+    Thread **link;       /* what points to this one there; NULL: nothing */
+    bool is_main;        /* signals are handled in this thread */
+    bool ending; /* its loop is being closed, its calls are ended: end.c */
+    bool forked; /* made before a fork: of no use in this process */
 };
 
 /* The record of which st is a part.  Quiet. */
@@ -75,6 +79,13 @@ Thread *twr_thread_if_any(void);
 /* Whether th is the record of the running thread, be it of a parent process.
  * Quiet. */
 bool twr_thread_is_here(const Thread *th);
+
+/* The first record of the process, whose `next` is another; NULL: none. The
+ * list is whole whenever code runs.  Quiet. */
+Thread *twr_thread_list(void);
+
+/* Take th out of that list, if it is there.  Quiet. */
+void twr_thread_unlist(Thread *th);
 
 /* Have the next call make another record.  Quiet. */
 void twr_thread_forget(Thread *th);

@@ -130,6 +130,13 @@ get_as_completed(PyObject *op, void *closure)
 }
 
 static PyObject *
+tworoutine_start(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    return twr_cold(twr_state_of(op), COLD_start, "(OON)", op, args,
+                    kwargs == NULL ? PyDict_New() : Py_NewRef(kwargs));
+}
+
+static PyObject *
 tworoutine_at(PyObject *op, PyObject *loop)
 {
     return twr_cold(twr_state_of(op), COLD_at, "(OO)", op, loop);
@@ -173,15 +180,19 @@ tworoutine_deepcopy(PyObject *op, PyObject *memo)
 
 PyDoc_STRVAR(
     map_doc,
-    "map(items, *, limit=None, progress=False, return_exceptions=False)\n"
+    "map(items, *more, limit=None, progress=False, return_exceptions=False)\n"
     "\n"
     "Call f on each item at once, and wait for all.\n"
     "\n"
     "Async form: `await (~f.map)(items)`, or `await f.map.aio(items)`.\n"
     "\n"
     "Args:\n"
-    "    items: an iterable.\n"
-    "    limit: how many calls may be under way at once; None for all.\n"
+    "    items: an iterable, or an async one; taken as there is room.\n"
+    "    more: more of them; f then takes an item of each, until the\n"
+    "        shortest ends.\n"
+    "    limit: how many calls may be under way at once; or what each enters\n"
+    "        by `async with`, as an asyncio.Semaphore, which others may use,\n"
+    "        too; None for all.\n"
     "    progress: show a tqdm bar.\n"
     "    return_exceptions: put the errors in their places of the list.\n"
     "\n"
@@ -189,9 +200,10 @@ PyDoc_STRVAR(
     "    The list of results, in the order of items.\n"
     "\n"
     "Raises:\n"
-    "    ExceptionGroup: some calls failed, and return_exceptions is false.  "
-    "It\n"
-    "        is raised when all have ended; each error notes its item.\n"
+    "    FailedCalls: some calls failed, and return_exceptions is false: an\n"
+    "        ExceptionGroup, raised when all have ended; each error notes "
+    "its\n"
+    "        item, and its results are those of the others.\n"
     "    ValueError: limit is less than 1.\n"
     "    ImportError: progress without tqdm.");
 
@@ -205,8 +217,8 @@ PyDoc_STRVAR(
     "`async for item, result in (~f.as_completed)(items)`.\n"
     "\n"
     "Args:\n"
-    "    items: an iterable.\n"
-    "    limit: how many calls may be under way at once; None for all.\n"
+    "    items: an iterable, or an async one; taken as there is room.\n"
+    "    limit: as in f.map.\n"
     "    return_exceptions: yield an error as the result of its item.\n"
     "\n"
     "Yields:\n"
@@ -216,6 +228,27 @@ PyDoc_STRVAR(
     "    ValueError: limit is less than 1.\n"
     "    Exception: the first error of a call, which notes its item, if\n"
     "        return_exceptions is false.  The rest is cancelled.");
+
+PyDoc_STRVAR(
+    start_doc,
+    "start($self, /, *args, **kwargs)\n--\n\n"
+    "Begin f(*args, **kwargs), and do not wait for it.\n"
+    "\n"
+    "Without a running loop it goes on while calls run the thread's own "
+    "loop.\n"
+    "The task is kept until it is done.\n"
+    "\n"
+    "Args:\n"
+    "    args: what f takes.\n"
+    "    kwargs: what f takes by name.\n"
+    "\n"
+    "Returns:\n"
+    "    An asyncio.Task of the loop in which f(...) would wait here;\n"
+    "    await_(task), or await task, takes its result.\n"
+    "\n"
+    "Raises:\n"
+    "    TypeError: f does not return an awaitable.\n"
+    "    CannotSuspend: trio or curio runs in this thread.");
 
 PyDoc_STRVAR(at_doc, "at(loop, /)\n--\n\n"
                      "f whose calls run in loop, whoever makes them.\n"
@@ -244,6 +277,8 @@ PyMethodDef twr_tworoutine_methods[] = {
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS,
      "tworoutine[[int], str]: for annotations."},
     {"at", tworoutine_at, METH_O, at_doc},
+    {"start", (PyCFunction)(void (*)(void))tworoutine_start,
+     METH_VARARGS | METH_KEYWORDS, start_doc},
     {"__dir__", tworoutine_dir, METH_NOARGS, NULL},
     {"__reduce__", tworoutine_reduce, METH_NOARGS, NULL},
     {"__copy__", tworoutine_copy, METH_NOARGS, NULL},

@@ -35,14 +35,20 @@ from tworoutine._prompts import (
 
 __all__ = [
     "CannotSuspend",
+    "FailedCalls",
     "LoopThread",
+    "SlowCallWarning",
+    "WaitingCall",
     "await_",
+    "calls",
     "dual",
     "home",
     "portal",
+    "print_calls",
     "run",
     "task_factory",
     "tworoutine",
+    "warn_slow",
     "why_no_handoff",
 ]
 if sys.version_info >= (3, 12):
@@ -52,19 +58,25 @@ if sys.version_info >= (3, 12):
 __version__ = "0.1.0"
 
 
+_LATER = {  # name -> module: loaded when first used
+    "FailedCalls": "_fan_out",
+    "dual": "_dual",
+    "LoopThread": "_homes",  # without homes, no call asks for its home
+    "home": "_homes",
+    "SlowCallWarning": "_slow",
+    "WaitingCall": "_calls",
+    "calls": "_calls",
+    "print_calls": "_calls_shown",
+    "warn_slow": "_slow",
+}
+
+
 def __getattr__(name):
-    """What is loaded when first used.
+    if name in _LATER:
+        from importlib import import_module
 
-    LoopThread and home: without them, no call asks for its home.
-    """
-    if name in {"LoopThread", "home"}:
-        from tworoutine import _homes
-
-        return getattr(_homes, name)
-    if name == "dual":
-        from tworoutine import _dual
-
-        return _dual.dual
+        module = import_module(f"tworoutine.{_LATER[name]}")
+        return getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -11,13 +11,19 @@ from typing import (
     type_check_only,
 )
 
+from tworoutine._calls import WaitingCall as WaitingCall
+from tworoutine._calls import calls as calls
+from tworoutine._calls_shown import print_calls as print_calls
 from tworoutine._core import CannotSuspend as CannotSuspend
 from tworoutine._core import await_ as await_
 from tworoutine._core import tworoutine as tworoutine
 from tworoutine._core import why_no_handoff as why_no_handoff
 from tworoutine._dual import dual as dual
+from tworoutine._fan_out import FailedCalls as FailedCalls
 from tworoutine._homes import LoopThread as LoopThread
 from tworoutine._homes import home as home
+from tworoutine._slow import SlowCallWarning as SlowCallWarning
+from tworoutine._slow import warn_slow as warn_slow
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -53,14 +59,20 @@ if sys.version_info >= (3, 12):
 
 __all__ = [
     "CannotSuspend",
+    "FailedCalls",
     "LoopThread",
+    "SlowCallWarning",
+    "WaitingCall",
     "await_",
+    "calls",
     "dual",
     "home",
     "portal",
+    "print_calls",
     "run",
     "task_factory",
     "tworoutine",
+    "warn_slow",
     "why_no_handoff",
 ]
 if sys.version_info >= (3, 12):

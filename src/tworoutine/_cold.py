@@ -49,6 +49,16 @@ from tworoutine._prompts import prompt_loop as prompt_loop
 from tworoutine._prompts import prompt_runner as prompt_runner
 from tworoutine._prompts import warn_cancelled as warn_cancelled
 
+# --- calls that are begun ---------------------------------------------------
+
+
+def start(f, args, kwargs):
+    """``f.start(*args, **kwargs)``."""
+    from tworoutine import _start
+
+    return _start.start(f, args, kwargs)
+
+
 # --- generators -------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import (
     AsyncGenerator,
+    AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -30,6 +31,7 @@ from typing import (
     Literal,
     ParamSpec,
     Protocol,
+    TypeAlias,
     TypeVar,
     final,
     overload,
@@ -176,6 +178,11 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
     @property
     def aio(self) -> Callable[_P, _A_co]: ...
     def at(self, loop: Given, /) -> tworoutine[_P, _R_co, _A_co]: ...
+    def start(
+        self: tworoutine[_P, Any, Awaitable[_T]],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> asyncio.Task[_T]: ...
 
     # --- binding, with type variables of its own ---------------------------
     # @classmethod above @tworoutine: on the class, on an instance.  (mypy
@@ -214,7 +221,9 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
 
     # --- fan-out -----------------------------------------------------------
     @property
-    def map(self: _Function[_I, _T]) -> _Map[_I, _T]: ...
+    def map(
+        self: Callable[Concatenate[_I, ...], _T],
+    ) -> _Map[_I, _T]: ...
     @property
     def as_completed(self: _Function[_I, _T]) -> _AsCompleted[_I, _T]: ...
 
@@ -330,23 +339,25 @@ _T_co = TypeVar("_T_co", covariant=True)
 class _Function(Protocol[_I_contra, _T_co]):
     def __call__(self, item: _I_contra, /) -> _T_co: ...
 
+_Items: TypeAlias = Iterable[_I] | AsyncIterable[_I]
+
 @type_check_only
 class _MapAsync(Protocol[_I_contra, _T]):
     @overload
     def __call__(
         self,
-        items: Iterable[_I_contra],
-        *,
-        limit: int | None = None,
+        items: _Items[_I_contra],
+        *more: _Items[Any],
+        limit: int | AbstractAsyncContextManager[Any, Any] | None = None,
         progress: bool = False,
         return_exceptions: Literal[False] = False,
     ) -> Coroutine[Any, Any, list[_T]]: ...
     @overload
     def __call__(
         self,
-        items: Iterable[_I_contra],
-        *,
-        limit: int | None = None,
+        items: _Items[_I_contra],
+        *more: _Items[Any],
+        limit: int | AbstractAsyncContextManager[Any, Any] | None = None,
         progress: bool = False,
         return_exceptions: bool,
     ) -> Coroutine[Any, Any, list[_T | BaseException]]: ...
@@ -356,18 +367,18 @@ class _Map(Protocol[_I_contra, _T]):
     @overload
     def __call__(
         self,
-        items: Iterable[_I_contra],
-        *,
-        limit: int | None = None,
+        items: _Items[_I_contra],
+        *more: _Items[Any],
+        limit: int | AbstractAsyncContextManager[Any, Any] | None = None,
         progress: bool = False,
         return_exceptions: Literal[False] = False,
     ) -> list[_T]: ...
     @overload
     def __call__(
         self,
-        items: Iterable[_I_contra],
-        *,
-        limit: int | None = None,
+        items: _Items[_I_contra],
+        *more: _Items[Any],
+        limit: int | AbstractAsyncContextManager[Any, Any] | None = None,
         progress: bool = False,
         return_exceptions: bool,
     ) -> list[_T | BaseException]: ...
@@ -380,17 +391,17 @@ class _AsCompletedAsync(Protocol[_I, _T_co]):
     @overload
     def __call__(
         self,
-        items: Iterable[_I],
+        items: _Items[_I],
         *,
-        limit: int | None = None,
+        limit: int | AbstractAsyncContextManager[Any, Any] | None = None,
         return_exceptions: Literal[False] = False,
     ) -> AsyncGenerator[tuple[_I, _T_co]]: ...
     @overload
     def __call__(
         self,
-        items: Iterable[_I],
+        items: _Items[_I],
         *,
-        limit: int | None = None,
+        limit: int | AbstractAsyncContextManager[Any, Any] | None = None,
         return_exceptions: bool,
     ) -> AsyncGenerator[tuple[_I, _T_co | BaseException]]: ...
 
@@ -399,17 +410,17 @@ class _AsCompleted(Protocol[_I, _T_co]):
     @overload
     def __call__(
         self,
-        items: Iterable[_I],
+        items: _Items[_I],
         *,
-        limit: int | None = None,
+        limit: int | AbstractAsyncContextManager[Any, Any] | None = None,
         return_exceptions: Literal[False] = False,
     ) -> Generator[tuple[_I, _T_co]]: ...
     @overload
     def __call__(
         self,
-        items: Iterable[_I],
+        items: _Items[_I],
         *,
-        limit: int | None = None,
+        limit: int | AbstractAsyncContextManager[Any, Any] | None = None,
         return_exceptions: bool,
     ) -> Generator[tuple[_I, _T_co | BaseException]]: ...
     def __invert__(self) -> _AsCompletedAsync[_I, _T_co]: ...

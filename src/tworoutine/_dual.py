@@ -616,13 +616,18 @@ def in_both_forms(home, function):
 def in_fan_out(owner, function):
     """The function of a method of a dual, as ``f.map()`` calls it."""
 
-    def call(item):
-        item = ~item if isinstance(type(item), DualType) else item
-        made = function(item)
+    def call(*args, **kwargs):
+        args = [_raw(each) for each in args]
+        kwargs = {name: _raw(each) for name, each in kwargs.items()}
+        made = function(*args, **kwargs)
         is_deep = _options(owner).deep and inspect.isawaitable(made)
         return _show_later(owner, made) if is_deep else made
 
     return call
+
+
+def _raw(op):
+    return ~op if isinstance(type(op), DualType) else op
 
 
 async def _show_later(owner, awaitable):

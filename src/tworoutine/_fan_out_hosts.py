@@ -6,7 +6,9 @@ them, in _fan_out.py, know no difference.
 
 import math
 
-from tworoutine._fan_out_calls import Ended, awaitable_of
+from tworoutine._fan_out_calls import Ended
+from tworoutine._fan_out_items import item_of, refuse_async
+from tworoutine._names import name_of
 
 
 class _Call:
@@ -51,8 +53,9 @@ class _InTrio(Ended):
     caller cancels its tasks when the generator ends for that reason.
     """
 
-    def __init__(self, f, method, items, limit):
-        super().__init__(f, method, items, limit)
+    def __init__(self, f, method, iterables, limit):
+        super().__init__(f, method, iterables, limit)
+        refuse_async(f"{name_of(f)}.{method}()", self._rows, "trio")
         import trio
 
         self._trio = trio
@@ -65,16 +68,12 @@ class _InTrio(Ended):
     async def next(self):
         if self._close is None:
             await (self._open_apart if self._apart else self._open)()
-        for index, item in self._to_start():
-            call = _Call()
-            self._running[call] = index, item
-            awaitable = awaitable_of(self._f, item)
-            self._nursery.start_soon(
-                self._run, call, awaitable, name=_task_name(awaitable)
-            )
-        if not self._running:
-            return None
-        call = await self._receive.receive()
+        call = None
+        while call is None:
+            self._start_more()
+            if not self._running:
+                return None
+            call = await self._receive.receive()
         index, item = self._running.pop(call)
         self._raise_if_fatal(call)
         if self._was_cancelled(call):
@@ -82,6 +81,18 @@ class _InTrio(Ended):
                 f"trio's run ends, with it the call on {item!r}"
             )
         return index, item, call
+
+    def _start_more(self):
+        for index, row in self._to_start():
+            call = _Call()
+            self._running[call] = index, item_of(row)
+            awaitable = self._coroutine(row)
+            self._nursery.start_soon(
+                self._run, call, awaitable, name=_task_name(awaitable)
+            )
+
+    def ring(self):
+        self._send.send_nowait(None)
 
     async def _open(self):
         manager = self._trio.open_nursery()
@@ -157,23 +168,26 @@ class _InCurio(Ended):
     So it does not cancel the others when one fails.
     """
 
-    def __init__(self, f, method, items, limit):
-        super().__init__(f, method, items, limit)
+    def __init__(self, f, method, iterables, limit):
+        super().__init__(f, method, iterables, limit)
+        refuse_async(f"{name_of(f)}.{method}()", self._rows, "curio")
         import curio
 
         self._curio = curio
         self._group = curio.TaskGroup()
 
     async def next(self):
-        for index, item in self._to_start():
-            task = await self._group.spawn(
-                self._run, awaitable_of(self._f, item)
-            )
-            self._running[task] = index, item
+        for index, row in self._to_start():
+            task = await self._group.spawn(self._run, self._coroutine(row))
+            self._running[task] = index, item_of(row)
         task = await self._group.next_done()
         if task is None:
             return None
         return *self._running.pop(task), task.result
+
+    def _has_room(self):
+        """Nobody hears when a call enters a limiter: all go there at once."""
+        return self._limiter is not None or super()._has_room()
 
     async def _run(self, awaitable):
         """A task.  It returns the call: curio logs what a task raises."""

@@ -51,6 +51,17 @@ def find_backend(hub, loop):
     return run
 
 
+def loop_here():
+    """The loop of this thread that runs while calls wait; or None."""
+    run = _runs.get(get_hub_if_exists())
+    return None if run is None else run.loop
+
+
+def wake_here():
+    """That loop, which may poll in its greenlet, has something to do."""
+    _runs[get_hub_if_exists()]._wake()
+
+
 def end_calls(loop):
     """Kill the calls that wait in a loop whose thread ends.
 

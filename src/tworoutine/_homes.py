@@ -21,10 +21,12 @@ import threading
 import time
 import types
 import weakref
+from time import monotonic
 
 from tworoutine._core import (
     Awaiting,
     CannotSuspend,
+    run_in,
     thread_loop,
     tworoutine,
 )
@@ -232,6 +234,7 @@ class _Call:
         self._task = None
         self._value = self._error = None
         self._asked = self._heard = 0  # how often it was to be cancelled
+        self.since = monotonic()
         self._pinged = None  # since when the home has been asked to answer
 
     def send(self):
@@ -441,9 +444,11 @@ def _is_work(code):
 async def bridge(loop, awaitable):
     """Have loop await awaitable, and wait for that, wherever this is."""
     here = asyncio._get_running_loop()
-    if here is loop or (
-        asyncio.isfuture(awaitable) and awaitable.get_loop() is not loop
-    ):
+    if asyncio.isfuture(awaitable) and awaitable.get_loop() is not loop:
+        if here is None and awaitable.get_loop() is thread_loop():
+            return run_in(thread_loop(), _only(awaitable))
+        return await awaitable
+    if here is loop:
         return await awaitable
     if here is not None:
         return await _wait_in_task(loop, awaitable, here)
@@ -456,13 +461,18 @@ async def bridge(loop, awaitable):
     return _wait_in_thread(loop, awaitable)
 
 
+async def _only(awaitable):
+    return await awaitable
+
+
 class _Answer(asyncio.Future):
     """What a task waits for; who cancels it, cancels what runs at home."""
 
     call = None
 
     def cancel(self, msg=None):
-        return not self.done() and self.call.cancel(msg)
+        call = self.call
+        return not self.done() and call is not None and call.cancel(msg)
 
     def arrive(self):
         if not self.done():
@@ -470,17 +480,41 @@ class _Answer(asyncio.Future):
 
 
 async def _wait_in_task(loop, awaitable, here):
+    answer = _ask(loop, awaitable, here)
+    answer.call.send()
+    return await _take(answer, here)
+
+
+def start(loop, awaitable, here, begin):
+    """A task of here, which need not run, for what begins in loop now.
+
+    begin(here, coro): makes the task.
+    """
+    answer = _ask(loop, awaitable, here)
+    answer.call.send()
+    task = begin(here, _take(answer, here))
+    # Cancelled before its first step, the task runs nothing.
+    task.add_done_callback(lambda _: answer.cancel())
+    return task
+
+
+def _ask(loop, awaitable, here):
+    """What a task of here waits for: a call on its way to loop."""
     answer = _Answer(loop=here)
 
     def answered():
         with contextlib.suppress(RuntimeError):  # closed
             here.call_soon_threadsafe(answer.arrive)
 
-    call = answer.call = _Call(loop, awaitable, answered)
+    answer.call = _Call(loop, awaitable, answered)
+    return answer
+
+
+async def _take(answer, here):
+    call = answer.call
     watch = _watch(here)
     watch.add(here, call)
     try:
-        call.send()
         await answer
     except BaseException:
         call.cancel()

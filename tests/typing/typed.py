@@ -10,6 +10,8 @@ parameter of a static method, or of Class.method(obj), for a class.
 
 import asyncio
 import contextlib
+import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
@@ -23,14 +25,20 @@ from typing import Any, TypeVar, assert_type
 
 from tworoutine import (
     CannotSuspend,
+    FailedCalls,
     LoopThread,
+    SlowCallWarning,
+    WaitingCall,
     await_,
+    calls,
     dual,
     home,
     portal,
+    print_calls,
     run,
     task_factory,
     tworoutine,
+    warn_slow,
 )
 
 T = TypeVar("T")
@@ -39,6 +47,15 @@ T = TypeVar("T")
 @tworoutine
 async def f(x: int, *, scale: float = 1.0) -> str:
     return str(x * scale)
+
+
+@tworoutine
+async def two(x: int, y: str) -> bytes:
+    return bytes(x)
+
+
+async def agen(n: int) -> AsyncGenerator[int, None]:
+    yield n
 
 
 @tworoutine
@@ -221,6 +238,14 @@ for item, result in board.tune.as_completed([1, 2], limit=1):
     assert_type(result, str)
 
 f.map(["1"])  # error
+assert_type(f.map([1], limit=asyncio.Semaphore(2)), list[str])
+assert_type(f.map(agen(3)), list[str])
+assert_type(two.map([1], ["a"]), list[bytes])
+two.map(1, ["a"])  # error
+try:
+    f.map([1])
+except FailedCalls as failed:
+    assert_type(failed.results, list[Any])
 f.map([1], limit="2")  # error
 f.map([1], unknown=1)  # error
 
@@ -308,6 +333,30 @@ async def homes() -> None:
     tworoutine(home=5)  # error
     with home(thread), home(asyncio.get_running_loop()):
         assert_type(f(1), str)
+
+
+async def start() -> None:
+    assert_type(f.start(1, scale=2.0), asyncio.Task[str])
+    assert_type(await f.start(1), str)
+    assert_type(await_(f.start(1)), str)
+    assert_type(homely.start(1), asyncio.Task[str])
+    f.start("x")  # error
+    homely_lines.start(1)  # error
+
+
+def inside() -> None:
+    for call in calls():
+        assert_type(call, WaitingCall)
+        assert_type(call.age, float | None)
+        assert_type(call.stack[0].lineno, int | None)
+        assert_type(call.outer, WaitingCall | None)
+    print_calls()
+    print_calls(sys.stdout)
+    print_calls("x")  # error
+    warn_slow(0.5)
+    warn_slow(None)
+    warn_slow("1")  # error
+    warnings.simplefilter("error", SlowCallWarning)
 
 
 async def same_plain(x: T) -> T:
