@@ -918,8 +918,10 @@ def test_under_uvloop(program, before, apply):
     pytest.importorskip("uvloop")
     out = program(UVLOOP.replace("{before}", before).replace("{apply}", apply))
     assert out == (
-        "[1, 2, 3, 'it goes on']\nawait_() cannot wait here asyncio.run() waits as await_(): "
-        "tworoutine.nested.apply()\nFalse\n"
+        "[1, 2, 3, 'it goes on']\n"
+        "await_() cannot wait here "
+        "asyncio.run() waits as await_(): tworoutine.nested.apply()\n"
+        "False\n"
     )
 
 
