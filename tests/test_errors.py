@@ -6,6 +6,7 @@ sentence has a function here, found by its words.
 """
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import os
@@ -277,6 +278,23 @@ def nested_run_of_nothing(applied):
 )
 def nested_run_in_uvloop(applied, example):
     return in_loop(lambda: asyncio.run((~example.double)(1)), uvloop())
+
+
+@sentence(
+    "`run_until_complete()` after `nested.apply()`, of a loop further out, in "
+    "one whose selector is none that another loop can wait for"
+)
+def nested_run_further_out(applied, example):
+    async def main():
+        async def inner():
+            coro = (~example.double)(1)
+            return raised(lambda: loop.run_until_complete(coro))
+
+        loop, selector = asyncio.get_running_loop(), selectors.SelectSelector()
+        with contextlib.closing(asyncio.SelectorEventLoop(selector)) as other:
+            return other.run_until_complete(inner())
+
+    return asyncio.run(main())
 
 
 # Homes: `blocks` is a function of example.py, in its line 1.

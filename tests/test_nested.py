@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import gc
 import pathlib
+import selectors
 import subprocess
 import sys
 import threading
@@ -728,6 +729,28 @@ def test_a_task_of_before_makes_no_call_beside_another_loop(new_loop):
     assert asyncio.run(main()) == "refused"
 
 
+def test_a_loop_that_cannot_wait_in_another_one():
+    """It holds that up, which therefore cannot be waited for inside."""
+
+    async def main():
+        loop, beats = asyncio.get_running_loop(), []
+
+        async def inner():
+            for _ in range(3):
+                await asyncio.sleep(0.001)
+            with pytest.raises(CannotSuspend, match="further out"):
+                loop.run_until_complete((~double)(1))
+            return len(beats), double(1)
+
+        selector = selectors.SelectSelector()
+        with contextlib.closing(asyncio.SelectorEventLoop(selector)) as other:
+            loop.call_soon(beats.append, 1)
+            loop.call_later(0.0005, beats.append, 2)
+            return other.run_until_complete(inner())
+
+    assert asyncio.run(main()) == (1, 2)
+
+
 def test_generators_and_hooks_beside_another_loop(new_loop):
     async def main():
         client, ended = Client(new_loop()), []
@@ -919,8 +942,9 @@ def test_under_uvloop(program, before, apply):
     out = program(UVLOOP.replace("{before}", before).replace("{apply}", apply))
     assert out == (
         "[1, 2, 3, 'it goes on']\n"
-        "await_() cannot wait here asyncio.run() waits as await_(): "
-        "tworoutine.nested.apply()\nFalse\n"
+        "await_() cannot wait here "
+        "asyncio.run() waits as await_(): tworoutine.nested.apply()\n"
+        "False\n"
     )
 
 

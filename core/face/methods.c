@@ -232,7 +232,7 @@ PyDoc_STRVAR(
 PyDoc_STRVAR(
     start_doc,
     "start($self, /, *args, **kwargs)\n--\n\n"
-    "Begin f(*args, **kwargs), and do not wait for it.\n"
+    "Begin f(...), and do not wait for it.\n"
     "\n"
     "Without a running loop it goes on while calls run the thread's own "
     "loop.\n"

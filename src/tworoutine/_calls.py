@@ -29,24 +29,26 @@ from tworoutine._core import Awaiting, look
 class WaitingCall(NamedTuple):
     """A synchronous call that is under way.
 
-    name: what was called, as its ``__qualname__``; "await_" for await_().
-    callee: the tworoutine; None for await_(), and for a call further out that
-        has not had to wait itself.
-    kind: where it was made: "task", "callback" of a loop, "no loop", "portal",
-        or "greenlet", of gevent, greenback or SQLAlchemy.
-    task: the asyncio.Task in which it was made; without a loop and in a
-        callback, the one that was made for it; or None.
-    thread: the name of the thread.
-    thread_id: its threading.get_ident().
-    age: seconds since it began to wait, in steps of up to 10 ms; of a call
-        further out, at least so much; None: it has not had to wait.
-    waits_for: what is awaited innermost, a future perhaps; None: its code
-        runs.
-    caller: the line that made the call, a traceback.FrameSummary.
-    stack: the lines from the beginning of the task (without one, of the
-        callback or thread) down to the innermost, as traceback.FrameSummary.
-    outer: the call below which this one was made; or None.
-    holds_up: what stands still because this call waits; or None.
+    Args:
+        name: what was called, as its ``__qualname__``; "await_" for await_().
+        callee: the tworoutine; None for await_(), and for a call further out
+            that has not had to wait itself.
+        kind: where it was made: "task", "callback" of a loop, "no loop",
+            "portal", or "greenlet", of gevent, greenback or SQLAlchemy.
+        task: the asyncio.Task in which it was made; without a loop and in a
+            callback, the one that was made for it; or None.
+        thread: the name of the thread.
+        thread_id: its threading.get_ident().
+        age: seconds since it began to wait, in steps of up to 10 ms; of a call
+            further out, at least so much; None: it has not had to wait.
+        waits_for: what is awaited innermost, a future perhaps; None: its code
+            runs.
+        caller: the line that made the call, a traceback.FrameSummary.
+        stack: the lines from the beginning of the task (without one, of the
+            callback or thread) down to the innermost, as
+            traceback.FrameSummary.
+        outer: the call below which this one was made; or None.
+        holds_up: what stands still because this call waits; or None.
     """
 
     name: str
@@ -71,8 +73,9 @@ def calls():
 
     May be called from a signal handler and from any thread.
 
-    Returns: a list of WaitingCall, by threads; a call stands behind the one
-        below which it was made.
+    Returns:
+        A list of WaitingCall, by threads; a call stands behind the one below
+        which it was made.
     """
     return Look().calls()
 

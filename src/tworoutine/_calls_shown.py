@@ -12,8 +12,9 @@ def print_calls(file=None):
 
     May be called from a signal handler and from any thread.
 
-    file: where to print, sys.stderr if not given; in a notebook, where none
-        is given, a table is shown.
+    Args:
+        file: where to print, sys.stderr if not given; in a notebook, where
+            none is given, a table is shown.
     """
     waiting = calls()
     if file is None and _show_table(waiting):

@@ -8,6 +8,7 @@ one thread.
 
 import ast
 import asyncio
+import builtins
 import code
 import contextlib
 import contextvars
@@ -43,6 +44,7 @@ def main(*, quiet=False):
     """
     await_(asyncio.sleep(0))  # no task makes the loop's first call
     module = types.ModuleType("__main__")
+    module.__builtins__ = builtins
     module.asyncio = asyncio
     module.await_ = await_
     module.tworoutine = tworoutine.tworoutine

@@ -29,9 +29,12 @@ def warn_slow(seconds):
     made it, by a thread that looks twice in that time: calls are as fast as
     without.  Calls of other tasks hold nobody up, and are not looked at.
 
-    seconds: how long, at least 0.01; None: warn no more.
+    Args:
+        seconds: how long, at least 0.01; None to warn no more.
 
-    Raises TypeError or ValueError if it is no such number.
+    Raises:
+        TypeError: seconds is no number.
+        ValueError: seconds is less than 0.01, or too much.
     """
     if seconds is not None:
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):

@@ -219,6 +219,7 @@ def _complete(loop, future):
     loop._check_closed()
     beside = _Beside(loop, future, here)
     try:
+        beside.check()
         return _wait(beside.result(), _NAME)
     finally:
         beside.close()
@@ -237,6 +238,13 @@ def _wait(awaitable, who):
 _runs = {}  # loop that is run beside another -> its _Run
 
 
+def _lowest(loop):
+    """The loop further out in which, in the end, loop waits for its events."""
+    while loop in _runs and _runs[loop].lets_go_on:
+        loop = _runs[loop].here
+    return loop
+
+
 class _Beside:
     """A run_until_complete of a loop where another one runs."""
 
@@ -246,6 +254,14 @@ class _Beside:
         self._here = here
         self._task = None  # of loop, for what is waited for
         self._thrown = None  # by which the caller is interrupted
+
+    def check(self):
+        loop = self._loop
+        if loop.is_running() and _lowest(loop) is not _lowest(self._here):
+            raise CannotSuspend(
+                f"{loop!r} runs in this thread further out: it cannot go on "
+                "before what runs inside it has ended"
+            )
 
     async def result(self):
         """In a task of the loop that runs here."""
@@ -344,7 +360,8 @@ class _Run:
 
     def __init__(self, loop, here, interrupt):
         self.others = set()  # to be called when this run ends
-        self._loop, self._here = loop, here
+        self.lets_go_on = False  # the loop that runs here, meanwhile
+        self._loop, self.here = loop, here
         self._interrupt = interrupt
         self._hooks = sys.get_asyncgen_hooks()
         self._task = asyncio.current_task(here)
@@ -353,6 +370,7 @@ class _Run:
         loop = self._loop
         _runs[loop] = self
         self._kind, self._selector = type(loop), _Selector.of(self, loop)
+        self.lets_go_on = self._selector is not None
         if self._selector is not None:
             loop._selector = self._selector
         with contextlib.suppress(TypeError):  # of another layout
@@ -377,13 +395,13 @@ class _Run:
     def leave(self):
         """Out of the loop that runs here, and of its task."""
         if self._task is not None:
-            asyncio.tasks._leave_task(self._here, self._task)
+            asyncio.tasks._leave_task(self.here, self._task)
         events._set_running_loop(None)
 
     def enter(self):
-        events._set_running_loop(self._here)
+        events._set_running_loop(self.here)
         if self._task is not None:
-            asyncio.tasks._enter_task(self._here, self._task)
+            asyncio.tasks._enter_task(self.here, self._task)
         sys.set_asyncgen_hooks(*self._hooks)
 
     def wait(self, selector, timeout):
@@ -395,7 +413,7 @@ class _Run:
         except BaseException as exc:
             self._interrupt(exc)
         finally:
-            self._task = asyncio.current_task(self._here)
+            self._task = asyncio.current_task(self.here)
             self.leave()
             events._set_running_loop(self._loop)
             sys.set_asyncgen_hooks(*hooks)
