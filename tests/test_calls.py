@@ -302,8 +302,12 @@ def look_of_the_main_thread():
 @pytest.mark.parametrize("handled", [False, True], ids=["home", "signal"])
 @pytest.mark.parametrize("loop", ["none", "a task"])
 def test_at_home(loop, handled, look_of_the_main_thread):
-    look = look_of_the_main_thread if handled else look_here
     seen = []
+
+    def look():
+        while not any(call.waits_for for call in calls()):
+            time.sleep(0)  # what the call sends home may begin before it waits
+        return look_of_the_main_thread() if handled else look_here()
 
     async def main():
         call_it()
