@@ -14,8 +14,9 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from goals import missed
 from process import Failed, Process
-from table import print_table
+from table import number, print_table
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ def main(costs, description):
     )
     parser.add_argument("--quick", action="store_true", help="but rougher")
     parser.add_argument("--markdown", action="store_true", help="for a page")
+    parser.add_argument(
+        "--check", action="store_true", help="fail where a goal is missed"
+    )
     options = parser.parse_args()
     effort = QUICK if options.quick else FULL
     began = time.monotonic()
@@ -91,3 +95,10 @@ def main(costs, description):
         rows.append((cost, *measure(cost, effort)))
     seconds = time.monotonic() - began
     print_table(rows, options.markdown, effort.rounds, seconds)
+    if options.check:
+        worse = [
+            f"{title}: {figure if isinstance(figure, str) else number(figure)}"
+            f", and not {goal}"
+            for title, figure, goal in missed(rows)
+        ]
+        sys.exit("\n".join(["Missed:", *worse]) if worse else 0)

@@ -2,7 +2,7 @@
 
 Requires: tworoutine greenlet nest_asyncio greenback
 
-    python bench/run.py [--quick] [--markdown]
+    python bench/run.py [--quick] [--markdown] [--check]
 
 Every file can be run alone, too, with the same options.
 """
