@@ -36,7 +36,7 @@ default_role = "literal"
 # --- the table of contents --------------------------------------------------
 
 # index.md names these pages in their places before all of them are written.
-PLANNED = {"debugging", "dual", "nested", "performance"}
+PLANNED = {"performance"}
 
 
 def fill_in(app, name, source):

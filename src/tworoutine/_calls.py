@@ -30,8 +30,8 @@ class WaitingCall(NamedTuple):
     """A synchronous call that is under way.
 
     Args:
-        name: what was called, as its ``__qualname__``; "await_" for await_().
-        callee: the tworoutine; None for await_(), and for a call further out
+        name: what was called, as its ``__qualname__``; or ``"await_"``.
+        callee: the tworoutine; None for ``await_()``, and for a call further out
             that has not had to wait itself.
         kind: where it was made: "task", "callback" of a loop, "no loop",
             "portal", or "greenlet", of gevent, greenback or SQLAlchemy.
