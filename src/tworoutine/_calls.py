@@ -31,8 +31,8 @@ class WaitingCall(NamedTuple):
 
     Args:
         name: what was called, as its ``__qualname__``; or ``"await_"``.
-        callee: the tworoutine; None for ``await_()``, and for a call further out
-            that has not had to wait itself.
+        callee: the tworoutine; None for ``await_()``, and for a call further
+            out that has not had to wait itself.
         kind: where it was made: "task", "callback" of a loop, "no loop",
             "portal", or "greenlet", of gevent, greenback or SQLAlchemy.
         task: the asyncio.Task in which it was made; without a loop and in a
