@@ -19,6 +19,10 @@ class Await:
         """Make an asynchronous function one that `call` takes."""
         return function
 
+    def run(self, main):
+        """Run a coroutine in a loop of the kind that the way is for."""
+        return asyncio.run(main)
+
     async def enter(self):
         """Do what the way needs once in every task that makes a call."""
 
@@ -150,6 +154,30 @@ class TwoRoutine(Synchronous):
         function.map(items, limit=limit)
 
 
+class Uvloop(Await):
+    """``await f()`` on uvloop."""
+
+    name = "uvloop"
+
+    def run(self, main):
+        import uvloop
+
+        return uvloop.run(main)
+
+
+class UvloopPortal(TwoRoutine):
+    """``f()`` on uvloop, where each task is in a portal."""
+
+    name = "uvloop, portal"
+
+    def run(self, main):
+        import uvloop
+
+        import tworoutine
+
+        return tworoutine.run(main, loop_factory=uvloop.new_event_loop)
+
+
 WAYS = {
     way.name: way
     for way in (
@@ -162,5 +190,7 @@ WAYS = {
         TwoRoutine,
         NestAsyncio,
         Greenback,
+        Uvloop,
+        UvloopPortal,
     )
 }

@@ -3,8 +3,15 @@
 import platform
 from importlib import metadata
 
-COLUMNS = ("create_task", "tworoutine", "nest_asyncio", "greenback")
-PACKAGES = ("tworoutine", "greenlet", "nest_asyncio", "greenback")
+COLUMNS = (
+    "create_task",
+    "tworoutine",
+    "nest_asyncio",
+    "greenback",
+    "uvloop",
+    "uvloop, portal",
+)
+PACKAGES = ("tworoutine", "greenlet", "nest_asyncio", "greenback", "uvloop")
 
 
 def number(value):
@@ -38,9 +45,11 @@ def version(package):
 
 
 def print_table(rows, markdown, rounds, seconds):
-    lines = [("", "1 is", *COLUMNS)]
+    measured = {name for _, _, results in rows for name in results}
+    columns = [name for name in COLUMNS if name in measured]
+    lines = [("", "1 is", *columns)]
     for cost, middle, results in rows:
-        cells = [cell(results.get(name)) for name in COLUMNS]
+        cells = [cell(results.get(name)) for name in columns]
         lines.append((cost.title, baseline(cost, middle), *cells))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if markdown:
