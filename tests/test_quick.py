@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+import tworoutine as tworoutine_package
 from tworoutine import tworoutine
 
 
@@ -461,3 +462,34 @@ def test_a_loop_is_collected_with_what_was_seen_of_it():
     ref = run(main)
     gc.collect()
     assert ref() is None
+
+
+# --- what the quick way leaves out is not missed -----------------------------
+
+
+def test_a_task_that_a_driver_steps_is_not_taken_for_an_eager_one(monkeypatch):
+    """Whom an eager task holds up is looked for in Python, at a high price."""
+    asked = []
+
+    def held_up(task):
+        asked.append(task)
+
+    cold = tworoutine_package._cold
+    monkeypatch.setattr(cold, "held_up", held_up)
+    tworoutine_package._core.cold(cold)
+
+    async def calls():
+        for _ in range(5):
+            nap()
+            nap(0.0001)
+
+    async def main():
+        nap()
+        await asyncio.gather(*[calls() for _ in range(10)])
+
+    try:
+        run(main)
+        assert asked == []
+    finally:
+        monkeypatch.undo()
+        tworoutine_package._core.cold(cold)

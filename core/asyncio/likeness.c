@@ -26,6 +26,11 @@ imitation_of_run(TwrState *state)
         int line = ((PyCodeObject *)code)->co_firstlineno + 2;
         state->quick.run = twr_footing_imitate(
             state, code, line, PyModule_GetDict(state->events));
+        if (state->quick.run != NULL &&
+            PyList_Append(state->loop.handle_run_codes,
+                          PyFunction_GetCode(state->quick.run)) < 0) {
+            Py_CLEAR(state->quick.run);
+        }
     }
     return Py_XNewRef(state->quick.run);
 }

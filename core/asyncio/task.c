@@ -188,10 +188,19 @@ twr_task_cancel_again(TwrState *state, PyObject *task, PyObject *error)
     return twr_task_set_must_cancel(state, task, true) < 0 ? -1 : 1;
 }
 
+/* Whether the step of task that runs may be the first one of an eager task. */
+static bool
+may_be_eager(TwrState *state)
+{
+    PyObject *eager = state->task.eager_tasks;
+    return TWR_EAGER_TASKS && (eager == NULL || !PyAnySet_CheckExact(eager) ||
+                               PySet_GET_SIZE(eager) > 0);
+}
+
 PyObject *
 twr_task_hold(TwrState *state, PyObject *task)
 {
-    int steps = TWR_EAGER_TASKS ? twr_frames_steps_task(state, task) : 1;
+    int steps = may_be_eager(state) ? twr_frames_steps_task(state, task) : 1;
     if (steps != 0) {
         return steps < 0 ? NULL : Py_NewRef(Py_None);
     }

@@ -197,6 +197,7 @@ import_optional(TwrTaskFacts *facts)
         {&current_task, "asyncio.tasks", "current_task"},
         {&facts->py_enter_task, "asyncio.tasks", "_py_enter_task"},
         {&facts->py_leave_task, "asyncio.tasks", "_py_leave_task"},
+        {&facts->eager_tasks, "_asyncio", "_eager_tasks"},
         {&facts->add_awaited_by, "asyncio", "future_add_to_awaited_by"},
         {&facts->discard_awaited_by, "asyncio",
          "future_discard_from_awaited_by"},

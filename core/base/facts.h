@@ -43,7 +43,8 @@ typedef struct {
     TwrDirect current_task;  /* 3.14+: asyncio.current_task */
     PyObject *py_enter_task; /* 3.14+: enters a task written in Python */
     PyObject *py_leave_task; /* 3.14+: leaves a task written in Python */
-    PyObject *below; /* dict: of tasks in C left below such, by these */
+    PyObject *below;       /* dict: of tasks in C left below such, by these */
+    PyObject *eager_tasks; /* 3.12, 3.13: the set of those in a first step */
     PyObject *add_awaited_by;     /* 3.14+: notes who awaits whom; or NULL */
     PyObject *discard_awaited_by; /* 3.14+: undoes that; or NULL */
 } TwrTaskFacts;
