@@ -24,9 +24,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from conftest import SLOW
 
 import tworoutine
+from conftest import SLOW
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
