@@ -101,6 +101,18 @@ def test_the_package_offers_the_names():
     assert issubclass(package.CannotSuspend, RuntimeError)
 
 
+def test_names_that_are_loaded_when_first_used_are_listed(program):
+    out = program(
+        "import sys, tworoutine\n"
+        "print({*tworoutine.__all__, 'nested'} - {*dir(tworoutine)})\n"
+        "print({'os', 'sys', 'after_fork'} & {*dir(tworoutine)})\n"
+        "print('tworoutine.nested' in sys.modules)\n"
+        "tworoutine.nested.apply()\n"
+        "print('tworoutine.nested' in sys.modules)\n"
+    )
+    assert out.split() == ["set()", "set()", "False", "True"]
+
+
 @pytest.mark.parametrize("fn", CALLABLES.values(), ids=CALLABLES)
 def test_every_kind_of_callable_can_be_called_synchronously(fn, place):
     assert place(lambda: tworoutine(fn)(20)) == 21

@@ -598,6 +598,20 @@ def test_for_both_ways(place):
     assert asyncio.run(main()) == [0, 1, 2]
 
 
+def test_what_is_written_for_a_synchronous_iterator_is_right(place):
+    """The class has no tworoutines: what one has is d."""
+    d = dual(Client())
+
+    async def main():
+        with pytest.raises(TypeError) as caught:
+            async for _ in d.ticks(3):
+                pass
+        advised = str(caught.value).partition("async for ... in ")[2]
+        return [i async for i in eval(advised.replace("...", "3"), {"d": d})]
+
+    assert place(lambda: tworoutine(main)()) == [0, 1, 2]
+
+
 def test_leaving_a_for_early_runs_the_finally(place):
     d = dual(Client())
 

@@ -948,6 +948,48 @@ def test_under_uvloop(program, before, apply):
     )
 
 
+SERVED = """
+import asyncio, uvloop
+import tworoutine
+from tworoutine import nested
+
+async def leaf(x):
+    await asyncio.sleep(0.001)
+    return x
+
+def library(x):
+    return asyncio.get_event_loop().run_until_complete(leaf(x))
+
+async def main():
+    return library(1)
+
+async def in_its_task():
+    asyncio.get_running_loop().set_task_factory(tworoutine.task_factory)
+    return await asyncio.create_task(main())
+
+nested.apply()
+{run}
+nested.undo()
+print("run_until_complete" in vars(uvloop.Loop))
+"""
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "tworoutine.run(main(), loop_factory=uvloop.new_event_loop)",
+        "uvloop.run(tworoutine.portal(main)())",
+        "uvloop.run(in_its_task())",
+    ],
+)
+def test_a_loop_that_gets_portals_later_is_served_without_an_argument(
+    program, run
+):
+    """As by apply() at the top of a program, which is where one writes it."""
+    pytest.importorskip("uvloop")
+    assert program(SERVED.replace("{run}", f"print({run})")) == "1\nFalse\n"
+
+
 PLUGIN = """
 import asyncio
 import pytest

@@ -5,6 +5,7 @@
 #include "await.h"
 #include "coro/awaitable.h"
 #include "engine/interrupt.h"
+#include "face/object.h"
 
 int
 twr_wrapper_traverse(PyObject *op, visitproc visit, void *arg)
@@ -119,20 +120,42 @@ twr_wrapper_wait(Wrapper *self, PyObject *name, PyObject *const *args,
     return result;
 }
 
+/* What ~ is to be written before: name, that of callee; d.method of a dual d,
+ * since the class that name begins with has no tworoutines. */
+static PyObject *
+inverted_name(TwrState *state, PyObject *callee, PyObject *name)
+{
+    Tworoutine *f = (Tworoutine *)callee;
+    if (!twr_is_tworoutine(state, callee) || f->dual == NULL || f->unbound ||
+        !PyUnicode_Check(name)) {
+        return Py_NewRef(name);
+    }
+    Py_ssize_t end = PyUnicode_GET_LENGTH(name);
+    Py_ssize_t dot = PyUnicode_FindChar(name, '.', 0, end, -1);
+    PyObject *last = PyUnicode_Substring(name, dot + 1, end);
+    PyObject *text = last ? PyUnicode_FromFormat("d.%U", last) : NULL;
+    Py_XDECREF(last);
+    return text;
+}
+
 PyObject *
 twr_wrapper_refuse(PyObject *op, const char *what)
 {
     PyObject *name = NULL;
     PyObject *callee = ((Wrapper *)op)->callee;
-    if (PyObject_GetOptionalAttr(callee, twr_state_of(op)->names.__qualname__,
-                                 &name) == 0) {
+    TwrState *state = twr_state_of(op);
+    if (PyObject_GetOptionalAttr(callee, state->names.__qualname__, &name) ==
+        0) {
         name = PyObject_Repr(callee);
     }
-    if (name != NULL) {
+    PyObject *inverted =
+        name == NULL ? NULL : inverted_name(state, callee, name);
+    if (inverted != NULL) {
         PyErr_Format(PyExc_TypeError, "%S(...) is a synchronous %s (~%S)(...)",
-                     name, what, name);
-        Py_DECREF(name);
+                     name, what, inverted);
+        Py_DECREF(inverted);
     }
+    Py_XDECREF(name);
     return NULL;
 }
 

@@ -63,6 +63,7 @@ _LATER = {  # name -> module: loaded when first used
     "dual": "_dual",
     "LoopThread": "_homes",  # without homes, no call asks for its home
     "home": "_homes",
+    "nested": "nested",
     "SlowCallWarning": "_slow",
     "WaitingCall": "_calls",
     "calls": "_calls",
@@ -76,8 +77,14 @@ def __getattr__(name):
         from importlib import import_module
 
         module = import_module(f"tworoutine.{_LATER[name]}")
-        return getattr(module, name)
+        return module if name == "nested" else getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    """What there is, loaded or not: a prompt completes it."""
+    names = (name for name in globals() if name.startswith("__"))
+    return sorted({*names, *__all__, "nested"})
 
 
 _cold.register()

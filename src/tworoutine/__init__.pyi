@@ -11,6 +11,7 @@ from typing import (
     type_check_only,
 )
 
+from tworoutine import nested as nested
 from tworoutine._calls import WaitingCall as WaitingCall
 from tworoutine._calls import calls as calls
 from tworoutine._calls_shown import print_calls as print_calls

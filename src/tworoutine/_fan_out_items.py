@@ -69,6 +69,8 @@ def _iterator(method, items):
     if asyncio.iscoroutine(items):
         advice = "; await it first"
         close_new(items)
+    elif isinstance(items, int):
+        advice = f": limit={items} has as many at once, range({items}) counts"
     raise TypeError(f"{method} takes an iterable, not {items!r}{advice}")
 
 

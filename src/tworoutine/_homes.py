@@ -805,7 +805,9 @@ class LoopThread:
     def _start(self):
         with self._lock:
             if self._is_closed:
-                raise RuntimeError(f"{self!r} is closed")
+                raise RuntimeError(
+                    f"{self!r} is closed: make another one, and close it last"
+                )
             gevent = sys.modules.get("gevent.monkey")
             if gevent is not None and gevent.is_module_patched("threading"):
                 raise CannotSuspend(

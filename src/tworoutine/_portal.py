@@ -141,6 +141,7 @@ class TaskFactory:
     def __call__(self, loop, coro, **kwargs):
         if loop not in self._seen:
             self._seen.add(loop)
+            _nest(loop)
             _adopt_all(loop)
         if asyncio.iscoroutine(coro) and not isinstance(coro, Portal):
             coro = Portal(coro)
@@ -160,6 +161,13 @@ def _adopt_all(loop):
                 adopt(task)
 
 
+def _nest(loop):
+    """Serve loop as nested.apply() says, if that has been called."""
+    nested = sys.modules.get("tworoutine.nested")
+    if nested is not None:
+        nested.serve(loop)
+
+
 task_factory = TaskFactory(None)
 if sys.version_info >= (3, 12):
     eager_task_factory = TaskFactory(asyncio.eager_task_factory)
@@ -173,6 +181,7 @@ def chain(loop):
     before = loop.get_task_factory()
     if isinstance(before, TaskFactory) or (before is None and drivable(loop)):
         return None
+    _nest(loop)
     factory = TaskFactory(before)
     loop.set_task_factory(factory)
 

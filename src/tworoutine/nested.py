@@ -40,9 +40,14 @@ def apply(loop=None):
 
     Until undo(), in all threads.  Done once, however often it is called.
 
-    loop: one whose type has a run_until_complete of its own, as those of
-    uvloop have: that of the type, too, waits from then on.  None: the loop
-    that runs here, if one does.  Raises TypeError if loop is no event loop.
+    Args:
+        loop: one whose type has a run_until_complete of its own, as those of
+            uvloop have: that of the type, too, waits from then on.  None: the
+            loop that runs here, if one does.  Not needed for one whose tasks
+            tworoutine makes: by run(), portal() or task_factory.
+
+    Raises:
+        TypeError: loop is no event loop.
     """
     if loop is None:
         loop = events._get_running_loop()
@@ -54,6 +59,13 @@ def apply(loop=None):
             _give_code(_BASE.run_until_complete, _run_until_complete)
         for kind in (type(loop), *_KINDS):
             _change_own(kind)
+
+
+def serve(loop):
+    """Do for the type of loop what apply(loop) does, if that is in force."""
+    with _lock:
+        if _undo:
+            _change_own(type(loop))
 
 
 def undo():
