@@ -8,6 +8,7 @@
 # make bench   ratios against await and the peers
 # make docs    the site of docs/ in build/docs; the code in it is run before
 # make instruments  examples/instruments, with real servers on this machine
+# make typing  what mypy, pyright, ty and pyrefly say of tests/typing
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
 # make hard    the test suite where calls park wherever they may, with assertions
@@ -28,7 +29,7 @@ SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') 
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test tests oldest cpython-tests hosts duals bench docs instruments \
-    lint asan hard sdist wheel clean
+    typing lint asan hard sdist wheel clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -71,6 +72,10 @@ docs:
 instruments:
 	$(MAKE) $(VENV)-instruments/.instruments VENV=$(VENV)-instruments
 	$(VENV)-instruments/bin/python -m pytest tests/test_instruments.py $(ARGS)
+
+typing:
+	$(MAKE) $(VENV)-typing/.typing VENV=$(VENV)-typing
+	$(VENV)-typing/bin/python -m pytest tests/typing $(ARGS)
 
 # The stamp of an extra: the package as it is now, installed with the extra.
 $(VENV)/.%: $(VENV)/bin/python $(SOURCES) $(OLDEST)

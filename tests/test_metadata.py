@@ -314,6 +314,8 @@ def test_signature():
     assert str(inspect.signature(opened)) == "(name)"
     part = tworoutine(functools.partial(documented, 1))
     assert str(inspect.signature(part)) == "(*, scale: float = 1.0) -> float"
+    assert str(inspect.signature(tworoutine.at)) == "(self, loop, /)"
+    assert str(inspect.signature(part.at)) == "(loop, /)"
 
 
 def test_type_hints():

@@ -250,7 +250,7 @@ PyDoc_STRVAR(
     "    TypeError: f does not return an awaitable.\n"
     "    CannotSuspend: trio or curio runs in this thread.");
 
-PyDoc_STRVAR(at_doc, "at(loop, /)\n--\n\n"
+PyDoc_STRVAR(at_doc, "at($self, loop, /)\n--\n\n"
                      "f whose calls run in loop, whoever makes them.\n"
                      "\n"
                      "Args:\n"

@@ -32,27 +32,26 @@ from typing import (
     ParamSpec,
     Protocol,
     TypeAlias,
-    TypeVar,
     final,
     overload,
     type_check_only,
 )
 
-from typing_extensions import TypeVar as TypeVarWithDefault
+from typing_extensions import TypeVar
 
 from tworoutine._homes import Given
 
 _P = ParamSpec("_P")
 _Q = ParamSpec("_Q")
+_F = ParamSpec("_F")  # of a function to be decorated
 _R_co = TypeVar("_R_co", covariant=True)
-_A_co = TypeVarWithDefault(
-    "_A_co", covariant=True, default=Coroutine[Any, Any, _R_co]
-)
+_A_co = TypeVar("_A_co", covariant=True, default=Coroutine[Any, Any, _R_co])
 _I = TypeVar("_I")  # an item
 _O = TypeVar("_O")  # an object to be bound to
-_C = TypeVar("_C")  # an instance of the class to be bound to
+_C = TypeVar("_C")  # a class to be bound to
 _S = TypeVar("_S")  # sent to a generator
 _T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
 _U = TypeVar("_U")
 _X = TypeVar("_X", bound=bool | None)  # returned by __exit__
 _Y = TypeVar("_Y")  # yielded by a generator
@@ -68,92 +67,107 @@ def cold(module: object, /) -> None: ...
 def home_of(f: tworoutine[..., Any, Any], /) -> object | None: ...
 def after_fork() -> asyncio.AbstractEventLoop | None: ...
 
+# What only ty shows of the objects below @tworoutine: the others show the
+# function.  __isabstractmethod__ tells them from bound methods.
+@type_check_only
+class _ClassMethod(Protocol[_P, _T_co]):
+    @property
+    def __func__(self) -> Callable[Concatenate[type[Any], _P], _T_co]: ...
+    @property
+    def __isabstractmethod__(self) -> bool: ...
+
+@type_check_only
+class _StaticMethod(Protocol[_P, _T_co]):
+    @property
+    def __func__(self) -> Callable[_P, _T_co]: ...
+    @property
+    def __isabstractmethod__(self) -> bool: ...
+
 class tworoutine(Generic[_P, _R_co, _A_co]):
     # --- what can be decorated ---------------------------------------------
-    # Below @tworoutine, a classmethod or staticmethod is told from a method
-    # by what __get__ gives.
+    # Its parameters are _F: with _P pyrefly loses the rest.
     @overload
     def __new__(
         cls,
-        fn: classmethod[Any, _P, Coroutine[Any, Any, _T]],
+        fn: _ClassMethod[_F, Coroutine[Any, Any, _T]],
         /,
         *,
         home: Given = ...,
-    ) -> _unbinding[_P, _T, Coroutine[Any, Any, _T]]: ...
+    ) -> _unbinding[_F, _T, Coroutine[Any, Any, _T]]: ...
     @overload
     def __new__(
         cls,
-        fn: classmethod[Any, _P, AsyncGenerator[_Y, _S]],
+        fn: _ClassMethod[_F, AsyncGenerator[_Y, _S]],
         /,
         *,
         home: Given = ...,
-    ) -> _unbinding[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
+    ) -> _unbinding[_F, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
     @overload
     def __new__(
         cls,
-        fn: classmethod[Any, _P, AbstractAsyncContextManager[_T, _X]],
+        fn: _ClassMethod[_F, AbstractAsyncContextManager[_T, _X]],
         /,
         *,
         home: Given = ...,
     ) -> _unbinding[
-        _P,
+        _F,
         AbstractContextManager[_T, _X],
         AbstractAsyncContextManager[_T, _X],
     ]: ...
     @overload
     def __new__(
         cls,
-        fn: staticmethod[_P, Coroutine[Any, Any, _T]],
+        fn: _StaticMethod[_F, Coroutine[Any, Any, _T]],
         /,
         *,
         home: Given = ...,
-    ) -> _unbinding[_P, _T, Coroutine[Any, Any, _T]]: ...
+    ) -> _unbinding[_F, _T, Coroutine[Any, Any, _T]]: ...
     @overload
     def __new__(
         cls,
-        fn: staticmethod[_P, AsyncGenerator[_Y, _S]],
+        fn: _StaticMethod[_F, AsyncGenerator[_Y, _S]],
         /,
         *,
         home: Given = ...,
-    ) -> _unbinding[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
+    ) -> _unbinding[_F, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
     @overload
     def __new__(
         cls,
-        fn: staticmethod[_P, AbstractAsyncContextManager[_T, _X]],
+        fn: _StaticMethod[_F, AbstractAsyncContextManager[_T, _X]],
         /,
         *,
         home: Given = ...,
     ) -> _unbinding[
-        _P,
+        _F,
         AbstractContextManager[_T, _X],
         AbstractAsyncContextManager[_T, _X],
     ]: ...
     # functions
     @overload
     def __new__(
-        cls, fn: Callable[_P, Coroutine[Any, Any, _T]], /, *, home: Given = ...
-    ) -> tworoutine[_P, _T, Coroutine[Any, Any, _T]]: ...
+        cls, fn: Callable[_F, Coroutine[Any, Any, _T]], /, *, home: Given = ...
+    ) -> tworoutine[_F, _T, Coroutine[Any, Any, _T]]: ...
     @overload
     def __new__(
-        cls, fn: Callable[_P, AsyncGenerator[_Y, _S]], /, *, home: Given = ...
-    ) -> tworoutine[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
+        cls, fn: Callable[_F, AsyncGenerator[_Y, _S]], /, *, home: Given = ...
+    ) -> tworoutine[_F, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
     @overload
     def __new__(
-        cls, fn: Callable[_P, Awaitable[_T]], /, *, home: Given = ...
-    ) -> tworoutine[_P, _T, Awaitable[_T]]: ...
+        cls, fn: Callable[_F, Awaitable[_T]], /, *, home: Given = ...
+    ) -> tworoutine[_F, _T, Awaitable[_T]]: ...
     @overload
     def __new__(
-        cls, fn: Callable[_P, AsyncIterator[_Y]], /, *, home: Given = ...
-    ) -> tworoutine[_P, Iterator[_Y], AsyncIterator[_Y]]: ...
+        cls, fn: Callable[_F, AsyncIterator[_Y]], /, *, home: Given = ...
+    ) -> tworoutine[_F, Iterator[_Y], AsyncIterator[_Y]]: ...
     @overload
     def __new__(
         cls,
-        fn: Callable[_P, AbstractAsyncContextManager[_T, _X]],
+        fn: Callable[_F, AbstractAsyncContextManager[_T, _X]],
         /,
         *,
         home: Given = ...,
     ) -> tworoutine[
-        _P,
+        _F,
         AbstractContextManager[_T, _X],
         AbstractAsyncContextManager[_T, _X],
     ]: ...
@@ -185,27 +199,24 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
     ) -> asyncio.Task[_T]: ...
 
     # --- binding, with type variables of its own ---------------------------
-    # @classmethod above @tworoutine: on the class, on an instance.  (mypy
-    # also takes the first for Class.method(obj, x); pyright does not.)
+    # Where self is a Callable its parameters are compared, by each checker;
+    # where self is a tworoutine[Concatenate[...], ...] mypy compares nothing,
+    # and ty and pyrefly never match.
+    # @classmethod above @tworoutine: the first parameter is the class
     @overload
     def __get__(
-        self: tworoutine[Concatenate[type[_C], _Q], _T, _U],
-        obj: None,
+        self: Callable[Concatenate[type[_C], _Q], Any],
+        obj: object,
         owner: type[_C],
         /,
-    ) -> _bound[_Q, _T, _U]: ...
-    @overload
-    def __get__(
-        self: tworoutine[Concatenate[type[_C], _Q], _T, _U],
-        obj: _C,
-        owner: type[_C] | None = None,
-        /,
-    ) -> _bound[_Q, _T, _U]: ...
-    # a method: on the class, on an instance
+    ) -> _bound[_Q, _R_co, _A_co]: ...
+    # a method: on the class
     @overload
     def __get__(
         self, obj: None, owner: type[Any], /
     ) -> tworoutine[_P, _R_co, _A_co]: ...
+    # on an instance.  The first is for mypy, which loses the type variables
+    # of a generic method in the second.
     @overload
     def __get__(
         self: tworoutine[Concatenate[_O, _Q], _T, _U],
@@ -213,6 +224,13 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
         owner: type[Any] | None = None,
         /,
     ) -> _bound[_Q, _T, _U]: ...
+    @overload
+    def __get__(
+        self: Callable[Concatenate[_O, _Q], Any],
+        obj: _O,
+        owner: type[Any] | None = None,
+        /,
+    ) -> _bound[_Q, _R_co, _A_co]: ...
     # a static method: on an instance
     @overload
     def __get__(
@@ -220,10 +238,8 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
     ) -> tworoutine[_P, _R_co, _A_co]: ...
 
     # --- fan-out -----------------------------------------------------------
-    @property
-    def map(
-        self: Callable[Concatenate[_I, ...], _T],
-    ) -> _Map[_I, _T]: ...
+    # Not a property: there mypy refuses the map of a generic function.
+    map: _MapOf
     @property
     def as_completed(self: _Function[_I, _T]) -> _AsCompleted[_I, _T]: ...
 
@@ -241,9 +257,9 @@ class tworoutine(Generic[_P, _R_co, _A_co]):
     __kwdefaults__: dict[str, Any]
     if sys.version_info >= (3, 14):
         __annotate__: Callable[..., dict[str, Any]] | None
-    # Any other attribute can be set, as on a function.
-    def __getattr__(self, name: str) -> Any: ...
-    def __setattr__(self, name: str, value: Any) -> None: ...
+    # Any other attribute can be set, as on a function; without a __getattr__
+    # a misspelt name is an error.
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
     def __copy__(self) -> tworoutine[_P, _R_co, _A_co]: ...
     def __deepcopy__(
         self, memo: dict[int, Any], /
@@ -275,15 +291,15 @@ class _unbinding(tworoutine[_P, _R_co, _A_co]):
 class _decorator(tworoutine[..., Any, Any]):
     @overload
     def __call__(
-        self, fn: classmethod[Any, _P, Coroutine[Any, Any, _T]], /
+        self, fn: _ClassMethod[_P, Coroutine[Any, Any, _T]], /
     ) -> _unbinding[_P, _T, Coroutine[Any, Any, _T]]: ...
     @overload
     def __call__(
-        self, fn: classmethod[Any, _P, AsyncGenerator[_Y, _S]], /
+        self, fn: _ClassMethod[_P, AsyncGenerator[_Y, _S]], /
     ) -> _unbinding[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
     @overload
     def __call__(
-        self, fn: classmethod[Any, _P, AbstractAsyncContextManager[_T, _X]], /
+        self, fn: _ClassMethod[_P, AbstractAsyncContextManager[_T, _X]], /
     ) -> _unbinding[
         _P,
         AbstractContextManager[_T, _X],
@@ -291,15 +307,15 @@ class _decorator(tworoutine[..., Any, Any]):
     ]: ...
     @overload
     def __call__(
-        self, fn: staticmethod[_P, Coroutine[Any, Any, _T]], /
+        self, fn: _StaticMethod[_P, Coroutine[Any, Any, _T]], /
     ) -> _unbinding[_P, _T, Coroutine[Any, Any, _T]]: ...
     @overload
     def __call__(
-        self, fn: staticmethod[_P, AsyncGenerator[_Y, _S]], /
+        self, fn: _StaticMethod[_P, AsyncGenerator[_Y, _S]], /
     ) -> _unbinding[_P, Generator[_Y, _S], AsyncGenerator[_Y, _S]]: ...
     @overload
     def __call__(
-        self, fn: staticmethod[_P, AbstractAsyncContextManager[_T, _X]], /
+        self, fn: _StaticMethod[_P, AbstractAsyncContextManager[_T, _X]], /
     ) -> _unbinding[
         _P,
         AbstractContextManager[_T, _X],
@@ -332,7 +348,6 @@ class _decorator(tworoutine[..., Any, Any]):
     ]: ...
 
 _I_contra = TypeVar("_I_contra", contravariant=True)
-_T_co = TypeVar("_T_co", covariant=True)
 
 # What takes one item, and perhaps optional arguments.
 @type_check_only
@@ -385,6 +400,16 @@ class _Map(Protocol[_I_contra, _T]):
     def __invert__(self) -> _MapAsync[_I_contra, _T]: ...
     @property
     def aio(self) -> _MapAsync[_I_contra, _T]: ...
+
+@final
+@type_check_only
+class _MapOf:
+    @overload
+    def __get__(self, f: None, owner: type[Any], /) -> _MapOf: ...
+    @overload
+    def __get__(
+        self, f: Callable[Concatenate[_I, ...], _T], owner: object = None, /
+    ) -> _Map[_I, _T]: ...
 
 @type_check_only
 class _AsCompletedAsync(Protocol[_I, _T_co]):

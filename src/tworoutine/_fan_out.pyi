@@ -1,6 +1,8 @@
-from typing import Any, TypeVar
+from typing import Any
 
-_E = TypeVar("_E", bound=Exception)
+from typing_extensions import TypeVar
+
+_E = TypeVar("_E", bound=Exception, default=Exception)
 
 class FailedCalls(ExceptionGroup[_E]):
     results: list[Any]
