@@ -4,8 +4,10 @@ import asyncio
 import asyncio.base_events
 import contextlib
 import contextvars
+import functools
 import gc
 import pathlib
+import random
 import selectors
 import subprocess
 import sys
@@ -784,6 +786,60 @@ def test_generators_and_hooks_beside_another_loop(new_loop):
         return sorted(ended)
 
     assert asyncio.run(main()) == ["here", "there"]
+
+
+class Storm:
+    """Tasks that wait in each way, for each of several loops, at random."""
+
+    def __init__(self, seed, loops):
+        self._random = random.Random(seed)
+        self._loops = loops
+
+    def _delay(self):
+        return self._random.random() * 0.003
+
+    async def work(self, depth, number):
+        await asyncio.sleep(self._delay())
+        if depth == 0:
+            return number
+        inner = functools.partial(self.work, depth - 1, number)
+        loop = self._random.choice(self._loops)
+        way = self._random.choice(["run", "loop", "call", "tasks", "limit"])
+        if way == "run":
+            return asyncio.run(inner())
+        if way == "loop":
+            return loop.run_until_complete(inner())
+        if way == "call":
+            return await inner() if double(number) == 2 * number else None
+        if way == "tasks":
+            both = asyncio.gather(inner(), self.work(depth - 1, 0))
+            return sum(await both)
+        try:
+            async with asyncio.timeout(3 * self._delay()):
+                return loop.run_until_complete(inner())
+        except TimeoutError:
+            return number
+
+    async def main(self):
+        self._loops.append(asyncio.get_running_loop())
+        tasks = [asyncio.create_task(self.work(4, n)) for n in range(60)]
+        for task in self._random.sample(tasks, 12):
+            await asyncio.sleep(self._delay())
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        return [
+            result
+            for number, result in enumerate(results)
+            if result != number
+            and not isinstance(result, asyncio.CancelledError)
+        ]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_programs(new_loop, seed):
+    """Whoever runs a loop may end before those that wait for it."""
+    storm = Storm(seed, [new_loop() for _ in range(4)])
+    assert asyncio.run(asyncio.wait_for(storm.main(), 60)) == []
 
 
 # --- Ctrl-C -----------------------------------------------------------------

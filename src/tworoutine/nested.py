@@ -248,6 +248,7 @@ def _wait(awaitable, who):
 # --- another loop of this thread --------------------------------------------
 
 _runs = {}  # loop that is run beside another -> its _Run
+_joined = set()  # what has calls look again that wait for what others run
 
 
 def _lowest(loop):
@@ -268,11 +269,11 @@ class _Beside:
         self._thrown = None  # by which the caller is interrupted
 
     def check(self):
-        loop = self._loop
-        if loop.is_running() and _lowest(loop) is not _lowest(self._here):
+        lowest = _lowest(self._loop)
+        if lowest.is_running() and lowest is not _lowest(self._here):
             raise CannotSuspend(
-                f"{loop!r} runs in this thread further out: it cannot go on "
-                "before what runs inside it has ended"
+                f"{self._loop!r} runs in this thread further out: it cannot "
+                "go on before what runs inside it has ended"
             )
 
     async def result(self):
@@ -280,10 +281,12 @@ class _Beside:
         # From now on calls of that task can be made on this stack.
         await_(asyncio.sleep(0))
         while self._task is None or not self._task.done():
-            if not self._loop.is_running():
-                self._run()
-            else:
+            self.check()
+            lowest = _lowest(self._loop)
+            if lowest.is_running():
                 self._join()
+            else:
+                self._run(lowest)
         return self._result()
 
     def close(self):
@@ -298,38 +301,52 @@ class _Beside:
             if made:
                 self._task._log_destroy_pending = False
 
-    def _run(self):
-        """Run the loop, until the task is done or somebody stops it."""
-        with _Run(self._loop, self._here, self._interrupt):
+    def _run(self, loop):
+        """Run loop, until the task is done or somebody stops it.
+
+        That is the loop of the task, or one in which that waits for events.
+        """
+        with _Run(loop, self._here, self._interrupt):
             self._begin()
-            try:
-                _own_complete(self._loop, self._task)
-            except BaseException:
-                if not self._task.done():
-                    raise
+            if loop is self._loop:
+                self._complete(loop, self._task)
+                return
+            with self._changed(loop) as changed:
+                self._complete(loop, changed)
+
+    def _complete(self, loop, future):
+        try:
+            _own_complete(loop, future)
+        except BaseException:
+            if not self._task.done():
+                raise
 
     def _join(self):
         """Another call runs the loop, here or further out: wait for that."""
-        run = _runs.get(self._loop)
         self._begin()
-        changed = self._here.create_future()
+        with self._changed(self._here) as changed:
+            try:
+                await_(changed)
+            except BaseException as exc:
+                self._interrupt(exc)
+
+    @contextlib.contextmanager
+    def _changed(self, loop):
+        """A future of loop: the task is done, or who runs what is another."""
+        changed = loop.create_future()
 
         def change(_=None):
             with contextlib.suppress(RuntimeError):  # closed meanwhile
-                self._here.call_soon_threadsafe(_set, changed)
+                loop.call_soon_threadsafe(_set, changed)
 
+        _joined.add(change)
         self._task.add_done_callback(change)
-        if run is not None:
-            run.others.add(change)
         self._loop.call_soon_threadsafe(_nothing)
         try:
-            await_(changed)
-        except BaseException as exc:
-            self._interrupt(exc)
+            yield changed
         finally:
             self._task.remove_done_callback(change)
-            if run is not None:
-                run.others.discard(change)
+            _joined.discard(change)
 
     def _interrupt(self, exc):
         """exc has come where the caller waits; it is raised if it has to be.
@@ -371,7 +388,6 @@ class _Run:
     """
 
     def __init__(self, loop, here, interrupt):
-        self.others = set()  # to be called when this run ends
         self.lets_go_on = False  # the loop that runs here, meanwhile
         self._loop, self.here = loop, here
         self._interrupt = interrupt
@@ -401,7 +417,7 @@ class _Run:
         if self._selector is not None and loop._selector is self._selector:
             loop._selector = self._selector.inner
         del _runs[loop]
-        for change in list(self.others):
+        for change in list(_joined):
             change()
 
     def leave(self):
