@@ -164,6 +164,29 @@ def test_ctrl_c_in_what_computes(ticking):
     ticking.until("mark \\d+\n")
 
 
+def test_ctrl_c_before_the_line_begins(program):
+    """The line does not begin after all, while somebody types."""
+    out = program("""
+import asyncio, signal
+from tworoutine import _repl, await_
+from tworoutine._core import thread_loop
+
+ran = []
+await_(asyncio.sleep(0))
+thread_loop().call_soon(signal.raise_signal, signal.SIGINT)
+line = compile("ran.append(1)", "<line>", "exec")
+try:
+    _repl.run_code(line, globals())
+except KeyboardInterrupt:
+    print("interrupted")
+await_(asyncio.sleep(0.001))
+print(ran)
+_repl.run_code(line, globals())
+print(ran)
+""")
+    assert out == "interrupted\n[]\n[1]\n"
+
+
 def test_definitions_of_several_lines(prompt):
     for line in ("@tworoutine", "async def f(x):", "return double(x) + 1"):
         indent = "" if prompt.is_editor or not line.startswith("ret") else "  "

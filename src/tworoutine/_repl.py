@@ -79,7 +79,11 @@ def run_code(code, namespace):
     # Ctrl-C ends.  So it is where any code runs a loop.
     loop = thread_loop()
     task = loop.create_task(_outcome(function), context=_context)
-    error = loop.run_until_complete(task)
+    try:
+        error = loop.run_until_complete(task)
+    except BaseException:  # Ctrl-C, where the code does not run (yet)
+        task.cancel()
+        raise
     if error is not None:
         raise error
 
