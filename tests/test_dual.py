@@ -1577,6 +1577,13 @@ def test_no_dual_can_be_made_by_hand():
         type.__call__(type(dual(Client())))
 
 
+def test_an_attribute_that_is_a_partial_of_itself():
+    client = Client()
+    client.round = functools.partial(len)
+    client.round.__setstate__((client.round, (), {}, {}))
+    assert dual(client).round is client.round
+
+
 def test_what_is_no_class_of_duals_constructs_none():
     class Fake:
         __tworoutine_dual__ = 5
