@@ -207,6 +207,22 @@ def test_one_over_a_function_is_given_functions_only():
     assert held.f(2) == expected
 
 
+def test_a_function_that_is_replaced_as_it_is_called(place):
+    """functools looks at its cache after the function has returned."""
+
+    async def result(value):
+        return value
+
+    def make():
+        refit(f, tworoutine(functools.lru_cache(lambda: result("new"))))
+        gc.collect()
+        return result("old")
+
+    f = tworoutine(functools.lru_cache(make))
+    assert place(f) == "old"
+    assert f() == "new"
+
+
 def test_missing_self_is_a_type_error(place):
     with pytest.raises(TypeError, match="read"):
         place(lambda: Board.read())

@@ -219,7 +219,9 @@ name_plainly(PyObject *op)
 PyObject *
 twr_tworoutine_make(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    PyObject *made = PyObject_Call(((Tworoutine *)op)->fn, args, kwargs);
+    PyObject *fn = Py_NewRef(((Tworoutine *)op)->fn); /* as in call_here() */
+    PyObject *made = PyObject_Call(fn, args, kwargs);
+    Py_DECREF(fn);
     if (made == NULL) {
         name_plainly(op);
     }
@@ -390,10 +392,8 @@ twr_tworoutine_home(TwrState *state, PyObject *callee)
 PyObject *
 twr_tworoutine_sent(TwrState *state, PyObject *callee)
 {
-    PyObject *dual = callee;
-    if (twr_is_tworoutine(state, callee)) {
-        dual = ((Tworoutine *)callee)->dual;
-    }
+    bool is_made = twr_is_tworoutine(state, callee);
+    PyObject *dual = is_made ? ((Tworoutine *)callee)->dual : callee;
     return dual == NULL || twr_dual(state, dual) == NULL
                ? NULL
                : ((Dual *)dual)->home;
