@@ -442,6 +442,22 @@ def test_the_loop_of_run_has_its_own_call_soon_afterwards():
     assert "call_soon" not in vars(loops[0])
 
 
+@pytest.mark.parametrize("kind", [asyncio.Task, asyncio.tasks._PyTask])
+def test_a_task_that_is_done_has_no_coroutine(kind):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def done_at_once():
+        pass
+
+    async def main():
+        task = make_past(done_at_once(), kind)
+        assert task.get_coro() is None
+        asyncio.get_running_loop().call_soon(task.get_name)
+        assert task.get_coro() is None
+
+    package.run(main(), loop_factory=uvloop.new_event_loop)
+
+
 def test_a_task_made_past_the_factory_is_told_so():
     uvloop = pytest.importorskip("uvloop")
 

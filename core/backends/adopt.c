@@ -7,7 +7,8 @@ int
 twr_adopt(TwrState *state, PyObject *task)
 {
     PyObject *coro = twr_task_coro(state, task);
-    if (coro == NULL || Py_IS_TYPE(coro, state->types.portal)) {
+    if (coro == NULL || coro == Py_None || /* it is done */
+        Py_IS_TYPE(coro, state->types.portal)) {
         Py_XDECREF(coro);
         return PyErr_Occurred() ? -1 : 0;
     }
