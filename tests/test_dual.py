@@ -1577,6 +1577,29 @@ def test_no_dual_can_be_made_by_hand():
         type.__call__(type(dual(Client())))
 
 
+def test_what_is_returned_fails_to_say_whether_it_can_be_entered(place):
+    class Meta(type):
+        def __getattr__(cls, name):
+            raise (ZeroDivisionError if "enter" in name else AttributeError)(
+                name
+            )
+
+    class Made(metaclass=Meta):
+        def __await__(self):
+            return iter(())
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            raise StopAsyncIteration
+
+    client = Client()
+    client.make = types.MethodType(lambda self: Made(), client)
+    with pytest.raises(ZeroDivisionError, match="__aenter__"):
+        place(dual(client).make)
+
+
 def test_an_attribute_that_is_a_partial_of_itself():
     client = Client()
     client.round = functools.partial(len)

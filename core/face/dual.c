@@ -161,11 +161,14 @@ static int
 is_used_as_made(TwrState *state, PyObject *made, int use)
 {
     int enters = can_be_entered(state, made);
+    if (enters < 0) {
+        return -1;
+    }
     bool iterates = can_be_iterated(made);
-    if (use == USE_UNKNOWN && (enters > 0 || iterates)) {
+    if (use == USE_UNKNOWN && (enters || iterates)) {
         use = twr_dual_look(state);
     }
-    return enters < 0 || use < 0
+    return use < 0
                ? -1
                : (enters && use == USE_WITH) || (iterates && use == USE_FOR);
 }
