@@ -178,7 +178,8 @@ def test_what_is_no_function_is_not_given_the_object(place):
             assert held.function(2) == (held, 2)
 
     place(use)
-    kinds = [type(each) for each in vars(Holder).values()][2:6]
+    names = "callable", "static", "of_class", "function"
+    kinds = [type(vars(Holder)[name]) for name in names]
     assert kinds[-1] is tworoutine and tworoutine not in kinds[:-1]
     assert all(issubclass(kind, tworoutine) for kind in kinds)
     with pytest.raises(TypeError, match="not an acceptable base type"):
