@@ -178,7 +178,8 @@ def test_what_is_no_function_is_not_given_the_object(place):
             assert held.function(2) == (held, 2)
 
     place(use)
-    kinds = [type(each) for each in vars(Holder).values()][2:6]
+    names = "callable", "static", "of_class", "function"
+    kinds = [type(vars(Holder)[name]) for name in names]
     assert kinds[-1] is tworoutine and tworoutine not in kinds[:-1]
     assert all(issubclass(kind, tworoutine) for kind in kinds)
     with pytest.raises(TypeError, match="not an acceptable base type"):
@@ -205,6 +206,22 @@ def test_one_over_a_function_is_given_functions_only():
     with pytest.raises(TypeError, match=r"only one of .* is over a function"):
         refit(f, tworoutine(staticmethod(fn)))
     assert held.f(2) == expected
+
+
+def test_a_function_that_is_replaced_as_it_is_called(place):
+    """functools looks at its cache after the function has returned."""
+
+    async def result(value):
+        return value
+
+    def make():
+        refit(f, tworoutine(functools.lru_cache(lambda: result("new"))))
+        gc.collect()
+        return result("old")
+
+    f = tworoutine(functools.lru_cache(make))
+    assert place(f) == "old"
+    assert f() == "new"
 
 
 def test_missing_self_is_a_type_error(place):

@@ -1591,6 +1591,79 @@ def test_no_dual_can_be_made_by_hand():
         type.__call__(type(dual(Client())))
 
 
+def test_what_is_returned_fails_to_say_whether_it_can_be_entered(place):
+    class Meta(type):
+        def __getattr__(cls, name):
+            raise (ZeroDivisionError if "enter" in name else AttributeError)(
+                name
+            )
+
+    class Made(metaclass=Meta):
+        def __await__(self):
+            return iter(())
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            raise StopAsyncIteration
+
+    client = Client()
+    client.make = types.MethodType(lambda self: Made(), client)
+    with pytest.raises(ZeroDivisionError, match="__aenter__"):
+        place(dual(client).make)
+
+
+def test_an_attribute_that_is_a_partial_of_itself():
+    client = Client()
+    client.round = functools.partial(len)
+    client.round.__setstate__((client.round, (), {}, {}))
+    assert dual(client).round is client.round
+
+
+def test_what_is_no_class_of_duals_constructs_none():
+    class Fake:
+        __tworoutine_dual__ = 5
+
+    construct = vars(type(type(dual(Client()))))["__call__"]
+    for fake in Fake, Fake(), object():
+        with pytest.raises((TypeError, AttributeError)):
+            construct(fake)
+
+
+def test_a_list_that_a_finalizer_empties_as_it_is_passed_on():
+    """3.11 collects as an object is made; the list was read after that."""
+
+    class Empties:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            items.clear()
+
+    async def count(self, items):
+        return len(items)
+
+    d = dual(type("Counts", (), {"count": count})(), deep=True)
+    method = d.count
+    threshold = gc.get_threshold()
+    for kind in list, tuple:
+        items = [d] * 200
+        given = items if kind is list else tuple(items)
+        gc.disable()
+        gc.set_threshold(1)
+        try:
+            gc.collect()
+            Empties()
+            young = [[] for _ in range(4)]
+            gc.enable()
+            assert method(given) in {0, 200}
+        finally:
+            gc.set_threshold(*threshold)
+            gc.enable()
+        del young
+
+
 def test_a_coroutine_that_is_refused_is_closed():
     coro = Client().get(1)
     with pytest.raises(TypeError, match=r"; await_\(\) waits for it"):

@@ -442,6 +442,53 @@ def test_the_loop_of_run_has_its_own_call_soon_afterwards():
     assert "call_soon" not in vars(loops[0])
 
 
+@pytest.mark.parametrize("kind", [asyncio.Task, asyncio.tasks._PyTask])
+def test_a_task_that_is_done_has_no_coroutine(kind):
+    uvloop = pytest.importorskip("uvloop")
+
+    async def done_at_once():
+        pass
+
+    async def main():
+        task = make_past(done_at_once(), kind)
+        assert task.get_coro() is None
+        asyncio.get_running_loop().call_soon(task.get_name)
+        assert task.get_coro() is None
+
+    package.run(main(), loop_factory=uvloop.new_event_loop)
+
+
+def test_tasks_whose_fields_are_not_found_are_left_alone(program):
+    pytest.importorskip("uvloop")
+    source = """
+import _asyncio, asyncio
+class Task(_asyncio.Task):
+    __slots__ = "twin",
+    def __init__(self, coro, **how):
+        self.twin = coro  # of two places, which one is it?
+        super().__init__(coro, **how)
+_asyncio.Task = asyncio.Task = Task
+asyncio.tasks.Task = asyncio.tasks._CTask = Task
+
+import tworoutine, uvloop
+
+async def job():
+    try:
+        return tworoutine.await_(asyncio.sleep(0.001, 5))
+    except tworoutine.CannotSuspend:
+        return "refused"
+
+async def main():
+    loop = asyncio.get_running_loop()
+    task = Task(job(), loop=loop)
+    loop.call_soon(task.get_name)
+    return await task
+
+print(tworoutine.run(main(), loop_factory=uvloop.new_event_loop))
+"""
+    assert program(source) == "refused\n"
+
+
 def test_a_task_made_past_the_factory_is_told_so():
     uvloop = pytest.importorskip("uvloop")
 

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 
 import pytest
 from greenlet import greenlet
@@ -584,6 +585,34 @@ def test_nothing_is_left_behind():
     for _ in range(5):
         calls()
     assert len(run_objects()) <= before
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks")
+def test_a_refused_call_keeps_no_eager_task():
+    """In a portal that no task steps, whose step makes an eager task."""
+    tasks = []
+
+    async def eager():
+        with pytest.raises(CannotSuspend):
+            nap()
+
+    async def step():
+        loop = asyncio.get_running_loop()
+        task = asyncio.Task(eager(), loop=loop, eager_start=True)
+        tasks.append(weakref.ref(task))
+        assert task.done()
+
+    def callback():
+        with pytest.raises(StopIteration):
+            tworoutine_portal(step)().send(None)
+
+    async def main():
+        asyncio.get_running_loop().call_soon(callback)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    gc.collect()
+    assert [task() for task in tasks] == [None]
 
 
 # --- the end of a thread ----------------------------------------------------

@@ -229,6 +229,7 @@ twr_task_init(TwrState *state)
         found = found < 0 ? -1 : 0;
     }
     if (found == 0) {
+        Py_CLEAR(facts->step_type);
         facts->why_not = PyUnicode_FromString(
             "the fields of asyncio.Task in this Python are not where "
             "tworoutine can find them");

@@ -1,13 +1,18 @@
 /* backends/adopt.c - tasks that are made past the factory of a loop. */
 #include "backends/adopt.h"
 
+#include "asyncio/task.h"
 #include "asyncio/task_fields.h"
 
 int
 twr_adopt(TwrState *state, PyObject *task)
 {
+    if (twr_task_why_not(state, task) != NULL) {
+        return 0;
+    }
     PyObject *coro = twr_task_coro(state, task);
-    if (coro == NULL || Py_IS_TYPE(coro, state->types.portal)) {
+    if (coro == NULL || coro == Py_None || /* it is done */
+        Py_IS_TYPE(coro, state->types.portal)) {
         Py_XDECREF(coro);
         return PyErr_Occurred() ? -1 : 0;
     }

@@ -137,8 +137,12 @@ twr_portal_here(Thread *th, PyObject *loop, PyObject **eager)
         Py_XDECREF(task);
         return 1;
     }
+    if (task == NULL || self->task == NULL) {
+        Py_XDECREF(task);
+        return 0;
+    }
     *eager = task;
-    return task != NULL && self->task != NULL;
+    return 1;
 }
 
 int

@@ -16,13 +16,12 @@
 static int
 forget_name(PyObject *dict, const char *name)
 {
-    if (PyDict_DelItemString(dict, name) == 0) {
-        return 0;
+    if (PyDict_DelItemString(dict, name) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
+            return -1;
+        }
+        PyErr_Clear();
     }
-    if (!PyErr_ExceptionMatches(PyExc_KeyError)) {
-        return -1;
-    }
-    PyErr_Clear();
     return 0;
 }
 
@@ -127,32 +126,45 @@ twr_tworoutine_bind(PyObject *f, PyObject *obj)
     return self;
 }
 
-/* Whether calling fn makes a coroutine or an async generator and does no more.
- */
-static bool
+/* What fn, a partial or an object whose class has a function for that, calls
+ * when it is called; NULL without error: not known. */
+static PyObject *
+called_by(TwrState *state, PyObject *fn)
+{
+    bool is_partial = PyObject_TypeCheck(fn, (PyTypeObject *)state->partial);
+    PyObject *of = is_partial ? fn : (PyObject *)Py_TYPE(fn);
+    PyObject *inner =
+        PyObject_GetAttrString(of, is_partial ? "func" : "__call__");
+    PyErr_Clear();
+    if (inner != NULL && !is_partial && !PyFunction_Check(inner)) {
+        Py_CLEAR(inner);
+    }
+    return inner;
+}
+
+/* 1 if calling fn makes a coroutine or an async generator and does no more, 0
+ * if that is not known; -1 without error: fn has no end, as a partial of
+ * itself. */
+static int
 only_makes(TwrState *state, PyObject *fn)
 {
     const int kinds = CO_COROUTINE | CO_ASYNC_GENERATOR;
-    if (PyMethod_Check(fn)) {
-        fn = PyMethod_GET_FUNCTION(fn);
-    }
-    if (PyFunction_Check(fn)) {
-        return ((PyCodeObject *)PyFunction_GET_CODE(fn))->co_flags & kinds;
-    }
-    PyObject *inner = NULL;
-    if (PyObject_TypeCheck(fn, (PyTypeObject *)state->partial)) {
-        inner = PyObject_GetAttrString(fn, "func");
-    }
-    else {
-        inner = PyObject_GetAttrString((PyObject *)Py_TYPE(fn), "__call__");
-        if (inner != NULL && !PyFunction_Check(inner)) {
-            Py_CLEAR(inner);
+    int makes = -1;
+    Py_INCREF(fn);
+    for (int depth = 0; makes < 0 && depth < 100; depth++) {
+        PyObject *function =
+            PyMethod_Check(fn) ? PyMethod_GET_FUNCTION(fn) : fn;
+        if (PyFunction_Check(function)) {
+            PyObject *code = PyFunction_GET_CODE(function);
+            makes = (((PyCodeObject *)code)->co_flags & kinds) != 0;
+        }
+        else {
+            Py_SETREF(fn, called_by(state, function));
+            makes = fn == NULL ? 0 : -1;
         }
     }
-    bool result = inner != NULL && only_makes(state, inner);
-    Py_XDECREF(inner);
-    PyErr_Clear();
-    return result;
+    Py_XDECREF(fn);
+    return makes;
 }
 
 int
@@ -162,9 +174,9 @@ twr_tworoutine_is_async(TwrState *state, PyObject *op)
         twr_is_tworoutine(state, op)) {
         return 0;
     }
-    return only_makes(state, op)
-               ? 1
-               : twr_truth(twr_cold(state, COLD_is_marked, "(O)", op));
+    int makes = only_makes(state, op);
+    return makes != 0 ? makes > 0
+                      : twr_truth(twr_cold(state, COLD_is_marked, "(O)", op));
 }
 
 /* 1 if fn has to be called where a loop runs, and that does not run here. */
@@ -172,7 +184,8 @@ static int
 needs_loop(TwrState *state, Tworoutine *self)
 {
     if (self->makes == MAKES_UNKNOWN) {
-        self->makes = only_makes(state, self->fn) ? MAKES_ONLY : MAKES_MORE;
+        self->makes =
+            only_makes(state, self->fn) > 0 ? MAKES_ONLY : MAKES_MORE;
     }
     if (self->makes == MAKES_ONLY) {
         return 0;
@@ -206,7 +219,9 @@ name_plainly(PyObject *op)
 PyObject *
 twr_tworoutine_make(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    PyObject *made = PyObject_Call(((Tworoutine *)op)->fn, args, kwargs);
+    PyObject *fn = Py_NewRef(((Tworoutine *)op)->fn); /* as in call_here() */
+    PyObject *made = PyObject_Call(fn, args, kwargs);
+    Py_DECREF(fn);
     if (made == NULL) {
         name_plainly(op);
     }
@@ -377,10 +392,8 @@ twr_tworoutine_home(TwrState *state, PyObject *callee)
 PyObject *
 twr_tworoutine_sent(TwrState *state, PyObject *callee)
 {
-    PyObject *dual = callee;
-    if (twr_is_tworoutine(state, callee)) {
-        dual = ((Tworoutine *)callee)->dual;
-    }
+    bool is_made = twr_is_tworoutine(state, callee);
+    PyObject *dual = is_made ? ((Tworoutine *)callee)->dual : callee;
     return dual == NULL || twr_dual(state, dual) == NULL
                ? NULL
                : ((Dual *)dual)->home;

@@ -36,16 +36,18 @@ raw_of_items(TwrState *state, PyObject *op)
     if (find_dual(state, PySequence_Fast_ITEMS(op), n) == n) {
         return Py_NewRef(op);
     }
-    PyObject *items = PyTuple_New(n);
-    if (items == NULL) {
-        return NULL;
+    /* 3.11 may collect as one is made, and a finalizer change op. */
+    PyObject *items = PyList_New(0);
+    for (Py_ssize_t i = 0; items != NULL && i < PySequence_Fast_GET_SIZE(op);
+         i++) {
+        PyObject *item = raw_of(state, PySequence_Fast_GET_ITEM(op, i));
+        if (PyList_Append(items, item) < 0) {
+            Py_CLEAR(items);
+        }
+        Py_DECREF(item);
     }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(op, i);
-        PyTuple_SET_ITEM(items, i, raw_of(state, item));
-    }
-    if (PyList_CheckExact(op)) {
-        Py_SETREF(items, PySequence_List(items));
+    if (items != NULL && PyTuple_CheckExact(op)) {
+        Py_SETREF(items, PyList_AsTuple(items));
     }
     return items;
 }
@@ -159,11 +161,14 @@ static int
 is_used_as_made(TwrState *state, PyObject *made, int use)
 {
     int enters = can_be_entered(state, made);
+    if (enters < 0) {
+        return -1;
+    }
     bool iterates = can_be_iterated(made);
-    if (use == USE_UNKNOWN && (enters > 0 || iterates)) {
+    if (use == USE_UNKNOWN && (enters || iterates)) {
         use = twr_dual_look(state);
     }
-    return enters < 0 || use < 0
+    return use < 0
                ? -1
                : (enters && use == USE_WITH) || (iterates && use == USE_FOR);
 }

@@ -74,16 +74,21 @@ call_special(Special *self, Dual *dual, TwrArgs *args)
 
 /* The dual that serves a class of duals. */
 static PyObject *
-dual_of_class(PyObject *type)
+dual_of_class(TwrState *state, PyObject *type)
 {
-    return PyObject_GetAttrString(type, "__tworoutine_dual__");
+    PyObject *dual = PyObject_GetAttrString(type, "__tworoutine_dual__");
+    if (dual != NULL && twr_dual(state, dual) == NULL) {
+        Py_DECREF(dual);
+        return PyErr_Format(PyExc_TypeError, "%R is no class of duals", type);
+    }
+    return dual;
 }
 
 /* type(*args), a dual of an object that is made where a loop runs. */
 static PyObject *
-construct(PyObject *type, TwrArgs *args)
+construct(TwrState *state, PyObject *type, TwrArgs *args)
 {
-    PyObject *dual = dual_of_class(type);
+    PyObject *dual = dual_of_class(state, type);
     PyObject *f =
         dual == NULL ? NULL
                      : twr_tworoutine_new_of(dual, ((Dual *)dual)->raw, false);
@@ -104,7 +109,8 @@ special_vectorcall(PyObject *op, PyObject *const *args, size_t nargsf,
 {
     Special *self = (Special *)op;
     Py_ssize_t n = PyVectorcall_NARGS(nargsf);
-    Dual *dual = n < 1 ? NULL : twr_dual(twr_state_of(op), args[0]);
+    TwrState *state = twr_state_of(op);
+    Dual *dual = n < 1 ? NULL : twr_dual(state, args[0]);
     if (dual == NULL && (n < 1 || self->kind != CONSTRUCTS)) {
         return PyErr_Format(PyExc_TypeError,
                             "%U of a dual is to be called with one",
@@ -112,7 +118,7 @@ special_vectorcall(PyObject *op, PyObject *const *args, size_t nargsf,
     }
     TwrArgs rest = {args + 1, (size_t)(n - 1), kwnames, NULL, 0};
     if (self->kind == CONSTRUCTS) {
-        return construct(args[0], &rest);
+        return construct(state, args[0], &rest);
     }
     PyObject *object = Py_NewRef(args[0]);
     PyObject *result = call_special(self, dual, &rest);
