@@ -8,6 +8,7 @@
 # make bench   ratios against await and the peers
 # make docs    the site of docs/ in build/docs; the code in it is run before
 # make instruments  examples/instruments, with real servers on this machine
+# make dask    Dask's distributed: tasks on processes and on threads
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
 # make hard    the test suite where calls park wherever they may, with assertions
@@ -28,6 +29,7 @@ SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') 
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test tests oldest cpython-tests hosts duals bench docs instruments \
+    dask \
     lint asan hard sdist wheel clean
 
 help:
@@ -71,6 +73,10 @@ docs:
 instruments:
 	$(MAKE) $(VENV)-instruments/.instruments VENV=$(VENV)-instruments
 	$(VENV)-instruments/bin/python -m pytest tests/test_instruments.py $(ARGS)
+
+dask:
+	$(MAKE) $(VENV)-dask/.dask VENV=$(VENV)-dask
+	$(VENV)-dask/bin/python -m pytest tests/test_dask.py $(ARGS)
 
 # The stamp of an extra: the package as it is now, installed with the extra.
 $(VENV)/.%: $(VENV)/bin/python $(SOURCES) $(OLDEST)
