@@ -8,8 +8,11 @@ function on the worker's loop, where Dask's heartbeats run, too.
 import asyncio
 import os
 import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -26,7 +29,8 @@ from distributed import (
     get_worker,
 )
 
-PAGE = Path(__file__).parent.parent / "docs" / "dask.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "dask.md"
 QUIET = {"dashboard_address": ":0", "silence_logs": 60}
 LONGEST = 60  # s for any result
 
@@ -363,6 +367,25 @@ def test_the_page(program):
     for source in blocks:
         prints = re.findall(r"\bprint\(.*\)  # (.*)", source)
         assert program(source, flags=()).splitlines() == prints
+
+
+def test_the_observatory(tmp_path):
+    """With few boards; the worker of a site is killed, as in the example."""
+    for name in ("scipy", "tuber"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    ran = subprocess.run(
+        [sys.executable, ROOT / "examples" / "observatory.py", "--boards=16"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        cwd=tmp_path,
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert re.search("Atacama: half of its boards .* is killed\n", ran.stdout)
+    assert re.search(r"Atacama: tuned again by \d+, 16 of 16", ran.stdout)
+    assert "\ntuned: 62 of 64, within " in ran.stdout
+    assert all(len(line) <= 80 for line in ran.stdout.splitlines()[:-1])
+    ElementTree.parse(tmp_path / "observatory.svg")
 
 
 # --- a notebook -------------------------------------------------------------
