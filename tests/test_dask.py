@@ -6,8 +6,11 @@ function on the worker's loop, where Dask's heartbeats run, too.
 """
 
 import asyncio
+import io
 import os
+import queue
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -16,7 +19,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tworoutine import FailedCalls, await_, dual, task_factory, tworoutine
+from tworoutine import (
+    FailedCalls,
+    await_,
+    dual,
+    print_calls,
+    task_factory,
+    tworoutine,
+)
 
 pytest.importorskip("distributed", reason="distributed is not installed")
 
@@ -27,6 +37,7 @@ from distributed import (
     as_completed,
     get_client,
     get_worker,
+    worker_client,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -212,6 +223,59 @@ def test_the_loop_of_the_worker_is_the_home_of_calls(client):
     assert client.submit(~shares_a_loop).result(LONGEST) == (0, True)
 
 
+# --- functions that are run, and what waits ---------------------------------
+
+
+@tworoutine
+async def given_the_worker(x, dask_worker):
+    await asyncio.sleep(0.001)
+    return x, threading.get_ident() == dask_worker.thread_id
+
+
+def test_run_on_every_worker(client):
+    for function in (given_the_worker, ~given_the_worker):
+        results = client.run(function, 1).values()
+        assert list(results) == [(1, True)] * 2
+
+
+def waits_for_ever(name):
+    get_worker().log_event(name, "begun")
+    return await_(asyncio.sleep(600))
+
+
+async def waits_on_the_loop(name):
+    return waits_for_ever(name)
+
+
+def shown():
+    out = io.StringIO()
+    print_calls(out)
+    return out.getvalue()
+
+
+def test_print_calls_on_the_workers():
+    """As docs/dask.md has it: calls of threads and of the loop."""
+    begun = queue.SimpleQueue()
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, **QUIET) as cluster,
+        Client(cluster) as client,
+    ):
+        client.subscribe_topic("begun", begun.put)
+        tasks = [
+            client.submit(task, "begun", pure=False)
+            for task in (waits_for_ever, waits_on_the_loop)
+        ]
+        for _ in tasks:
+            begun.get(timeout=LONGEST)
+        (text,) = client.run(shown).values()
+        assert text.startswith("2 synchronous calls wait:\n"), text
+        assert re.search(r"in thread '.*Dask.*', where no loop runs", text)
+        assert "in task \"execute('waits_on_the_loop" in text
+        (pid,) = client.run(os.getpid).values()
+        os.kill(pid, signal.SIGKILL)  # Dask would give the thread 4 s
+        client.cancel(tasks)
+
+
 # --- clients in tasks -------------------------------------------------------
 
 
@@ -227,6 +291,20 @@ async def asks(x):
 def test_get_client_in_a_task(client, task):
     expected = ((1, False), (1, False))
     assert client.submit(task, 1, pure=False).result(LONGEST) == expected
+
+
+def gives_its_place_up(x):
+    """A call in a thread before, while and after it has left the worker's."""
+    before = where(x)
+    with worker_client() as client:
+        inside = client.submit(where, x, pure=False).result(), where(x)
+    return {before, *inside, where(x)}
+
+
+def test_a_task_that_gives_its_place_up(client):
+    tasks = client.map(gives_its_place_up, range(8), pure=False)
+    expected = [{(x, False)} for x in range(8)]
+    assert client.gather(tasks) == expected
 
 
 async def awaits_in_a_call(x):
