@@ -21,6 +21,7 @@ import pytest
 
 from tworoutine import (
     FailedCalls,
+    LoopThread,
     await_,
     dual,
     print_calls,
@@ -221,6 +222,24 @@ async def shares_a_loop():
 def test_the_loop_of_the_worker_is_the_home_of_calls(client):
     assert client.submit(shares_a_loop).result(LONGEST) == (0, True)
     assert client.submit(~shares_a_loop).result(LONGEST) == (0, True)
+
+
+thread = LoopThread("of this process")
+
+
+@tworoutine(home=thread)
+async def in_a_thread_of_its_own():
+    return threading.current_thread().name
+
+
+def test_a_home_of_a_module(client):
+    """Each process has one of its own; no function takes it along."""
+    for task in (in_a_thread_of_its_own, ~in_a_thread_of_its_own):
+        name = client.submit(task, pure=False).result(LONGEST)
+        assert name == "of this process"
+    with pytest.raises(TypeError) as caught:
+        client.submit(where.at(thread), 1)
+    assert "cannot pickle <LoopThread" in str(caught.value.__cause__)
 
 
 # --- functions that are run, and what waits ---------------------------------
