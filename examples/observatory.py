@@ -5,7 +5,7 @@
 A site is a task of Dask's.  Its boards are tuned by `tune` of telescope.py: at
 two sites in a thread of the worker, and at two on the worker's own loop, where
 Dask's heartbeats go on.  Half-way the worker of one site is killed, and Dask
-runs that site again on another one.
+runs that site again on another one, or on the one that takes its place.
 
 Prints what happens and writes observatory.svg to the current directory.
 """
