@@ -9,6 +9,8 @@
 # make docs    the site of docs/ in build/docs; the code in it is run before
 # make instruments  examples/instruments, with real servers on this machine
 # make typing  what mypy, pyright, ty and pyrefly say of tests/typing
+# make dask    Dask's distributed: tasks on processes and on threads
+# make observatory  four sites tuned by Dask's workers, one of which is killed
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
 # make hard    the test suite where calls park wherever they may, with assertions
@@ -29,7 +31,7 @@ SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') 
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test tests oldest cpython-tests hosts duals bench docs instruments \
-    typing lint asan hard sdist wheel clean
+    typing dask observatory lint asan hard sdist wheel clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -76,6 +78,14 @@ instruments:
 typing:
 	$(MAKE) $(VENV)-typing/.typing VENV=$(VENV)-typing
 	$(VENV)-typing/bin/python -m pytest tests/typing $(ARGS)
+
+dask:
+	$(MAKE) $(VENV)-dask/.dask VENV=$(VENV)-dask
+	$(VENV)-dask/bin/python -m pytest tests/test_dask.py $(ARGS)
+
+observatory:
+	$(MAKE) $(VENV)-dask/.dask VENV=$(VENV)-dask
+	$(VENV)-dask/bin/python examples/observatory.py $(ARGS)
 
 # The stamp of an extra: the package as it is now, installed with the extra.
 $(VENV)/.%: $(VENV)/bin/python $(SOURCES) $(OLDEST)

@@ -151,13 +151,14 @@ class Thermometer(asyncio.DatagramProtocol):
         self.transport.sendto(answer, sender)
 
 
-async def serve(count, latency):
-    """Serve boards until standard input ends.
+async def serve(count, latency, first=0):
+    """Serve boards, numbered from first on, until standard input ends.
 
     Prints a line with their addresses and true resonances, and for each line
     read, one with the number of connections that each has accepted.
     """
-    ports = [Port(number, latency) for number in range(count)]
+    numbers = range(first, first + count)
+    ports = [Port(number, latency) for number in numbers]
     hello = {
         "addresses": [await port.listen() for port in ports],
         "resonances": [port.board.resonance for port in ports],
@@ -179,10 +180,11 @@ class Crate:
     the parent comes to its end, so none is ever left behind.
     """
 
-    def __init__(self, count, latency=LATENCY):
+    def __init__(self, count, latency=LATENCY, first=0):
+        options = ["--latency", str(latency), "--first", str(first)]
         # In its own session: a Ctrl-C in the terminal is for the parent alone.
         self.child = subprocess.Popen(
-            [sys.executable, __file__, str(count), "--latency", str(latency)],
+            [sys.executable, __file__, str(count), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -220,9 +222,15 @@ def main():
         default=LATENCY,
         help="of the slowest board, in ms (default %(default)g)",
     )
+    parser.add_argument(
+        "--first",
+        type=int,
+        default=0,
+        help="number of the first board (default %(default)d)",
+    )
     options = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(options.count, options.latency))
+        asyncio.run(serve(options.count, options.latency, options.first))
 
 
 if __name__ == "__main__":

@@ -791,6 +791,13 @@ class LoopThread:
         self._lock = threading.Lock()
         self._loop = self._thread = self._is_to_end = None
 
+    def __reduce__(self):
+        raise TypeError(
+            f"cannot pickle {self!r}: its thread belongs to this process; "
+            "for functions that go to others, let their home be a function "
+            "that returns one"
+        )
+
     @property
     def loop(self):
         """The loop, which runs from now on.
