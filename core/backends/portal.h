@@ -76,8 +76,8 @@ extern PyType_Spec twr_portal_spec;
 /* --- portal.c: the worker's side */
 
 /* Whether a call made here can wait by yielding through a portal; loop: that
- * runs, or None; *eager: set, if so, to the current task where that is an eager
- * one, in its first step, and not the task of the portal.  -1: error. */
+ * runs, or None; *eager: set, if so, to the current task where that is an
+ * eager one, in its first step, and not the task of the portal.  -1: error. */
 int twr_portal_here(Thread *th, PyObject *loop, PyObject **eager);
 
 /* 1 if a portal is stepped in the running greenlet. */
