@@ -35,10 +35,6 @@ default_role = "literal"
 
 # --- the table of contents --------------------------------------------------
 
-# index.md names these pages in their places before all of them are written.
-PLANNED = {"performance"}
-
-
 def fill_in(app, name, source):
     """Leave out what is not there yet, and add what nobody has a place for."""
     # The README is no page: what it says is on the first one.
@@ -49,8 +45,6 @@ def fill_in(app, name, source):
         return
     pages = {path.stem for path in HERE.glob("*.md")} - {"index"}
     text = source[0]
-    for page in PLANNED - pages:
-        text = re.sub(rf"^{page}\n", "", text, flags=re.M)
     others = pages - set(re.findall(r"^\w+$", text, re.M))
     source[0] = re.sub(
         r"^others\n",
