@@ -1204,7 +1204,7 @@ class Client:
         answered = asyncio.Event()
         self.loop.call_soon_threadsafe(answered.set)
         try:
-            await asyncio.wait_for(answered.wait(), 0.001)
+            await asyncio.wait_for(answered.wait(), 0.2)
         except TimeoutError:
             raise error from None
 
