@@ -170,13 +170,19 @@ class Entering:
         self._ended.entered(self)
 
 
+def function_of(f):
+    """~f, or what takes and gives duals where f is a method of one."""
+    owner = dual_of(f)
+    if owner is None:
+        return ~f
+    from tworoutine import _dual
+
+    return _dual.in_fan_out(owner, ~f)
+
+
 def awaitable_of(f, row):
     """(~f)(*row), or what raises the exception that it raised."""
-    function, owner = ~f, dual_of(f)
-    if owner is not None:
-        from tworoutine import _dual
-
-        function = _dual.in_fan_out(owner, function)
+    function = function_of(f)
     try:
         awaitable = function(*row)
         if not inspect.isawaitable(awaitable):

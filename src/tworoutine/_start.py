@@ -9,7 +9,6 @@ from tworoutine._core import (
     Awaiting,
     CannotSuspend,
     Portal,
-    dual_of,
     hidden,
     hide,
     home,
@@ -18,6 +17,7 @@ from tworoutine._core import (
     show,
     thread_loop,
 )
+from tworoutine._fan_out_calls import function_of
 from tworoutine._names import name_of, name_plainly
 from tworoutine._portal import foreign_library, has_factory
 
@@ -74,20 +74,11 @@ _INSTEAD = {
 
 def _coroutine(f, args, kwargs):
     """(~f)(*args, **kwargs), as a coroutine."""
-    fn = _function(f)
+    fn = function_of(f)
     if asyncio._get_running_loop() is None and not _only_makes(fn):
         return _call(f, args, kwargs)
     made = _checked(f, _made(fn, args, kwargs))
     return made if asyncio.iscoroutine(made) else Awaiting(made)
-
-
-def _function(f):
-    owner = dual_of(f)
-    if owner is None:
-        return ~f
-    from tworoutine import _dual
-
-    return _dual.in_fan_out(owner, ~f)
 
 
 def _only_makes(fn):
@@ -103,7 +94,7 @@ _MANAGES = contextlib.asynccontextmanager(start).__code__
 
 
 async def _call(f, args, kwargs):
-    return await _checked(f, _made(_function(f), args, kwargs))
+    return await _checked(f, _made(function_of(f), args, kwargs))
 
 
 def _made(fn, args, kwargs):
