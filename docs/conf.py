@@ -35,6 +35,7 @@ default_role = "literal"
 
 # --- the table of contents --------------------------------------------------
 
+
 def fill_in(app, name, source):
     """Leave out what is not there yet, and add what nobody has a place for."""
     # The README is no page: what it says is on the first one.
