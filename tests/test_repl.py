@@ -11,7 +11,7 @@ if sys.version_info >= (3, 13):
     PROMPTS["editor"] = {}
 
 BEGIN = """
-import os
+import os, signal, termios
 ticks = []
 
 def count():
@@ -35,6 +35,17 @@ async def tick_by_calls():
     while True:
         double(1)
         count()
+
+def steal():
+    loop, keys = asyncio.get_running_loop(), os.dup(0)
+
+    def stolen():
+        loop.remove_reader(keys)
+        os.close(keys)
+        termios.tcflush(0, termios.TCIFLUSH)
+        signal.raise_signal(signal.SIGINT)
+
+    loop.call_soon(loop.add_reader, keys, stolen)
 
 from lab import *
 """
@@ -185,6 +196,36 @@ _repl.run_code(line, globals())
 print(ran)
 """)
     assert out == "interrupted\n[]\n[1]\n"
+
+
+def test_ctrl_c_before_the_wait_for_keys_begins(program):
+    out = program("""
+import asyncio, os, pty, signal
+from tworoutine import _repl, await_
+
+class Console(_repl._Console):
+    async def _key(self, *args):
+        for signum in interrupts:
+            signal.raise_signal(signum)
+        return await super()._key(*args)
+
+main, terminal = pty.openpty()
+os.dup2(terminal, 0)
+with Console({}) as console:
+    for interrupts in ([signal.SIGINT], []):
+        print(console.while_typing())
+        os.write(main, b"x\\n")
+""")
+    assert out == "True\nFalse\n"
+
+
+def test_ctrl_c_takes_the_key_that_was_to_be_read(prompt):
+    """As the terminal does: what was typed and not read yet is dropped."""
+    prompt.enter("steal()")
+    prompt.run.type("x")
+    prompt.expect("KeyboardInterrupt")
+    prompt.expect(">>> ")
+    prompt.enter("double(21)", "42")
 
 
 def test_definitions_of_several_lines(prompt):

@@ -5,6 +5,7 @@
 #include <errno.h>
 #ifndef _WIN32
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>
@@ -18,7 +19,8 @@ static struct {
     int (*below)(void);   /* what was in place before; or NULL */
     bool is_editor;       /* it is called by Python code */
     bool interrupting;    /* readline is to be interrupted, and was not yet */
-} hook;
+    int real_input;       /* stdin, while it is replaced; or -1 */
+} hook = {.real_input = -1};
 
 #ifndef _WIN32
 
@@ -55,17 +57,27 @@ interrupt_soon(void)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* What a GUI's hook waits for is that there is something to read from stdin:
- * so there is, as long as it runs.  *saved is the real one. */
+static bool
+is_readable(int fd)
+{
+    struct pollfd asked = {.fd = fd, .events = POLLIN};
+    return poll(&asked, 1, 0) > 0;
+}
+
+/* Have one byte, which no editor of lines shows, be all that can be read from
+ * stdin.  *saved is the real one. */
 static int
 fake_input(int *saved)
 {
-    static int always[2] = {-1, -1};
-    if (always[0] < 0 && (pipe(always) < 0 || write(always[1], "\n", 1) < 1)) {
+    static int ends[2] = {-1, -1};
+    if (ends[0] < 0 && pipe(ends) < 0) {
+        return -1;
+    }
+    if (!is_readable(ends[0]) && write(ends[1], "", 1) < 1) {
         return -1;
     }
     *saved = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-    return *saved < 0 ? -1 : dup2(always[0], STDIN_FILENO);
+    return *saved < 0 ? -1 : dup2(ends[0], STDIN_FILENO);
 }
 
 static void
@@ -75,11 +87,32 @@ restore_input(int saved)
     close(saved);
 }
 
+/* The terminal drops what was typed before Ctrl-C; but the key that readline
+ * has seen there, it goes and reads.  had_input: whether it has seen one. */
+static void
+replace_dropped_key(bool had_input)
+{
+    if (had_input && !is_readable(STDIN_FILENO) && hook.real_input < 0 &&
+        fake_input(&hook.real_input) < 0) {
+        hook.real_input = -1;
+    }
+}
+
+static void
+restore_dropped_key(void)
+{
+    if (hook.real_input >= 0) {
+        restore_input(hook.real_input);
+        hook.real_input = -1;
+    }
+}
+
 int
 twr_input_hook_call_below(void)
 {
     int saved, result = -1;
     int (*below)(void) = hook.below;
+    /* What a GUI's hook waits for is something to read. */
     if (below != NULL && fake_input(&saved) >= 0) {
         Py_BEGIN_ALLOW_THREADS below();
         Py_END_ALLOW_THREADS restore_input(saved);
@@ -94,6 +127,24 @@ static void
 interrupt_soon(void)
 {
     PyErr_SetInterrupt();
+}
+
+static bool
+is_readable(int fd)
+{
+    (void)fd;
+    return false;
+}
+
+static void
+replace_dropped_key(bool had_input)
+{
+    (void)had_input;
+}
+
+static void
+restore_dropped_key(void)
+{
 }
 
 int
@@ -141,14 +192,22 @@ call_and_pass_on(void)
 static int
 run_hook(void)
 {
+    bool interrupted = errno == EINTR;
     if (hook.thread != PyThread_get_thread_ident()) {
         return 0;
     }
-    if (errno == EINTR) {
+    if (hook.real_input >= 0 && !is_readable(STDIN_FILENO)) {
+        restore_dropped_key();
+    }
+    if (interrupted) {
         hook.interrupting = false;
     }
     else if (!hook.interrupting) {
+        bool had_input = is_readable(STDIN_FILENO);
         call_and_pass_on();
+        if (hook.interrupting) {
+            replace_dropped_key(had_input);
+        }
     }
     if (hook.interrupting) { /* again, if it came too early */
         interrupt_soon();
@@ -170,6 +229,7 @@ twr_input_hook_set(PyObject *function, bool is_editor)
     hook.thread = PyThread_get_thread_ident();
     hook.is_editor = is_editor;
     hook.interrupting = false;
+    restore_dropped_key();
     Py_XSETREF(hook.function, Py_XNewRef(function));
     errno = 0;
 }

@@ -280,6 +280,8 @@ class _Prompt:
         interrupts.wake = functools.partial(
             loop.call_soon_threadsafe, typed.set
         )
+        if interrupts.seen:  # while tasks ran that came first
+            typed.set()
         loop.add_reader(self._keys, typed.set)
         try:
             async with asyncio.timeout(timeout):
