@@ -74,7 +74,9 @@ thread_clear(PyObject *op)
     Py_CLEAR(th->sigint.task);
     Py_CLEAR(th->stacks.no_driver);
     Py_CLEAR(th->stacks.requester);
-    Py_CLEAR(th->stacks.footing);
+    for (int i = 0; i < TWR_FOOTINGS; i++) {
+        Py_CLEAR(th->stacks.footings[i]);
+    }
     Py_CLEAR(th->stacks.run_footing);
     return 0;
 }

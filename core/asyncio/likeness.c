@@ -35,6 +35,18 @@ imitation_of_run(TwrState *state)
     return Py_XNewRef(state->quick.run);
 }
 
+/* The footing that looks like frames and top: a recent one, or a new one. */
+static PyObject *
+imitate_frames(TwrStacks *st, PyObject *frames, PyObject *top)
+{
+    for (int i = 0; i < TWR_FOOTINGS && st->footings[i] != NULL; i++) {
+        if (twr_footing_is_like(st->footings[i], frames, top)) {
+            return Py_NewRef(st->footings[i]);
+        }
+    }
+    return twr_footing_imitate_all(st->state, frames, top, st->footings[0]);
+}
+
 /* The footing that looks like the loop below the running code and what is
  * below that; NULL: there is no such loop, or an error. */
 static PyObject *
@@ -50,9 +62,7 @@ imitate_native(TwrStacks *st)
     twr_walk_end(&walk);
     PyObject *top = frames == NULL ? NULL : imitation_of_run(st->state);
     PyObject *footing =
-        frames == NULL
-            ? NULL
-            : twr_footing_imitate_all(st->state, frames, top, st->footing);
+        frames == NULL ? NULL : imitate_frames(st, frames, top);
     Py_XDECREF(top);
     Py_XDECREF(frames);
     return footing;
@@ -137,7 +147,7 @@ static void
 stand_on(TwrStacks *st, PyObject *footing, int collects)
 {
     if (footing != NULL) {
-        Py_XSETREF(st->footing, footing);
+        twr_pool_stand_on(st, footing);
     }
     PyErr_Clear();
     if (collects) {

@@ -131,6 +131,30 @@ twr_footing_frames(TwrWalk *walk)
     return frames;
 }
 
+/* The frame that the function with this number in a footing looks like. */
+static PyFrameObject *
+frame_below(PyObject *frames, Py_ssize_t i)
+{
+    Py_ssize_t n = PyList_GET_SIZE(frames);
+    return (PyFrameObject *)PyList_GET_ITEM(frames, n - 1 - i);
+}
+
+bool
+twr_footing_is_like(PyObject *footing, PyObject *frames, PyObject *top)
+{
+    Py_ssize_t n = PyList_GET_SIZE(frames);
+    bool same = PyTuple_GET_SIZE(footing) == n + (top != NULL) &&
+                (top == NULL || PyTuple_GET_ITEM(footing, n) == top);
+    for (Py_ssize_t i = n - 1; same && i >= 0; i--) {
+        PyFrameObject *frame = frame_below(frames, i);
+        PyObject *code = (PyObject *)PyFrame_GetCode(frame);
+        same = looks_like(PyTuple_GET_ITEM(footing, i), code,
+                          PyFrame_GetLineNumber(frame));
+        Py_DECREF(code);
+    }
+    return same;
+}
+
 /* A function that looks like frame; old (may be NULL) if that does. */
 static PyObject *
 imitate_frame(TwrState *state, PyFrameObject *frame, PyObject *old)
@@ -151,25 +175,18 @@ twr_footing_imitate_all(TwrState *state, PyObject *frames, PyObject *top,
                         PyObject *old)
 {
     Py_ssize_t n = PyList_GET_SIZE(frames), all = n + (top != NULL);
-    bool fits = old != NULL && PyTuple_GET_SIZE(old) == all, same = fits;
+    Py_ssize_t n_old = old == NULL ? 0 : PyTuple_GET_SIZE(old);
     PyObject *footing = PyTuple_New(all);
     for (Py_ssize_t i = 0; footing != NULL && i < all; i++) {
-        PyObject *before = fits ? PyTuple_GET_ITEM(old, i) : NULL;
+        PyObject *before = i < n_old ? PyTuple_GET_ITEM(old, i) : NULL;
         PyObject *function =
             i == n ? Py_NewRef(top)
-                   : imitate_frame(
-                         state,
-                         (PyFrameObject *)PyList_GET_ITEM(frames, n - 1 - i),
-                         before);
+                   : imitate_frame(state, frame_below(frames, i), before);
         if (function == NULL) {
             Py_CLEAR(footing);
             break;
         }
         PyTuple_SET_ITEM(footing, i, function);
-        same = same && function == before;
-    }
-    if (footing != NULL && same) {
-        Py_SETREF(footing, Py_NewRef(old));
     }
     return footing;
 }

@@ -32,8 +32,12 @@ PyObject *twr_footing_imitate(TwrState *state, PyObject *code, int line,
  * many, those in the middle are left out. */
 PyObject *twr_footing_frames(TwrWalk *walk);
 
-/* The footing that looks like frames, with top (an imitation; NULL: none) as
- * the innermost one; old (may be NULL) if that is the same. */
+/* Whether footing looks like frames, with top (an imitation; NULL: none) as
+ * the innermost one. */
+bool twr_footing_is_like(PyObject *footing, PyObject *frames, PyObject *top);
+
+/* A footing that does; its functions are those of old (may be NULL) where
+ * these look so. */
 PyObject *twr_footing_imitate_all(TwrState *state, PyObject *frames,
                                   PyObject *top, PyObject *old);
 

@@ -5,9 +5,9 @@
  *                  of now
  *     a worker     workers[]                the hub starts it, as relay
  *
- * A driver or worker whose work is done idles; if the pool is full, or the
- * driver's footing out of date, its greenlet ends: a driver's in the hub,
- * which goes on to relay, a worker's in who has asked for its last step. */
+ * A driver or worker whose work is done idles; if the pool is full, its
+ * greenlet ends: a driver's in the hub, which goes on to relay, a worker's in
+ * who has asked for its last step. */
 #include "stack/stacks.h"
 
 #ifndef _WIN32
@@ -50,7 +50,7 @@ driver_life(TwrStacks *st, PyObject *footing)
         if (next == NULL) {
             return -1;
         }
-        if (st->n_idle == TWR_IDLE_MAX || footing != st->footing) {
+        if (st->n_idle == TWR_IDLE_MAX) {
             st->relay = next; /* our parent, the hub, goes on there */
             Py_XSETREF(st->target, Py_NewRef(st->hub));
             return 0;
@@ -92,11 +92,14 @@ driver_main(PyObject *footing, PyObject *args)
 {
     (void)args;
     TWR_NO_UNWINDING(inside);
+    TwrStacks *st = these_stacks;
+    st->n_drivers++;
     PyThreadState_EnterTracing(PyThreadState_Get());
     PyObject *call = PyCFunction_New(&live_as_driver_def, footing);
     PyObject *result = call == NULL ? NULL : twr_footing_run(footing, call);
     Py_XDECREF(call);
     PyThreadState_LeaveTracing(PyThreadState_Get());
+    st->n_drivers--;
     inside = false;
     return result;
 }
@@ -107,12 +110,12 @@ static PyMethodDef driver_def = {"driver", driver_main, METH_VARARGS, NULL};
 static int
 start_driver(TwrStacks *st)
 {
-    if (st->footing == NULL) {
+    if (st->footings[0] == NULL) {
         twr_stack_jobs.stand(st); /* no memory to look like the native one */
     }
-    PyObject *run = st->footing == NULL
+    PyObject *run = st->footings[0] == NULL
                         ? PyErr_NoMemory()
-                        : PyCFunction_New(&driver_def, st->footing);
+                        : PyCFunction_New(&driver_def, st->footings[0]);
     PyObject *driver = run == NULL ? NULL : twr_greenlet_new(run, NULL);
     Py_XDECREF(run);
     return driver == NULL ? -1 : twr_switch_to(st, driver);
@@ -126,7 +129,7 @@ refuse_driver(TwrStacks *st)
     PyObject *exc = twr_error_take();
     PyTracebackObject *first =
         (PyTracebackObject *)PyException_GetTraceback(exc);
-    PyTracebackObject *rest = twr_footing_leave(st->footing, first);
+    PyTracebackObject *rest = twr_footing_leave(st->footings[0], first);
     if (rest != NULL) {
         PyException_SetTraceback(exc, (PyObject *)rest);
     }
@@ -267,30 +270,88 @@ twr_pool_work(TwrStacks *st, PyObject *greenlet)
     return result;
 }
 
-/* A driver that has idled on the footing of now; NULL without error: none.
- * Drivers on other footings are ended.  Switches. */
-static PyObject *
-take_idle(TwrStacks *st)
+void
+twr_pool_stand_on(TwrStacks *st, PyObject *footing)
 {
-    while (st->n_idle > 0) {
-        PyObject *driver = st->idle[--st->n_idle];
-        if (st->idle_footing[st->n_idle] == st->footing) {
-            return driver;
+    int last = 0;
+    while (last < TWR_FOOTINGS - 1 && st->footings[last] != NULL &&
+           st->footings[last] != footing) {
+        last++;
+    }
+    PyObject *gone = st->footings[last];
+    memmove(st->footings + 1, st->footings, last * sizeof(*st->footings));
+    st->footings[0] = footing;
+    Py_XDECREF(gone);
+}
+
+/* Whether drivers have stood on footing of late. */
+static bool
+is_recent(TwrStacks *st, PyObject *footing)
+{
+    int i = 0;
+    while (i < TWR_FOOTINGS && st->footings[i] != footing) {
+        i++;
+    }
+    return i < TWR_FOOTINGS;
+}
+
+/* Take the idle driver with this number. */
+static PyObject *
+take_idle(TwrStacks *st, int i)
+{
+    PyObject *driver = st->idle[i];
+    st->n_idle--;
+    st->idle[i] = st->idle[st->n_idle];
+    st->idle_footing[i] = st->idle_footing[st->n_idle];
+    return driver;
+}
+
+/* A driver that has idled on the footing of now; NULL: none. */
+static PyObject *
+find_idle(TwrStacks *st)
+{
+    for (int i = st->n_idle - 1; i >= 0; i--) {
+        if (st->idle_footing[i] == st->footings[0]) {
+            return take_idle(st, i);
         }
-        st->retiring = driver; /* no call is made until then: await.c */
-        twr_switch_end(st, driver);
-        st->retiring = NULL;
     }
     return NULL;
+}
+
+/* End the idle driver with this number.  Switches. */
+static void
+end_idle(TwrStacks *st, int i)
+{
+    PyObject *driver = take_idle(st, i);
+    st->retiring = driver; /* no call is made until then: await.c */
+    twr_switch_end(st, driver);
+    st->retiring = NULL;
+}
+
+/* Make room for a driver on the footing of now, on which none idles: end those
+ * that stand on no recent footing, and one more if there are so many, busy
+ * ones too, that not all could idle.  Switches. */
+static void
+make_room(TwrStacks *st)
+{
+    for (int i = st->n_idle - 1; i >= 0; i--) {
+        if (i < st->n_idle && !is_recent(st, st->idle_footing[i])) {
+            end_idle(st, i);
+        }
+    }
+    if (st->n_idle > 0 && st->n_drivers >= TWR_IDLE_MAX) {
+        end_idle(st, 0);
+    }
 }
 
 int
 twr_pool_park(TwrStacks *st)
 {
-    PyObject *driver = take_idle(st);
+    PyObject *driver = find_idle(st);
     if (driver != NULL) {
         return twr_switch_to(st, driver);
     }
+    make_room(st);
     if (ensure_hub(st) < 0) {
         return -1;
     }

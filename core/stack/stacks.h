@@ -34,6 +34,7 @@
 #include "stack/footing.h"
 
 #define TWR_IDLE_MAX 1024 /* drivers kept for later, per thread */
+#define TWR_FOOTINGS 8    /* on which they stand; asyncio.run() has three */
 
 /* The stacks of one thread: part of its record (engine/thread.h). */
 typedef struct {
@@ -47,11 +48,12 @@ typedef struct {
     PyObject *requester; /* who asked the hub for a driver */
     PyObject *no_driver; /* why the hub could not make one; or NULL */
     /* pool.c: drivers and workers that idle */
-    PyObject *footing;     /* what new drivers stand on */
-    PyObject *run_footing; /* ... in the loop of calls; NULL: not made yet */
+    PyObject *footings[TWR_FOOTINGS]; /* the last ones; first that of now */
+    PyObject *run_footing; /* that of the loop of calls; NULL: not made yet */
     PyObject *idle[TWR_IDLE_MAX];
     PyObject *idle_footing[TWR_IDLE_MAX]; /* of each of them; borrowed */
     int n_idle;
+    int n_drivers; /* all: those that idle, and those that do not */
     PyObject *workers[TWR_IDLE_MAX];
     int n_workers;
     PyObject *retiring; /* the idle driver that is to end; borrowed, or NULL */
@@ -69,7 +71,7 @@ typedef struct {
     /* The greenlet that steps the portal in which greenlet is parked; NULL
      * without error: none does, or it cannot be told. */
     PyObject *(*stray)(TwrStacks *st, PyObject *greenlet);
-    /* Have st->footing be that of the loop of calls. */
+    /* Have drivers stand on the footing of the loop of calls. */
     void (*stand)(TwrStacks *st);
 } TwrStackJobs;
 extern const TwrStackJobs twr_stack_jobs; /* in hooks.c */
@@ -99,6 +101,9 @@ int twr_switch_is_above(TwrStacks *st, PyObject *root);
 int twr_switch_may_leave(TwrState *state, PyObject *native);
 
 /* --- pool.c */
+
+/* Have drivers stand on footing (stolen) from now on. */
+void twr_pool_stand_on(TwrStacks *st, PyObject *footing);
 
 /* Park the running greenlet and let a driver take over.  Switches. */
 int twr_pool_park(TwrStacks *st);
