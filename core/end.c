@@ -78,6 +78,7 @@ thread_clear(PyObject *op)
         Py_CLEAR(th->stacks.footings[i]);
     }
     Py_CLEAR(th->stacks.run_footing);
+    twr_data_stack_drop(&th->stacks.chunks);
     return 0;
 }
 

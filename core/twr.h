@@ -58,7 +58,8 @@
  *         frames facts        what frames tell; is it what we know
  *     stack/                  C stacks and what goes with them
  *         pool switch         hub, drivers, workers | the token (stacks.h)
- *         footing             the frames on which a driver stands
+ *         footing data_stack  the frames on which a driver stands | where
+ *                             they lie
  *         context             contextvars contexts, left and entered
  *         walk                frames below
  *         greenlet            the only door to greenlet

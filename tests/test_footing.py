@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import sys
 import threading
 import traceback
@@ -101,6 +102,8 @@ def test_each_loop_has_its_own():
     for run in one, two, one, two:
         check(*run())
     check(*asyncio.run(before_while_and_after()))
+    for n in [*range(12), *range(0, 12, 2)]:  # more than are kept
+        check(*deep(n))
 
 
 def deep(n):
@@ -227,7 +230,7 @@ def test_a_call_as_drivers_on_another_footing_end():
     async def watch():
         nap()
         frame = sys._getframe()
-        while frame.f_back is not None:
+        while frame.f_code.co_name != "begin":
             frame = frame.f_back
         refs.append(weakref.ref(frame.f_code, gone))
         del frame
@@ -239,15 +242,100 @@ def test_a_call_as_drivers_on_another_footing_end():
     async def none():
         pass
 
-    def other():
-        return asyncio.run(main(none))
+    def other(n):
+        return other(n - 1) if n > 0 else asyncio.run(main(none))
 
-    assert asyncio.run(main(watch)) == 5
-    for _ in range(3):
-        assert other() == 5
-        assert asyncio.run(main(none)) == 5
+    def begin():
+        return asyncio.run(main(watch))
+
+    assert begin() == 5
+    for n in range(20):  # more footings than are kept
+        assert other(n) == 5
+    assert said
     assert all(answer in (True, 5) for answer in said)
     assert nap() == 5
+
+
+def test_more_drivers_than_are_kept(program):
+    """In all, from two places; and from one."""
+    counts = [900, 900, 2000, 900]
+    out = program(
+        """
+import asyncio, sys
+from tworoutine import await_
+
+def deep(n):
+    return deep(n - 1) if n > 0 else 1
+
+async def main(n):
+    async def waits(number):
+        await_(event.wait())
+        return deep(number % 2 * 400)  # one chunk of the data stack, or more
+    event = asyncio.Event()
+    tasks = [asyncio.create_task(waits(number)) for number in range(n)]
+    await asyncio.sleep(0)
+    event.set()
+    return sum(await asyncio.gather(*tasks))
+
+def elsewhere(n):
+    return asyncio.run(main(n))
+
+for n in map(int, sys.argv[1:]):
+    for _ in range(2):
+        print(asyncio.run(main(n)), elsewhere(n))
+""",
+        *map(str, counts),
+        flags=(),
+    )
+    assert out.split() == [str(n) for n in counts for _ in range(4)]
+
+
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/statm"), reason="it measures by /proc"
+)
+@pytest.mark.skipif(
+    "TWR_SANITIZE" in os.environ, reason="sanitizers keep what is freed"
+)
+def test_what_many_drivers_have_left_is_freed(program):
+    out = program(
+        """
+import asyncio, gc
+from tworoutine import await_
+
+def pages():
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1])
+
+async def main():
+    async def waits():
+        await_(event.wait())
+    event = asyncio.Event()
+    tasks = [asyncio.create_task(waits()) for _ in range(8000)]
+    await asyncio.sleep(0)
+    event.set()
+    await asyncio.gather(*tasks)
+    del tasks
+
+async def call(n):
+    loop = asyncio.get_running_loop()
+    for _ in range(n):
+        future = loop.create_future()
+        loop.call_soon(future.set_result, None)
+        await_(future)
+
+async def all():
+    await main()
+    before = pages()
+    for _ in range(3):
+        await asyncio.create_task(call(16384))
+    print(before - pages())
+
+asyncio.run(all())
+""",
+        flags=(),
+    )
+    assert int(out) > 6000  # a page each, but for the thousand kept
 
 
 def test_it_keeps_no_module_alive():

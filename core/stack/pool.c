@@ -94,11 +94,13 @@ driver_main(PyObject *footing, PyObject *args)
     TWR_NO_UNWINDING(inside);
     TwrStacks *st = these_stacks;
     st->n_drivers++;
+    twr_data_stack_begin(&st->chunks);
     PyThreadState_EnterTracing(PyThreadState_Get());
     PyObject *call = PyCFunction_New(&live_as_driver_def, footing);
     PyObject *result = call == NULL ? NULL : twr_footing_run(footing, call);
     Py_XDECREF(call);
     PyThreadState_LeaveTracing(PyThreadState_Get());
+    twr_data_stack_end(&st->chunks);
     st->n_drivers--;
     inside = false;
     return result;
@@ -241,7 +243,10 @@ worker_main(PyObject *module, PyObject *args)
     (void)module;
     (void)args;
     TWR_NO_UNWINDING(inside);
-    PyObject *result = worker_life(these_stacks);
+    TwrStacks *st = these_stacks;
+    twr_data_stack_begin(&st->chunks);
+    PyObject *result = worker_life(st);
+    twr_data_stack_end(&st->chunks);
     inside = false;
     return result;
 }
@@ -348,6 +353,7 @@ int
 twr_pool_park(TwrStacks *st)
 {
     PyObject *driver = find_idle(st);
+    twr_data_stack_trim(&st->chunks);
     if (driver != NULL) {
         return twr_switch_to(st, driver);
     }

@@ -31,6 +31,7 @@
 #ifndef TWR_STACKS_H
 #define TWR_STACKS_H
 
+#include "stack/data_stack.h"
 #include "stack/footing.h"
 
 #define TWR_IDLE_MAX 1024 /* drivers kept for later, per thread */
@@ -56,6 +57,7 @@ typedef struct {
     int n_drivers; /* all: those that idle, and those that do not */
     PyObject *workers[TWR_IDLE_MAX];
     int n_workers;
+    TwrChunks chunks;
     PyObject *retiring; /* the idle driver that is to end; borrowed, or NULL */
     bool closing;       /* drivers, workers and hub are to end */
 } TwrStacks;
