@@ -53,7 +53,16 @@ def blocked(count, anew=False):
 COSTS = [
     Cost(f"{count:,} blocked at once", blocked(count))
     for count in (100, 1_000, 10_000)
-] + [Cost("  1,000, each time in a new loop", blocked(1_000, anew=True))]
+] + [
+    Cost(
+        "100,000 blocked at once",
+        blocked(100_000),
+        ways=("await", "tworoutine"),
+        once=True,
+        patience=6,
+    ),
+    Cost("  1,000, each time in a new loop", blocked(1_000, anew=True)),
+]
 
 if __name__ == "__main__":
     from harness import main

@@ -31,6 +31,12 @@ async def many_steps(times, prelude):
     await asyncio.gather(*(one() for _ in range(TASKS)))
 
 
+async def steps_of_one(times, prelude):
+    """One task that takes so many steps."""
+    await prelude()
+    await asyncio.create_task(steps(times))
+
+
 async def short_tasks(times, prelude):
     """So many tasks, one after the other."""
 
@@ -79,6 +85,7 @@ COSTS = [
     Cost("a bystander's step: idle", bystander(many_steps, alone), ways=WAYS),
     Cost("  in use", bystander(many_steps, beside_a_call), ways=WAYS),
     Cost("  able", bystander(many_steps, alone, True), ways=WAYS),
+    Cost("  in use, alone", bystander(steps_of_one, beside_a_call), ways=WAYS),
     Cost("a bystander's life: idle", bystander(short_tasks, alone), ways=WAYS),
     Cost("  in use", bystander(short_tasks, beside_a_call), ways=WAYS),
     Cost("  able", bystander(short_tasks, alone, True), ways=WAYS),

@@ -24,6 +24,7 @@ class Cost:
     ways: tuple = IN_LOOP
     ratio: bool = True  # or the figures as they are
     once: bool = False  # a process can give one figure only
+    patience: int = 1  # how many times as long it may take before it hangs
 
     @property
     def place(self):

@@ -38,7 +38,7 @@ def one_round(cost, effort, names):
     turns = [Process.measure] * (1 if cost.once else effort.turns)
     with ExitStack() as stack:
         processes = {
-            name: stack.enter_context(Process(cost.place, name, effort))
+            name: stack.enter_context(Process(cost, name, effort))
             for name in names
         }
         end = time.monotonic() + effort.enough

@@ -1,8 +1,8 @@
 """Which loop for what: asyncio's own and uvloop, awaited and called.
 
-A task that waits for one turn, for a timer that is due, and for an answer
-through a pair of sockets, by streams; then 20 such tasks at once.  Asyncio's
-own loop is driven where a call waits in it.
+A task that waits for nothing, for one turn, for a timer that is due, and for
+an answer through a pair of sockets, by streams; then 20 such tasks at once.
+Asyncio's own loop is driven where a call waits in it.
 """
 
 import asyncio
@@ -13,6 +13,10 @@ from cost import Cost, timer
 
 WAYS = ("await", "tworoutine", "uvloop", "uvloop, portal")
 MANY = 20
+
+
+async def nothing(ends):
+    pass
 
 
 async def turn(ends):
@@ -70,6 +74,7 @@ def measured(function, count=1):
 
 
 COSTS = [
+    Cost("nothing to wait for", measured(nothing), ways=WAYS),
     Cost("a turn", measured(turn), ways=WAYS),
     Cost("a timer that is due", measured(due), ways=WAYS),
     Cost("an answer by streams", measured(answer), ways=WAYS),

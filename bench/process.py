@@ -15,13 +15,13 @@ class Failed(Exception):
 class Process:
     """A worker (worker.py), killed when the block is left."""
 
-    def __init__(self, place, name, effort):
+    def __init__(self, cost, name, effort):
         worker = str(Path(__file__).with_name("worker.py"))
         command = [sys.executable, "-W", "ignore", worker]
-        self.limit = effort.limit
+        self.limit = effort.limit * cost.patience
         self.late = False
         self.popen = subprocess.Popen(
-            [*command, place, name, str(effort.seconds)],
+            [*command, cost.place, name, str(effort.seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
