@@ -3,6 +3,8 @@
 So many tasks are started, each of which makes one call that waits for a gate.
 When all of them wait, or one has failed, the gate is opened, and all finish.
 Starting the task is part of the time, and so is what has to be set up in it.
+Like for like: the baseline awaits below as many coroutines as a synchronous
+call has frames here.
 """
 
 import asyncio
@@ -50,10 +52,15 @@ def blocked(count, anew=False):
     return prepare
 
 
+LIKE = ("await, as deep", "tworoutine")  # for like
+
 COSTS = [
-    Cost(f"{count:,} blocked at once", blocked(count))
-    for count in (100, 1_000, 10_000)
-] + [
+    Cost("100 blocked at once", blocked(100)),
+    Cost("1,000 blocked at once", blocked(1_000)),
+    Cost("  like for like", blocked(1_000), ways=LIKE),
+    Cost("  each time in a new loop", blocked(1_000, anew=True)),
+    Cost("10,000 blocked at once", blocked(10_000)),
+    Cost("  like for like", blocked(10_000), ways=LIKE),
     Cost(
         "100,000 blocked at once",
         blocked(100_000),
@@ -61,7 +68,6 @@ COSTS = [
         once=True,
         patience=6,
     ),
-    Cost("  1,000, each time in a new loop", blocked(1_000, anew=True)),
 ]
 
 if __name__ == "__main__":

@@ -32,6 +32,20 @@ class Await:
             await function()
 
 
+class AwaitAsDeep(Await):
+    """``await f()`` below as many frames as a synchronous call has here."""
+
+    name = "await, as deep"
+
+    async def call(self, function, times=1):
+        await self.enter()
+        await self.call_here(function, times)
+
+    async def call_here(self, function, times=1):
+        for _ in range(times):
+            await function()
+
+
 class CreateTask(Await):
     """``await asyncio.create_task(f())``."""
 
@@ -182,6 +196,7 @@ WAYS = {
     way.name: way
     for way in (
         Await,
+        AwaitAsDeep,
         CreateTask,
         KeptLoop,
         RunCoroutineThreadsafe,
