@@ -58,6 +58,13 @@ thread_finalize(PyObject *op)
         if (!th->is_main) {
             twr_thread_cold(th, COLD_forget_thread, NULL);
         }
+        twr_pool_end(&th->stacks);
+        /* Greenlets that are held by what ends after this, a threading.local,
+         * go on then, and use the record: it is not freed. */
+        if ((th->drives.now != NULL || th->stacks.n_drivers > 0) &&
+            twr_thread_abandon(th) < 0) {
+            PyErr_Clear(); /* the dictionary of the thread is gone */
+        }
     }
     twr_error_put(pending);
 }
@@ -78,7 +85,6 @@ thread_clear(PyObject *op)
         Py_CLEAR(th->stacks.footings[i]);
     }
     Py_CLEAR(th->stacks.run_footing);
-    twr_data_stack_drop(&th->stacks.chunks);
     return 0;
 }
 
@@ -100,13 +106,14 @@ thread_dealloc(PyObject *op)
     PyObject_GC_UnTrack(op);
     if (twr_thread_is_here(th)) {
         if (!th->forked) {
-            twr_pool_end(&th->stacks);
+            twr_pool_end(&th->stacks); /* if it was finalized long ago */
         }
         twr_thread_forget(th);
     }
     twr_thread_unlist(th);
     twr_call_forget(th);
     twr_portal_forget_all(th);
+    twr_data_stack_drop(&th->stacks.chunks);
     if (!is_elsewhere) {
         thread_clear(op);
     }

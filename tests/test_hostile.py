@@ -14,7 +14,7 @@ def main_thread():
         meanwhile.pop()()
     return real_main_thread()
 threading.main_thread = main_thread
-from tworoutine import CannotSuspend, tworoutine
+from tworoutine import CannotSuspend, await_, tworoutine
 faulthandler.dump_traceback_later(60, exit=True)
 
 @tworoutine
@@ -106,6 +106,33 @@ async def forks():
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 assert forks() == 10
+assert nap() == 5
+""",
+    "a driver in the middle of a step that is held as its thread ends": """
+held = threading.local()
+
+def runs():
+    first = greenlet.getcurrent()
+
+    async def main():
+        event = asyncio.Event()
+
+        async def waits():
+            await_(event.wait())
+
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        held.driver = greenlet.getcurrent()
+        asyncio.get_running_loop().call_soon(first.switch)
+        await asyncio.sleep(60)
+
+    held.run = greenlet.greenlet(lambda: asyncio.run(main()))
+    held.run.switch()
+
+thread = threading.Thread(target=runs)
+thread.start()
+thread.join()
+gc.collect()
 assert nap() == 5
 """,
     "a stop by a coroutine that is done": """
