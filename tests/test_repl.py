@@ -36,14 +36,14 @@ async def tick_by_calls():
         double(1)
         count()
 
-def steal():
+def steal(then):
     loop, keys = asyncio.get_running_loop(), os.dup(0)
 
     def stolen():
         loop.remove_reader(keys)
         os.close(keys)
         termios.tcflush(0, termios.TCIFLUSH)
-        signal.raise_signal(signal.SIGINT)
+        then()
 
     loop.call_soon(loop.add_reader, keys, stolen)
 
@@ -221,11 +221,20 @@ with Console({}) as console:
 
 def test_ctrl_c_takes_the_key_that_was_to_be_read(prompt):
     """As the terminal does: what was typed and not read yet is dropped."""
-    prompt.enter("steal()")
+    prompt.enter("steal(lambda: signal.raise_signal(signal.SIGINT))")
     prompt.run.type("x")
     prompt.expect("KeyboardInterrupt")
     prompt.expect(">>> ")
     prompt.enter("double(21)", "42")
+
+
+def test_tasks_go_on_though_the_key_that_was_to_be_read_is_gone(ticking):
+    ticking.enter("steal(mark)")
+    ticking.run.type("x")
+    ticking.until("mark \\d+\n")
+    ticking.run.type("\n")
+    ticking.expect(">>> ")
+    ticking.enter("double(21)", "42")
 
 
 def test_definitions_of_several_lines(prompt):
@@ -322,11 +331,16 @@ def hook():
     while not select.select([0], [], [], 0.005)[0]:
         events.append(0)
     events.append(1)
+    if asks:
+        asks.pop()
+        read = input()
+        os.write(1, f"the GUI has read {read!r}\\n".encode())
     if len(events) == goal:
         os.write(1, b"the GUI goes on\\n")
     return 0
 
 goal = -1
+asks = []
 slot.value = ctypes.cast(hook, ctypes.c_void_p).value
 """
 
@@ -343,6 +357,10 @@ def test_beside_the_hook_of_a_gui(ticking, tmp_path):
     ticking.until("the GUI goes on\n")
     ticking.enter("f'", "half")
     ticking.enter("0 in events, double(1)", "(False, 2)")
+    if not ticking.is_editor:  # whose input() is the editor again
+        # What reads stdin there gets an empty line, and the end.
+        ticking.enter("asks.append(1)", None)
+        ticking.expect("the GUI has read ''\n")
     # While a line runs, it is the only one.
     line = "slot.value == ctypes.cast(hook, ctypes.c_void_p).value"
     ticking.enter(line, "True")

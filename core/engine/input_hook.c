@@ -19,7 +19,8 @@ static struct {
     int (*below)(void);   /* what was in place before; or NULL */
     bool is_editor;       /* it is called by Python code */
     bool interrupting;    /* readline is to be interrupted, and was not yet */
-    int real_input;       /* stdin, while it is replaced; or -1 */
+    int real_input;       /* stdin, while a key there is replaced; or -1 */
+    int writer;           /* ... the end of the pipe that is not read */
 } hook = {.real_input = -1};
 
 #ifndef _WIN32
@@ -64,20 +65,26 @@ is_readable(int fd)
     return poll(&asked, 1, 0) > 0;
 }
 
-/* Have one byte, which no editor of lines shows, be all that can be read from
- * stdin.  *saved is the real one. */
+/* Have this one byte be all that can be read from stdin: *saved is the real
+ * one, *writer what keeps the fake one from being at its end. */
 static int
-fake_input(int *saved)
+fake_input(const char *byte, int *saved, int *writer)
 {
-    static int ends[2] = {-1, -1};
-    if (ends[0] < 0 && pipe(ends) < 0) {
-        return -1;
-    }
-    if (!is_readable(ends[0]) && write(ends[1], "", 1) < 1) {
+    int ends[2];
+    if (pipe(ends) < 0) {
         return -1;
     }
     *saved = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-    return *saved < 0 ? -1 : dup2(ends[0], STDIN_FILENO);
+    *writer = fcntl(ends[1], F_DUPFD_CLOEXEC, 3);
+    bool done = *saved >= 0 && *writer >= 0 && write(*writer, byte, 1) == 1 &&
+                dup2(ends[0], STDIN_FILENO) >= 0;
+    close(ends[0]);
+    close(ends[1]);
+    if (!done) {
+        close(*saved); /* either may be -1 */
+        close(*writer);
+    }
+    return done ? 0 : -1;
 }
 
 static void
@@ -87,14 +94,16 @@ restore_input(int saved)
     close(saved);
 }
 
-/* The terminal drops what was typed before Ctrl-C; but the key that readline
- * has seen there, it goes and reads.  had_input: whether it has seen one. */
+/* A terminal drops what was typed before Ctrl-C, and before other such keys;
+ * but the key that readline has seen there, it goes and reads.  So it finds
+ * one that no editor of lines shows. */
 static void
-replace_dropped_key(bool had_input)
+replace_dropped_key(void)
 {
-    if (had_input && !is_readable(STDIN_FILENO) && hook.real_input < 0 &&
-        fake_input(&hook.real_input) < 0) {
-        hook.real_input = -1;
+    int saved;
+    if (hook.real_input < 0 && !is_readable(STDIN_FILENO) &&
+        fake_input("", &saved, &hook.writer) == 0) {
+        hook.real_input = saved;
     }
 }
 
@@ -103,6 +112,7 @@ restore_dropped_key(void)
 {
     if (hook.real_input >= 0) {
         restore_input(hook.real_input);
+        close(hook.writer);
         hook.real_input = -1;
     }
 }
@@ -110,10 +120,12 @@ restore_dropped_key(void)
 int
 twr_input_hook_call_below(void)
 {
-    int saved, result = -1;
+    int saved, writer, result = -1;
     int (*below)(void) = hook.below;
-    /* What a GUI's hook waits for is something to read. */
-    if (below != NULL && fake_input(&saved) >= 0) {
+    /* What a GUI's hook waits for is something to read.  Should a callback of
+     * the GUI read it, it finds an empty line, and the end. */
+    if (below != NULL && fake_input("\n", &saved, &writer) == 0) {
+        close(writer);
         Py_BEGIN_ALLOW_THREADS below();
         Py_END_ALLOW_THREADS restore_input(saved);
         result = 0;
@@ -137,9 +149,8 @@ is_readable(int fd)
 }
 
 static void
-replace_dropped_key(bool had_input)
+replace_dropped_key(void)
 {
-    (void)had_input;
 }
 
 static void
@@ -196,17 +207,18 @@ run_hook(void)
     if (hook.thread != PyThread_get_thread_ident()) {
         return 0;
     }
-    if (hook.real_input >= 0 && !is_readable(STDIN_FILENO)) {
+    bool has_fake_key = hook.real_input >= 0 && is_readable(STDIN_FILENO);
+    if (!has_fake_key) {
         restore_dropped_key();
     }
     if (interrupted) {
         hook.interrupting = false;
     }
-    else if (!hook.interrupting) {
-        bool had_input = is_readable(STDIN_FILENO);
+    else if (!hook.interrupting && !has_fake_key) {
+        bool had_key = is_readable(STDIN_FILENO);
         call_and_pass_on();
-        if (hook.interrupting) {
-            replace_dropped_key(had_input);
+        if (had_key || hook.interrupting) { /* it may have seen one before */
+            replace_dropped_key();
         }
     }
     if (hook.interrupting) { /* again, if it came too early */
