@@ -9,6 +9,7 @@ import traceback
 import warnings
 import weakref
 
+import greenlet
 import pytest
 
 from tworoutine import CannotSuspend, await_, tworoutine
@@ -254,6 +255,63 @@ def test_a_call_as_drivers_on_another_footing_end():
     assert said
     assert all(answer in (True, 5) for answer in said)
     assert nap() == 5
+
+
+def test_the_same_code_in_two_modules():
+    """A warning is about the module whose code it is."""
+    source = """
+import asyncio
+from tworoutine import await_
+
+def run():
+    return asyncio.run(main())
+
+async def main():
+    async def waits():
+        await_(asyncio.sleep(0))
+    task = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    return await asyncio.create_task(look())
+"""
+
+    async def look():
+        frame = sys._getframe()
+        while frame.f_code.co_name != "run" or (
+            frame.f_code.co_filename != "<string>"
+        ):
+            frame = frame.f_back
+        return frame.f_globals["__name__"]
+
+    names = ["one", "two"]
+    spaces = [{"__name__": name, "look": look} for name in names]
+    for space in spaces:
+        exec(source, space)
+    for _ in range(3):
+        assert [space["run"]() for space in spaces] == names
+
+
+def test_idle_drivers_hold_no_greenlet_of_others():
+    class Other(greenlet.greenlet):
+        pass
+
+    refs = []
+
+    async def main():
+        event = asyncio.Event()
+
+        async def waits():
+            other = Other(lambda: await_(event.wait()))
+            refs.append(weakref.ref(other))
+            other.switch()
+
+        tasks = [asyncio.create_task(waits()) for _ in range(100)]
+        await asyncio.sleep(0)
+        event.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    gc.collect()
+    assert sum(ref() is not None for ref in refs) <= 1
 
 
 def test_more_drivers_than_are_kept(program):

@@ -44,7 +44,10 @@ imitate_frames(TwrStacks *st, PyObject *frames, PyObject *top)
             return Py_NewRef(st->footings[i]);
         }
     }
-    return twr_footing_imitate_all(st->state, frames, top, st->footings[0]);
+    PyObject *old = Py_XNewRef(st->footings[0]);
+    PyObject *made = twr_footing_imitate_all(st->state, frames, top, old);
+    Py_XDECREF(old);
+    return made;
 }
 
 /* The footing that looks like the loop below the running code and what is

@@ -68,9 +68,11 @@ twr_data_stack_trim(TwrChunks *kept)
         kept->spare--;
         free_chunk(kept);
     }
-    else if (++kept->asked == WINDOW) {
-        kept->spare = kept->lowest - TWR_CHUNKS_FEW;
+    else if (kept->asked++ == 0) {
         kept->lowest = kept->n;
+    }
+    else if (kept->asked > WINDOW) {
+        kept->spare = kept->lowest - TWR_CHUNKS_FEW;
         kept->asked = 0;
     }
 }

@@ -104,14 +104,35 @@ twr_footing_imitate(TwrState *state, PyObject *code, int line,
     return function;
 }
 
-/* Whether function looks like code at line. */
+/* Whether two dictionaries tell of the same module. */
 static bool
-looks_like(PyObject *function, PyObject *code, int line)
+tell_the_same(PyObject *about, PyObject *globals)
+{
+    const char *const names[] = {"__name__", "__file__", "__spec__"};
+    bool same = true;
+    for (size_t i = 0; same && i < sizeof(names) / sizeof(names[0]); i++) {
+        same = PyDict_GetItemString(about, names[i]) ==
+               PyDict_GetItemString(globals, names[i]);
+    }
+    return same;
+}
+
+/* Whether function looks like frame. */
+static bool
+looks_like(PyObject *function, PyFrameObject *frame)
 {
     PyCodeObject *has = (PyCodeObject *)PyFunction_GET_CODE(function);
-    PyCodeObject *co = (PyCodeObject *)code;
-    return has->co_name == co->co_name &&
-           has->co_filename == co->co_filename && has->co_firstlineno == line;
+    PyCodeObject *code = PyFrame_GetCode(frame);
+    bool same = has->co_name == code->co_name &&
+                has->co_filename == code->co_filename &&
+                has->co_firstlineno == PyFrame_GetLineNumber(frame);
+    Py_DECREF(code);
+    if (same) {
+        PyObject *globals = PyFrame_GetGlobals(frame);
+        same = tell_the_same(PyFunction_GET_GLOBALS(function), globals);
+        Py_DECREF(globals);
+    }
+    return same;
 }
 
 PyObject *
@@ -146,11 +167,8 @@ twr_footing_is_like(PyObject *footing, PyObject *frames, PyObject *top)
     bool same = PyTuple_GET_SIZE(footing) == n + (top != NULL) &&
                 (top == NULL || PyTuple_GET_ITEM(footing, n) == top);
     for (Py_ssize_t i = n - 1; same && i >= 0; i--) {
-        PyFrameObject *frame = frame_below(frames, i);
-        PyObject *code = (PyObject *)PyFrame_GetCode(frame);
-        same = looks_like(PyTuple_GET_ITEM(footing, i), code,
-                          PyFrame_GetLineNumber(frame));
-        Py_DECREF(code);
+        same =
+            looks_like(PyTuple_GET_ITEM(footing, i), frame_below(frames, i));
     }
     return same;
 }
@@ -159,12 +177,13 @@ twr_footing_is_like(PyObject *footing, PyObject *frames, PyObject *top)
 static PyObject *
 imitate_frame(TwrState *state, PyFrameObject *frame, PyObject *old)
 {
+    if (old != NULL && looks_like(old, frame)) {
+        return Py_NewRef(old);
+    }
     PyObject *code = (PyObject *)PyFrame_GetCode(frame);
     PyObject *globals = PyFrame_GetGlobals(frame);
-    int line = PyFrame_GetLineNumber(frame);
-    PyObject *function = old != NULL && looks_like(old, code, line)
-                             ? Py_NewRef(old)
-                             : twr_footing_imitate(state, code, line, globals);
+    PyObject *function = twr_footing_imitate(
+        state, code, PyFrame_GetLineNumber(frame), globals);
     Py_DECREF(globals);
     Py_DECREF(code);
     return function;

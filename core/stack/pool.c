@@ -57,6 +57,11 @@ driver_life(TwrStacks *st, PyObject *footing)
         }
         st->idle_footing[st->n_idle] = footing;
         st->idle[st->n_idle++] = Py_NewRef(me);
+        if (next != st->active && st->hub != NULL) {
+            /* A greenlet of somebody else: the hub holds that, not we. */
+            Py_XSETREF(st->relay, next);
+            next = Py_NewRef(st->hub);
+        }
         if (twr_switch_to(st, next) < 0) {
             return -1;
         }
