@@ -28,7 +28,7 @@
  *                             (with tworoutine/_hosts.py, _gevent.py)
  *         own_loop run        no loop runs: which one to run; run it
  *         callback            in no task of it ...
- *         carry               ... nor without a loop: the call carries one
+ *         carry*              ... nor without a loop: the call carries one
  *         task                in a task of the running loop
  *         drivable            may calls wait in the running loop, or why not
  *         adopt               tasks made past a task factory get portals
