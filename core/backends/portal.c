@@ -328,7 +328,8 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
 static int
 find_portal_here(TwrPlace *place)
 {
-    return twr_portal_here(place->th, place->loop, &place->who);
+    int here = twr_portal_here(place->th, place->loop, &place->who);
+    return place->who != NULL && twr_place_check_task(place) < 0 ? -1 : here;
 }
 
 /* Switches. */
