@@ -1067,3 +1067,34 @@ def test_a_callback_of_trio_is_refused():
 
     trio.run(package.portal(main))
     assert len(refused) == 1 and "tworoutine.portal" in refused[0]
+
+
+@pytest.mark.parametrize("how", ["send", "throw"])
+def test_a_step_that_cannot_go_on_keeps_nothing(how):
+    """Its context is entered by who steps: what was sent is dropped."""
+
+    class Sent(Exception):
+        pass
+
+    class Yields:
+        def __await__(self):
+            return (yield self)
+
+    @tworoutine
+    async def call():
+        return await Yields()
+
+    context = contextvars.copy_context()
+
+    async def main():
+        context.run(call)
+
+    coro = package.portal(main)()
+    coro.send(None)
+    sent = Sent()
+    gone = weakref.ref(sent)
+    with pytest.raises(RuntimeError, match="cannot enter context"):
+        context.run(getattr(coro, how), sent)
+    del sent, coro
+    gc.collect()
+    assert gone() is None

@@ -49,7 +49,8 @@ struct TwrBackend {
      * for is checked against the loop. */
     PyObject *(*loop)(TwrPlace *place);
     /* TAKES_ITERATOR: wait for what iterator has yielded; *sent or *error is
-     * set to what is to be sent or thrown into it.  Switches. */
+     * set to what is to be sent or thrown into it; if that fails, to what is
+     * to be dropped.  Switches. */
     int (*hold)(TwrPlace *place, PyObject *iterator, PyObject *yielded,
                 PyObject **sent, PyObject **error);
     /* Else: wait for what (in loop, as above; or NULL).  Switches. */

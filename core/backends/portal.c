@@ -317,11 +317,9 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
     int result = place->who == NULL
                      ? yield_in_step(place, self, iterator, yielded)
                      : yield_in_eager(place, self, iterator, yielded);
-    if (result == 0) {
-        *sent = self->step.value;
-        *error = self->step.error;
-        self->step.value = self->step.error = NULL;
-    }
+    *sent = self->step.value;
+    *error = self->step.error;
+    self->step.value = self->step.error = NULL;
     return result;
 }
 
