@@ -212,7 +212,9 @@ asyncio.run(main())
 """)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="no eager tasks before 3.12"
+)
 def test_nor_in_an_eager_task_below_a_portal(program):
     """Its fields were written where others are: a crash."""
     pytest.importorskip("uvloop", reason="needs uvloop")

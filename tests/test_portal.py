@@ -454,7 +454,7 @@ def test_a_raw_greenlet_in_the_step_is_refused_beside_sqlalchemy():
     try:
         import trio
     except ImportError:
-        pytest.skip("no trio")
+        pytest.skip("needs trio")
 
     async def under_trio():
         @tworoutine
@@ -637,7 +637,9 @@ def test_the_task_factory_is_chained_and_taken_back():
     assert not any(isinstance(coro, Portal) for coro in made[1:])
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks: 3.12+")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="no eager tasks before 3.12"
+)
 def test_eager_tasks_have_portals_of_their_own():
     async def child(gate):
         first = nap()
