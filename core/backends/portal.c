@@ -98,32 +98,34 @@ twr_portal_unpark(Portal *self)
     self->thread = NULL;
 }
 
-/* The portal in a step of which this code is, on the worker or on another
- * greenlet that the step has switched to; NULL without error: in none. */
-static Portal *
-find_portal_of_step(Thread *th)
+/* 1: *self is the portal in a step of which this code is, on the worker or on
+ * another greenlet that the step has switched to; 0: in none; -1: error. */
+static int
+find_portal_of_step(Thread *th, Portal **self)
 {
-    PyObject *me = th->portals.stepped == NULL ? NULL : twr_greenlet_running();
-    Portal *self = me == NULL ? NULL : find_portal(th, me);
-    if (me == NULL || self != NULL || th->stacks.active == NULL) {
-        return self;
+    if (th->portals.stepped == NULL) {
+        return 0;
+    }
+    PyObject *me = twr_greenlet_running();
+    *self = me == NULL ? NULL : find_portal(th, me);
+    if (me == NULL || *self != NULL || th->stacks.active == NULL) {
+        return me == NULL ? -1 : *self != NULL;
     }
     int above = twr_switch_is_above(&th->stacks, th->stacks.active);
     if (above > 0) {
         above = twr_switch_may_leave(th->state, NULL);
     }
-    return above > 0 ? find_portal(th, th->stacks.active) : NULL;
+    *self = above > 0 ? find_portal(th, th->stacks.active) : NULL;
+    return above < 0 ? -1 : *self != NULL;
 }
 
 int
 twr_portal_here(Thread *th, PyObject *loop, PyObject **eager)
 {
-    if (th->portals.stepped == NULL) {
-        return 0;
-    }
-    Portal *self = find_portal_of_step(th);
-    if (self == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
+    Portal *self;
+    int found = find_portal_of_step(th, &self);
+    if (found <= 0) {
+        return found;
     }
     bool here = self->loop == loop;
     if (!here || loop == Py_None) {
@@ -148,11 +150,8 @@ twr_portal_here(Thread *th, PyObject *loop, PyObject **eager)
 int
 twr_portal_is_stepped(Thread *th)
 {
-    if (th->portals.stepped == NULL) {
-        return 0;
-    }
-    bool stepped = find_portal_of_step(th) != NULL;
-    return PyErr_Occurred() ? -1 : stepped;
+    Portal *self;
+    return find_portal_of_step(th, &self);
 }
 
 /* below was left in greenlets that wait for the one of the call; if the last
@@ -305,9 +304,10 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
             PyObject **sent, PyObject **error)
 {
     Thread *th = place->th;
-    Portal *self = find_portal_of_step(th);
-    if (self == NULL) {
-        if (!PyErr_Occurred()) {
+    Portal *self;
+    int found = find_portal_of_step(th, &self);
+    if (found <= 0) {
+        if (found == 0) {
             PyErr_SetString(PyExc_RuntimeError,
                             "the step of the portal in which this call was "
                             "made has ended without it");
