@@ -271,7 +271,7 @@ twr_task_hush(PyObject *task)
 }
 
 int
-twr_task_check(TwrState *state)
+twr_task_init(TwrState *state)
 {
     static const TwrFact facts[] = {
         {"Task", NULL,

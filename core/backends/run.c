@@ -45,7 +45,7 @@ run_entered(Thread *th, PyObject *loop, PyObject *coro, PyObject *callee)
 {
     twr_likeness_of_run(&th->stacks, th->is_main);
     PyObject *me = twr_greenlet_running();
-    Driven *driven = me == NULL ? NULL : twr_closed_driven_of(th, loop);
+    Driven *driven = me == NULL ? NULL : twr_closed_before_drive(th, loop);
     if (driven == NULL) {
         twr_close_awaitable(th->state, coro);
         return NULL;

@@ -276,7 +276,7 @@ queue_end(Thread *th, PyObject *loop)
 }
 
 Driven *
-twr_closed_driven_of(Thread *th, PyObject *loop)
+twr_closed_before_drive(Thread *th, PyObject *loop)
 {
     Driven *driven = twr_driven_of(th, loop);
     if (driven != NULL && queue_end(th, loop) < 0) {

@@ -58,7 +58,7 @@ park_native(Thread *th, PyObject *loop, Py_ssize_t left)
     Driven *driven = (Driven *)Py_XNewRef((PyObject *)th->drives.now);
     if (driven == NULL) {
         twr_likeness_of_native(&th->stacks);
-        driven = twr_closed_driven_of(th, loop);
+        driven = twr_closed_before_drive(th, loop);
     }
     PyObject *me = driven == NULL ? NULL : twr_greenlet_running();
     int back = me == NULL ? -1 : twr_driven_idle(th, driven, me, left);

@@ -25,7 +25,7 @@ take_over_loop(Thread *th, PyObject *loop, Call *call)
                    : twr_refuse_greenlet(th->state, call->callee);
     }
     twr_likeness_of_native(&th->stacks);
-    Driven *driven = twr_closed_driven_of(th, loop);
+    Driven *driven = twr_closed_before_drive(th, loop);
     /* Other code may have made a call meanwhile. */
     if (driven != NULL && th->drives.now != driven) {
         twr_driven_take_over(th, driven, native, left);
