@@ -30,10 +30,9 @@ put_back(TwrState *state, SlowLimit *self)
 
 /* seconds >= limit asks the limit, which is no float: nothing is slow. */
 static PyObject *
-slow_limit_richcompare(PyObject *op, PyObject *other, int operation)
+slow_limit_richcompare(PyObject *op, PyObject *Py_UNUSED(other),
+                       int Py_UNUSED(operation))
 {
-    (void)other;
-    (void)operation;
     if (put_back(twr_state_of(op), (SlowLimit *)op) < 0) {
         return NULL;
     }

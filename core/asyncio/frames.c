@@ -141,9 +141,9 @@ twr_frames_interrupted(TwrState *state)
 
 /* Whether frame is one of asyncio's own code, as a Test. */
 static int
-is_in_asyncio(TwrState *state, PyFrameObject *frame, PyFrameObject *caller)
+is_in_asyncio(TwrState *state, PyFrameObject *frame,
+              PyFrameObject *Py_UNUSED(caller))
 {
-    (void)caller;
     return is_asyncio(state, frame);
 }
 

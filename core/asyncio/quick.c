@@ -180,23 +180,19 @@ twr_quick_poll(TwrIteration *it, bool block)
 #else
 
 void
-twr_quick_begin(TwrIteration *it)
+twr_quick_begin(TwrIteration *Py_UNUSED(it))
 {
-    (void)it;
 }
 
 bool
-twr_quick_may_turn(TwrIteration *it)
+twr_quick_may_turn(TwrIteration *Py_UNUSED(it))
 {
-    (void)it;
     return false;
 }
 
 int
-twr_quick_poll(TwrIteration *it, bool block)
+twr_quick_poll(TwrIteration *Py_UNUSED(it), bool Py_UNUSED(block))
 {
-    (void)it;
-    (void)block;
     return 1;
 }
 

@@ -109,13 +109,10 @@ find_blocked(TwrPlace *place)
 
 /* A bridge yields nothing where no loop runs. */
 static int
-hold_blocked(TwrPlace *place, PyObject *iterator, PyObject *yielded,
-             PyObject **sent, PyObject **error)
+hold_blocked(TwrPlace *Py_UNUSED(place), PyObject *Py_UNUSED(iterator),
+             PyObject *yielded, PyObject **Py_UNUSED(sent),
+             PyObject **Py_UNUSED(error))
 {
-    (void)place;
-    (void)iterator;
-    (void)sent;
-    (void)error;
     PyErr_Format(PyExc_RuntimeError,
                  "%R was yielded on the way home, where no loop runs",
                  yielded);

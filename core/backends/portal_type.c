@@ -92,9 +92,8 @@ portal_throw(PyObject *op, PyObject *args)
 
 /* Switches. */
 static PyObject *
-portal_close(PyObject *op, PyObject *unused)
+portal_close(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     Portal *self = (Portal *)op;
     if (self->running) {
         PyErr_SetString(PyExc_ValueError, "coroutine already executing");
@@ -169,31 +168,27 @@ get_unless_parked(PyObject *op, const char *name, PyObject *value)
 }
 
 static PyObject *
-portal_get_running(PyObject *op, void *closure)
+portal_get_running(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return get_unless_parked(op, "cr_running", Py_False);
 }
 
 static PyObject *
-portal_get_suspended(PyObject *op, void *closure)
+portal_get_suspended(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return get_unless_parked(op, "cr_suspended", Py_True);
 }
 
 static PyObject *
-portal_get_await(PyObject *op, void *closure)
+portal_get_await(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return get_unless_parked(op, "cr_await", ((Portal *)op)->inner);
 }
 
 /* 3.15+; before, a coroutine has none, and so neither has a portal. */
 static PyObject *
-portal_get_state(PyObject *op, void *closure)
+portal_get_state(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     PyObject *state = PyObject_GetAttrString(((Portal *)op)->coro, "cr_state");
     if (state != NULL && is_parked(op)) {
         Py_SETREF(state, PyUnicode_FromString("CORO_SUSPENDED"));

@@ -204,9 +204,8 @@ twr_awaiting_throw(PyObject *op, PyObject *args)
 }
 
 PyObject *
-twr_awaiting_close(PyObject *op, PyObject *unused)
+twr_awaiting_close(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     Awaiting *self = (Awaiting *)op;
     TwrState *state = twr_state_of(op);
     if (check_step(self, false) < 0) {

@@ -288,10 +288,8 @@ twr_call_take_turn(TwrState *state, Call *call)
 
 /* The future that it waits for calls it, or a handle does.  Switches. */
 static PyObject *
-call_call(PyObject *op, PyObject *args, PyObject *kwargs)
+call_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    (void)args;
-    (void)kwargs;
     Thread *th = twr_thread(twr_state_of(op));
     return th == NULL ? NULL : twr_call_jobs.wake(th, (Call *)op);
 }
@@ -299,24 +297,20 @@ call_call(PyObject *op, PyObject *args, PyObject *kwargs)
 /* A Call may stand in the ready queue itself: it looks like a handle.
  * Switches. */
 static PyObject *
-call_run(PyObject *op, PyObject *unused)
+call_run(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return call_call(op, NULL, NULL);
 }
 
 static PyObject *
-call_get_cancelled(PyObject *op, void *closure)
+call_get_cancelled(PyObject *Py_UNUSED(op), void *Py_UNUSED(closure))
 {
-    (void)op;
-    (void)closure;
     Py_RETURN_FALSE;
 }
 
 static PyObject *
-call_get_callback(PyObject *op, void *closure)
+call_get_callback(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return Py_NewRef(op);
 }
 

@@ -240,9 +240,8 @@ twr_closed_refuse(Thread *th, PyObject *callee)
 
 /* end_closed(): the callback by which a loop ends them.  Switches. */
 static PyObject *
-end_closed(PyObject *module, PyObject *unused)
+end_closed(PyObject *module, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     TwrState *state = twr_state(module);
     Thread *th = twr_thread(state);
     PyObject *contexts = NULL;

@@ -130,16 +130,14 @@ interrupt_soon(void)
 }
 
 static bool
-is_readable(int fd)
+is_readable(int Py_UNUSED(fd))
 {
-    (void)fd;
     return false;
 }
 
 static void
-replace_dropped_key(bool had_input)
+replace_dropped_key(bool Py_UNUSED(had_input))
 {
-    (void)had_input;
 }
 
 static void

@@ -71,9 +71,8 @@ park_native(Thread *th, PyObject *loop, Py_ssize_t left)
 
 /* Called by _run_once, as a handle.  Switches. */
 static PyObject *
-marker_run(PyObject *op, PyObject *unused)
+marker_run(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     TwrState *state = twr_state_of(op);
     Thread *th = twr_thread(state);
     if (th != NULL && th->drives.now == NULL && state->child_error != NULL) {
@@ -91,17 +90,15 @@ marker_run(PyObject *op, PyObject *unused)
 }
 
 static PyObject *
-marker_cancelled(PyObject *op, void *closure)
+marker_cancelled(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return Py_NewRef(((Marker *)op)->cancelled);
 }
 
 /* Debug mode formats handles by their callback. */
 static PyObject *
-marker_callback(PyObject *op, void *closure)
+marker_callback(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return Py_NewRef(op);
 }
 

@@ -62,9 +62,8 @@ generator_throw(PyObject *op, PyObject *const *args, Py_ssize_t n)
 
 /* Switches. */
 static PyObject *
-generator_close(PyObject *op, PyObject *unused)
+generator_close(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     PyObject *name = twr_state_of(op)->names.aclose;
     PyObject *aclose;
     if (PyObject_GetOptionalAttr(((Wrapper *)op)->inner, name, &aclose) < 0) {

@@ -31,9 +31,8 @@ const char twr_tworoutine_doc[] = PyDoc_STR(
 /* pydoc reads __doc__ past our getattro.  In the type's dictionary it finds
  * this: the type's text for the type, the function's for a tworoutine. */
 static PyObject *
-doc_descr_get(PyObject *op, PyObject *obj, PyObject *type)
+doc_descr_get(PyObject *op, PyObject *obj, PyObject *Py_UNUSED(type))
 {
-    (void)type;
     TwrState *state = twr_state_of(op);
     if (obj != NULL) {
         return twr_tworoutine_metadata(obj, state->names.__doc__);
@@ -109,23 +108,20 @@ twr_tworoutine_async(PyObject *op)
 }
 
 static PyObject *
-get_aio(PyObject *op, void *closure)
+get_aio(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return twr_tworoutine_async(op);
 }
 
 static PyObject *
-get_map(PyObject *op, void *closure)
+get_map(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return twr_cold(twr_state_of(op), COLD_fan_out_map, "(O)", op);
 }
 
 static PyObject *
-get_as_completed(PyObject *op, void *closure)
+get_as_completed(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return twr_cold(twr_state_of(op), COLD_fan_out_as_completed, "(O)", op);
 }
 
@@ -143,26 +139,23 @@ tworoutine_at(PyObject *op, PyObject *loop)
 }
 
 static PyObject *
-tworoutine_reduce(PyObject *op, PyObject *unused)
+tworoutine_reduce(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return twr_cold(twr_state_of(op), COLD_reduce, "(O)", op);
 }
 
 /* What getattro finds: the names of the type, of f, and of fn if passed on. */
 static PyObject *
-tworoutine_dir(PyObject *op, PyObject *unused)
+tworoutine_dir(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return twr_cold(twr_state_of(op), COLD_names, "(OO)", op,
                     ((Tworoutine *)op)->fn);
 }
 
 /* As for functions, a copy is the same object. */
 static PyObject *
-tworoutine_copy(PyObject *op, PyObject *unused)
+tworoutine_copy(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return Py_NewRef(op);
 }
 
