@@ -42,11 +42,9 @@ slow_limit_richcompare(PyObject *op, PyObject *Py_UNUSED(other),
 static void
 slow_limit_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     Py_DECREF(((SlowLimit *)op)->loop);
     Py_DECREF(((SlowLimit *)op)->limit);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 static PyType_Slot slow_limit_slots[] = {

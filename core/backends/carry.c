@@ -81,9 +81,7 @@ carry_put_back(Call *call)
         return;
     }
     PyObject *pending = twr_error_take();
-    if (twr_driven_put_back(call->driven, handle) < 0) {
-        PyErr_WriteUnraisable(call->task);
-    }
+    twr_report(twr_driven_put_back(call->driven, handle), call->task);
     Py_DECREF(handle);
     twr_error_put(pending);
 }

@@ -76,10 +76,9 @@ twr_home_hide_frames(const TwrPlace *place)
 {
     if (place->home != NULL || place->goes_home) {
         PyObject *pending = twr_error_take();
-        if (twr_done(twr_cold(place->th->state, COLD_hide_bridge, "(O)",
-                              pending)) < 0) {
-            PyErr_WriteUnraisable(place->callee);
-        }
+        twr_report(twr_done(twr_cold(place->th->state, COLD_hide_bridge, "(O)",
+                                     pending)),
+                   place->callee);
         twr_error_put(pending);
     }
 }

@@ -53,9 +53,7 @@ twr_portal_work(Thread *th, PyObject *worker)
     Py_XDECREF(contexts);
     Py_XDECREF(value);
     Py_XDECREF(error);
-    if (twr_context_leave(th->state, &contexts) < 0) {
-        PyErr_WriteUnraisable(coro);
-    }
+    twr_report(twr_context_leave(th->state, &contexts), coro);
     Py_XDECREF(contexts);
     Py_DECREF(coro);
     Py_CLEAR(self->worker);

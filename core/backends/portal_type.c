@@ -76,11 +76,7 @@ portal_next(PyObject *op)
 static PyObject *
 portal_throw(PyObject *op, PyObject *args)
 {
-    PyObject *type, *value = NULL, *tb = NULL;
-    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &tb)) {
-        return NULL;
-    }
-    PyObject *exc = twr_step_exception(type, value, tb);
+    PyObject *exc = twr_step_exception(args);
     if (exc == NULL) {
         return NULL;
     }
@@ -127,15 +123,13 @@ portal_dealloc(PyObject *op)
     if (PyObject_CallFinalizerFromDealloc(op) < 0) {
         return;
     }
-    PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     if (((Portal *)op)->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
     twr_portal_unpark((Portal *)op);
     portal_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 /* --- looking at it */

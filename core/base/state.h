@@ -331,6 +331,25 @@ twr_error_put(PyObject *exc)
     }
 }
 
+/* If result is a failure, report that, as one of op (or NULL): nobody else can
+ * be told. */
+static inline void
+twr_report(int result, PyObject *op)
+{
+    if (result < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+}
+
+/* Free op, which has nothing any more. */
+static inline void
+twr_free(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
 /* Raise *exc, which is cleared.  Always -1. */
 static inline int
 twr_raise(PyObject **exc)

@@ -175,12 +175,9 @@ PyObject *
 twr_awaiting_throw(PyObject *op, PyObject *args)
 {
     Awaiting *self = (Awaiting *)op;
-    PyObject *type, *value = NULL, *tb = NULL, *result = NULL;
-    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &tb) ||
-        check_step(self, true) < 0) {
-        return NULL;
-    }
-    PyObject *exc = twr_step_exception(type, value, tb);
+    PyObject *result = NULL;
+    PyObject *exc =
+        check_step(self, true) < 0 ? NULL : twr_step_exception(args);
     if (exc == NULL) {
         return NULL;
     }

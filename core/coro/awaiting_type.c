@@ -22,14 +22,12 @@ awaiting_traverse(PyObject *op, visitproc visit, void *arg)
 static void
 awaiting_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     if (((Awaiting *)op)->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
     twr_awaiting_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 /* Switches. */

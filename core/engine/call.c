@@ -46,11 +46,9 @@ call_clear(PyObject *op)
 static void
 call_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     call_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 static PyObject *

@@ -163,9 +163,7 @@ end_calls(Thread *th, Driven *driven, PyObject *me, bool quietly)
     }
     twr_driven_calls_ended(th, driven, before, driven->parked != NULL);
     Py_XDECREF(before);
-    if (twr_driven_release(th, driven) < 0) {
-        PyErr_WriteUnraisable(driven->it.loop);
-    }
+    twr_report(twr_driven_release(th, driven), driven->it.loop);
 }
 
 int

@@ -105,10 +105,8 @@ marker_callback(PyObject *op, void *Py_UNUSED(closure))
 static void
 marker_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     Py_DECREF(((Marker *)op)->cancelled);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 static PyMethodDef marker_methods[] = {

@@ -185,8 +185,6 @@ twr_park_give_up(Call *call)
         return;
     }
     PyObject *pending = twr_error_take();
-    if (twr_driven_unpin(driven) < 0) {
-        PyErr_WriteUnraisable((PyObject *)call);
-    }
+    twr_report(twr_driven_unpin(driven), (PyObject *)call);
     twr_error_put(pending);
 }

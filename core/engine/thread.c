@@ -149,9 +149,7 @@ twr_thread_cold(Thread *th, TwrCold which, PyObject *arg)
     PyObject *pending = twr_error_take();
     int done =
         twr_done(twr_cold(th->state, which, arg == NULL ? NULL : "(O)", arg));
-    if (done < 0) {
-        PyErr_WriteUnraisable(arg);
-    }
+    twr_report(done, arg);
     twr_error_put(pending);
     return done;
 }

@@ -116,9 +116,7 @@ hand_on_error(Thread *th, PyObject *op)
     int done = PyErr_GivenExceptionMatches(exc, state->CancelledError)
                    ? cancel_again(state, exc)
                    : comes_again(state, exc);
-    if (done < 0) {
-        PyErr_WriteUnraisable(op);
-    }
+    twr_report(done, op);
     if (done <= 0) {
         PyErr_SetRaisedException(Py_NewRef(exc));
         PyErr_WriteUnraisable(op);

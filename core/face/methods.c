@@ -44,9 +44,7 @@ doc_descr_get(PyObject *op, PyObject *obj, PyObject *Py_UNUSED(type))
 static void
 doc_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 static PyType_Slot doc_slots[] = {

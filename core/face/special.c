@@ -150,10 +150,8 @@ special_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 static void
 special_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     Py_XDECREF(((Special *)op)->name);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 static PyObject *
