@@ -66,7 +66,7 @@
  *         direct              C functions, called past their type
  *         error libraries     refusals; which libraries have been imported
  *         state hard compat   names, types, facts; make hard; versions
- *         clock               since when a call waits
+ *         clock list          since when a call waits; lists of calls, threads
  *
  * A new library that runs its own loop: TWR_LIBRARIES in base/state.h, a
  * backend in backends/others.c, its place in the table of await.c, and what is

@@ -5,6 +5,7 @@
 #include "asyncio/future.h"
 #include "asyncio/task.h"
 #include "backends/backend.h"
+#include "base/list.h"
 #include "coro/awaitable.h"
 #include "coro/step.h"
 #include "stack/context.h"
@@ -74,25 +75,13 @@ portal_park(TwrPlace *place, Portal *self, PyObject *iterator,
     self->yielded = yielded;
     self->since = twr_place_since(place);
     self->thread = th;
-    self->older = th->portals.parked;
-    self->link = &th->portals.parked;
-    if (self->older != NULL) {
-        self->older->link = &self->older;
-    }
-    th->portals.parked = self;
+    TWR_LIST_ADD(&th->portals.parked, self);
 }
 
 void
 twr_portal_unpark(Portal *self)
 {
-    if (self->thread == NULL) {
-        return;
-    }
-    *self->link = self->older;
-    if (self->older != NULL) {
-        self->older->link = self->link;
-    }
-    self->older = NULL;
+    TWR_LIST_REMOVE(self);
     self->thread = NULL;
 }
 

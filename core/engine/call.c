@@ -4,6 +4,7 @@
 #include "asyncio/future.h"
 #include "asyncio/task.h"
 #include "base/error.h"
+#include "base/list.h"
 
 #include <assert.h>
 
@@ -77,12 +78,7 @@ static void
 link_in(Call **list, Call *call)
 {
     assert(!call->parked);
-    call->older = *list;
-    call->link = list;
-    if (call->older != NULL) {
-        call->older->link = &call->older;
-    }
-    *list = call;
+    TWR_LIST_ADD(list, call);
     call->parked = true;
 }
 
@@ -97,11 +93,7 @@ void
 twr_call_unlink(Call *call)
 {
     assert(call->parked);
-    *call->link = call->older;
-    if (call->older != NULL) {
-        call->older->link = call->link;
-    }
-    call->older = NULL;
+    TWR_LIST_REMOVE(call);
     call->parked = false;
 }
 
