@@ -135,12 +135,6 @@ portal_dealloc(PyObject *op)
 /* --- looking at it */
 
 static PyObject *
-portal_await(PyObject *op)
-{
-    return Py_NewRef(op);
-}
-
-static PyObject *
 portal_repr(PyObject *op)
 {
     return PyUnicode_FromFormat("<portal of %R>", ((Portal *)op)->coro);
@@ -252,7 +246,7 @@ static PyType_Slot portal_slots[] = {
     {Py_tp_repr, portal_repr},
     {Py_tp_getattro, portal_getattro},
     {Py_tp_iternext, portal_next},
-    {Py_am_await, portal_await},
+    {Py_am_await, PyObject_SelfIter},
     {Py_am_send, portal_am_send},
     {Py_tp_methods, portal_methods},
     {Py_tp_getset, portal_getset},

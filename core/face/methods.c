@@ -41,14 +41,8 @@ doc_descr_get(PyObject *op, PyObject *obj, PyObject *Py_UNUSED(type))
     return PyUnicode_FromString(text == NULL ? twr_tworoutine_doc : text + 4);
 }
 
-static void
-doc_dealloc(PyObject *op)
-{
-    twr_free(op);
-}
-
 static PyType_Slot doc_slots[] = {
-    {Py_tp_dealloc, doc_dealloc},
+    {Py_tp_dealloc, twr_free},
     {Py_tp_descr_get, doc_descr_get},
     {0, NULL},
 };
@@ -111,16 +105,11 @@ get_aio(PyObject *op, void *Py_UNUSED(closure))
     return twr_tworoutine_async(op);
 }
 
+/* What the cold function `which` makes of op. */
 static PyObject *
-get_map(PyObject *op, void *Py_UNUSED(closure))
+get_cold(PyObject *op, void *which)
 {
-    return twr_cold(twr_state_of(op), COLD_fan_out_map, "(O)", op);
-}
-
-static PyObject *
-get_as_completed(PyObject *op, void *Py_UNUSED(closure))
-{
-    return twr_cold(twr_state_of(op), COLD_fan_out_as_completed, "(O)", op);
+    return twr_cold(twr_state_of(op), (TwrCold)(intptr_t)which, "(O)", op);
 }
 
 static PyObject *
@@ -259,8 +248,9 @@ PyGetSetDef twr_tworoutine_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"aio", get_aio, NULL, "The asynchronous callable itself; the same as ~f.",
      NULL},
-    {"map", get_map, NULL, map_doc, NULL},
-    {"as_completed", get_as_completed, NULL, as_completed_doc, NULL},
+    {"map", get_cold, NULL, map_doc, (void *)COLD_fan_out_map},
+    {"as_completed", get_cold, NULL, as_completed_doc,
+     (void *)COLD_fan_out_as_completed},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
