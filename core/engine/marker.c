@@ -8,15 +8,15 @@
 
 typedef struct {
     PyObject_HEAD
-    PyObject *cancelled; /* True: padding, to be skipped */
+    bool is_padding; /* to be skipped */
 } Marker;
 
 static PyObject *
-marker_new(TwrState *state, bool padding)
+marker_new(TwrState *state, bool is_padding)
 {
     Marker *self = PyObject_New(Marker, state->types.marker);
     if (self != NULL) {
-        self->cancelled = Py_NewRef(padding ? Py_True : Py_False);
+        self->is_padding = is_padding;
     }
     return (PyObject *)self;
 }
@@ -92,7 +92,7 @@ marker_run(PyObject *op, PyObject *Py_UNUSED(unused))
 static PyObject *
 marker_cancelled(PyObject *op, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(((Marker *)op)->cancelled);
+    return PyBool_FromLong(((Marker *)op)->is_padding);
 }
 
 /* Debug mode formats handles by their callback. */
@@ -100,13 +100,6 @@ static PyObject *
 marker_callback(PyObject *op, void *Py_UNUSED(closure))
 {
     return Py_NewRef(op);
-}
-
-static void
-marker_dealloc(PyObject *op)
-{
-    Py_DECREF(((Marker *)op)->cancelled);
-    twr_free(op);
 }
 
 static PyMethodDef marker_methods[] = {
@@ -121,7 +114,6 @@ static PyGetSetDef marker_getset[] = {
 };
 
 static PyType_Slot marker_slots[] = {
-    {Py_tp_dealloc, marker_dealloc},
     {Py_tp_methods, marker_methods},
     {Py_tp_getset, marker_getset},
     {0, NULL},

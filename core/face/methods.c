@@ -42,7 +42,6 @@ doc_descr_get(PyObject *op, PyObject *obj, PyObject *Py_UNUSED(type))
 }
 
 static PyType_Slot doc_slots[] = {
-    {Py_tp_dealloc, twr_free},
     {Py_tp_descr_get, doc_descr_get},
     {0, NULL},
 };
