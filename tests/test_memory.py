@@ -55,10 +55,6 @@ KNOWN = {
     # 3.13: a step goes on, whose task could not be made the current one.
     r"SystemError\('<built-in function _get_running_loop> returned a result "
     r"with an exception set'\)",
-    # 3.13: the first step of an eager task fails after it, and Python goes on
-    # to register the task: Task(coro, eager_start=True) alone does the same.
-    r"SystemError\(\"<class 'weakref\.ReferenceType'> returned a result "
-    r"with an exception set\"\)",
 }
 # Before 3.14, nothing says whose crash it is.  Each that was looked at was
 # greenlet's (green_new; and expose_frames, from 3.12 on one for each frame

@@ -182,6 +182,39 @@ run_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
     return step == NULL ? 0 : twr_carry_step(th, loop, call, step);
 }
 
+/* CPython 3.13 goes on when the first step has failed, and raises in place of
+ * the pending exception one that has that as its cause. */
+static void
+raise_cause(void)
+{
+    PyObject *error = twr_error_take();
+    PyObject *cause = PyErr_GivenExceptionMatches(error, PyExc_SystemError)
+                          ? PyException_GetCause(error)
+                          : NULL;
+    PyErr_SetRaisedException(cause == NULL ? Py_NewRef(error) : cause);
+    Py_DECREF(error);
+}
+
+/* The first step of the task has failed as the next was to be queued, and no
+ * other is going to be: another task has the rest of the coroutine, to be
+ * cancelled.  Keeps the pending exception. */
+static void
+replace_task(TwrState *state, PyObject *loop, Call *call, const Carried *what)
+{
+    PyObject *pending = twr_error_take();
+    PyObject *waits = PyObject_GetAttrString(what->coro, "cr_suspended");
+    if (waits == Py_True && !twr_handle_is_due(state, loop, call->task)) {
+        PyObject *rest = twr_task_new(state, what->coro, loop, what->context);
+        if (rest != NULL) {
+            twr_task_hush(call->task);
+            Py_SETREF(call->task, rest);
+        }
+    }
+    PyErr_Clear();
+    Py_XDECREF(waits);
+    twr_error_put(pending);
+}
+
 /* Make the task, which runs its first step.  Switches. */
 static int
 start_eagerly(Thread *th, PyObject *loop, Call *call, const Carried *what)
@@ -191,7 +224,9 @@ start_eagerly(Thread *th, PyObject *loop, Call *call, const Carried *what)
         0) {
         return th->forked ? twr_task_ended_child(state, call->task) : 0;
     }
+    raise_cause();
     twr_close_awaitable(state, what->coro); /* if it has not begun */
+    replace_task(state, loop, call, what);
     return twr_carry_step_failed(th, loop, call, NULL);
 }
 
@@ -272,7 +307,7 @@ carry_outside(Thread *th, PyObject *loop, Driven *own_run, const Carried *what,
     else {
         twr_close_awaitable(state, what->coro);
     }
-    twr_interrupt_forget(th, task);
+    twr_interrupt_forget(th, call == NULL ? task : call->task);
     PyObject *pending = twr_error_take();
     Py_XDECREF(call);
     Py_DECREF(task);
