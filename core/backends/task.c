@@ -7,7 +7,6 @@
 #include "asyncio/future.h"
 #include "asyncio/task.h"
 #include "backends/drivable.h"
-#include "base/error.h"
 #include "engine/call.h"
 #include "engine/driven.h"
 #include "engine/in_place.h"

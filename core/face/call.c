@@ -7,7 +7,6 @@
 #include "await.h"
 #include "backends/home.h"
 #include "base/error.h"
-#include "coro/awaitable.h"
 #include "coro/awaiting.h"
 #include "face/dual.h"
 #include "face/serve.h"
