@@ -202,8 +202,8 @@ static void
 replace_task(TwrState *state, PyObject *loop, Call *call, const Carried *what)
 {
     PyObject *pending = twr_error_take();
-    PyObject *waits = PyObject_GetAttrString(what->coro, "cr_suspended");
-    if (waits == Py_True && !twr_handle_is_due(state, loop, call->task)) {
+    if (twr_has(what->coro, "cr_suspended", Py_True) &&
+        !twr_handle_is_due(state, loop, call->task)) {
         PyObject *rest = twr_task_new(state, what->coro, loop, what->context);
         if (rest != NULL) {
             twr_task_hush(call->task);
@@ -211,7 +211,6 @@ replace_task(TwrState *state, PyObject *loop, Call *call, const Carried *what)
         }
     }
     PyErr_Clear();
-    Py_XDECREF(waits);
     twr_error_put(pending);
 }
 

@@ -308,6 +308,9 @@ int twr_double(PyObject *value, double *number);
 /* 1 if op.<name> is true, 0 if not. */
 int twr_flag(PyObject *op, PyObject *name);
 
+/* Whether op.<name> is value; false, without error: that cannot be told. */
+bool twr_has(PyObject *op, const char *name, PyObject *value);
+
 /* 1 if op.<method>() returns what is true, 0 if not. */
 int twr_ask(PyObject *op, PyObject *method);
 

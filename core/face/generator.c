@@ -124,16 +124,6 @@ hand_on_error(Thread *th, PyObject *op)
     Py_DECREF(exc);
 }
 
-/* Whether agen.<name> is value. */
-static bool
-has(PyObject *agen, const char *name, PyObject *value)
-{
-    PyObject *found = PyObject_GetAttrString(agen, name);
-    PyErr_Clear();
-    Py_XDECREF(found); /* only compared */
-    return found == value;
-}
-
 /* Whether agen is in the middle.  Not so if it has ended, when it has no frame
  * any more, nor while an item of it is still asked for: before 3.13, an item
  * waited for in a loop that has been closed is, for ever, and nothing can end
@@ -141,8 +131,8 @@ has(PyObject *agen, const char *name, PyObject *value)
 static bool
 is_in_the_middle(PyObject *agen)
 {
-    return !has(agen, "ag_frame", Py_None) &&
-           !has(agen, "ag_running", Py_True);
+    return !twr_has(agen, "ag_frame", Py_None) &&
+           !twr_has(agen, "ag_running", Py_True);
 }
 
 /* Dropped in the middle: run the finally of the async generator.  Switches. */
