@@ -180,18 +180,15 @@ core_call_hook_below(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 
 /* Close this thread's loop and end its greenlets now.  Switches. */
 static PyObject *
-core_end_thread(PyObject *module, PyObject *unused)
+core_end_thread(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return return_none(twr_end_thread());
 }
 
 /* The next call has atexit call end_thread again. */
 static PyObject *
-core_unregistered(PyObject *module, PyObject *unused)
+core_unregistered(PyObject *module, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     twr_state(module)->unregistered = true;
     Py_RETURN_NONE;
 }
@@ -199,19 +196,16 @@ core_unregistered(PyObject *module, PyObject *unused)
 /* In a forked child: nothing that its parent's thread had can be used.
  * Returns the loop that is to be thrown away, or None. */
 static PyObject *
-core_after_fork(PyObject *module, PyObject *unused)
+core_after_fork(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     PyObject *loop = twr_thread_after_fork();
     return loop == NULL ? Py_NewRef(Py_None) : loop;
 }
 
 /* Whether a call made here would wait in a portal. */
 static PyObject *
-core_in_portal(PyObject *module, PyObject *unused)
+core_in_portal(PyObject *module, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     TwrState *state = twr_state(module);
     Thread *th = twr_thread(state);
     PyObject *loop = th == NULL ? NULL : twr_running_loop(state);
@@ -266,9 +260,8 @@ core_stepper(PyObject *module, PyObject *loop)
 
 /* thread_loop(): the loop that a call would run where none is running. */
 static PyObject *
-core_thread_loop(PyObject *module, PyObject *unused)
+core_thread_loop(PyObject *module, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     Thread *th = twr_thread(twr_state(module));
     return th == NULL ? NULL : twr_own_loop(th, NULL);
 }
@@ -282,9 +275,8 @@ core_hide(PyObject *module, PyObject *loop)
 
 /* hidden(): the loop that runs here, and is hidden; or None. */
 static PyObject *
-core_hidden(PyObject *module, PyObject *unused)
+core_hidden(PyObject *module, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     Thread *th = twr_thread(twr_state(module));
     if (th == NULL) {
         return NULL;
@@ -293,18 +285,15 @@ core_hidden(PyObject *module, PyObject *unused)
 }
 
 static PyObject *
-core_show(PyObject *module, PyObject *unused)
+core_show(PyObject *module, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     Thread *th = twr_thread(twr_state(module));
     return return_none(th == NULL ? -1 : twr_own_loop_show(th));
 }
 
 static PyObject *
-core_look(PyObject *module, PyObject *unused)
+core_look(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused))
 {
-    (void)module;
-    (void)unused;
     return twr_look();
 }
 

@@ -108,9 +108,7 @@ drop_place(TwrPlace *place)
 {
     if (place->hidden) {
         PyObject *pending = twr_error_take();
-        if (twr_own_loop_hide(place->th, place->loop) < 0) {
-            PyErr_WriteUnraisable(place->loop);
-        }
+        twr_report(twr_own_loop_hide(place->th, place->loop), place->loop);
         twr_error_put(pending);
     }
     Py_XDECREF(place->loop);

@@ -38,12 +38,8 @@ end_calls(Thread *th)
         }
         Py_DECREF(loop);
     }
-    if (twr_driven_settle(th, NULL) < 0) {
-        PyErr_WriteUnraisable(NULL);
-    }
-    if (twr_closed_end(th, true) < 0) {
-        PyErr_WriteUnraisable(NULL);
-    }
+    twr_report(twr_driven_settle(th, NULL), NULL);
+    twr_report(twr_closed_end(th, true), NULL);
     twr_portal_end_all(th);
 }
 
@@ -102,7 +98,6 @@ thread_dealloc(PyObject *op)
      * the end of this one.  The loop is left alone, since to close it would
      * unregister the other process's descriptors. */
     bool is_elsewhere = !twr_thread_is_here(th) && th->run.own_loop != NULL;
-    PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     if (twr_thread_is_here(th)) {
         if (!th->forked) {
@@ -117,8 +112,7 @@ thread_dealloc(PyObject *op)
     if (!is_elsewhere) {
         thread_clear(op);
     }
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
     if (ends) {
         /* Who asked for the dictionary of a thread that has lost its own, as
          * asyncio did for the running loop, was given one that nobody frees.

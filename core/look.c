@@ -124,7 +124,7 @@ twr_look(void)
     int collects = PyGC_Disable();
     PyObject *list = PyList_New(0);
     Thread *th = twr_thread_list();
-    for (; list != NULL && th != NULL; th = th->next) {
+    for (; list != NULL && th != NULL; th = th->older) {
         if (tell_thread(list, th) < 0) {
             Py_CLEAR(list);
         }

@@ -136,7 +136,7 @@ init_asyncio(TwrState *state)
                    twr_run_once_init(state) < 0 ||
                    twr_timers_init(state) < 0 || twr_debug_init(state) < 0 ||
                    twr_handle_init(state) < 0 || twr_future_init(state) < 0 ||
-                   twr_task_check(state) < 0 || twr_task_init(state) < 0
+                   twr_task_init(state) < 0 || twr_task_fields_init(state) < 0
                ? -1
                : 0;
 }

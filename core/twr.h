@@ -28,7 +28,7 @@
  *                             (with tworoutine/_hosts.py, _gevent.py)
  *         own_loop run        no loop runs: which one to run; run it
  *         callback            in no task of it ...
- *         carry               ... nor without a loop: the call carries one
+ *         carry*              ... nor without a loop: the call carries one
  *         task                in a task of the running loop
  *         drivable            may calls wait in the running loop, or why not
  *         adopt               tasks made past a task factory get portals
@@ -67,7 +67,7 @@
  *         direct              C functions, called past their type
  *         error libraries     refusals; which libraries have been imported
  *         state hard compat   names, types, facts; make hard; versions
- *         clock               since when a call waits
+ *         clock list          since when a call waits; lists of calls, threads
  *
  * A new library that runs its own loop: TWR_LIBRARIES in base/state.h, a
  * backend in backends/others.c, its place in the table of await.c, and what is

@@ -268,7 +268,9 @@ def test_the_task_is_shown_by_what_runs_inside():
     assert "coro=<Future()" in await_(Future())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 14), reason="call graphs: 3.14")
+@pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="no call graphs before 3.14"
+)
 def test_the_call_graph_shows_what_runs_inside():
     graph = await_(Shown(asyncio.format_call_graph))
     assert "Shown.__await__" in graph

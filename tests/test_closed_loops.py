@@ -313,6 +313,44 @@ def test_one_in_a_plain_callback(asyncio_errors):
 
 
 @pytest.mark.skipif(
+    sys.version_info < (3, 14), reason="no task of each kind at a time"
+)
+def test_a_task_in_python_above_one_in_c(asyncio_errors):
+    """Both are current; both are left, ended, and kept by nobody."""
+    kinds = [type("C", (asyncio.Task,), {})]
+    kinds.append(type("Python", (asyncio.tasks._PyTask,), {}))
+    log, tasks = [], []
+
+    async def above():
+        waits_for(asyncio.Event(), log)
+
+    async def below():
+        loop = asyncio.get_running_loop()
+        task = kinds[1](above(), loop=loop)
+        loop._ready.pop()
+        tasks.extend(map(weakref.ref, [task, asyncio.current_task()]))
+        task._Task__step()  # as nest_asyncio does
+        log.append("stepped")
+
+    async def main():
+        nap(0)
+        await asyncio.sleep(0.001)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    kinds[0](below(), loop=loop)
+    loop.run_until_complete(asyncio.sleep(0.001))
+    loop.close()
+    assert not log
+    nap()
+    nap()
+    gc.collect()
+    assert log == ["exit", "inner", "stepped"]
+    assert [task() for task in tasks] == [None, None]
+    asyncio_errors.clear()
+
+
+@pytest.mark.skipif(
     sys.version_info >= (3, 14),
     reason="asyncio of 3.14 steps no task below another one",
 )

@@ -455,7 +455,7 @@ def test_a_with_is_seen_under_tools(tool):
     if tool == "monitoring":
         monitoring = getattr(sys, "monitoring", None)
         if monitoring is None:
-            pytest.skip("3.12")
+            pytest.skip("no sys.monitoring before 3.12")
         monitoring.use_tool_id(3, "test")
         monitoring.set_events(3, monitoring.events.INSTRUCTION)
     else:

@@ -15,7 +15,7 @@ import tworoutine as package
 from tworoutine import CannotSuspend, await_, tworoutine
 
 if sys.version_info < (3, 12):
-    pytest.skip("eager tasks: 3.12+", allow_module_level=True)
+    pytest.skip("no eager tasks before 3.12", allow_module_level=True)
 
 nap = tworoutine(asyncio.sleep)
 VAR = contextvars.ContextVar("VAR", default=0)

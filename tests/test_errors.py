@@ -535,7 +535,7 @@ def past_the_factory(example):
 )
 def eager_past_the_factory(example):
     if sys.version_info < (3, 12):
-        pytest.skip("eager tasks: 3.12+")
+        pytest.skip("no eager tasks before 3.12")
 
     async def call():
         return raised(lambda: example.double(1))

@@ -587,7 +587,9 @@ def test_nothing_is_left_behind():
     assert len(run_objects()) <= before
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="no eager tasks before 3.12"
+)
 def test_a_refused_call_keeps_no_eager_task():
     """In a portal that no task steps, whose step makes an eager task."""
     tasks = []

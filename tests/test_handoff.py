@@ -418,7 +418,9 @@ def test_a_patched_run_once_is_noticed(monkeypatch):
     assert asyncio.run(main()) == 0
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks: 3.12+")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="no eager tasks before 3.12"
+)
 def test_eager_tasks():
     async def one():
         me = asyncio.current_task()

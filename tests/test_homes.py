@@ -191,7 +191,9 @@ def test_uvloop_both_ways(thread):
     run(main(), loop_factory=uvloop.new_event_loop)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks: 3.12+")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="no eager tasks before 3.12"
+)
 def test_a_home_whose_tasks_are_eager(thread):
     @tworoutine(home=thread)
     async def set_factory():

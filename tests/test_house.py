@@ -53,7 +53,7 @@ PRIVATE = re.compile(r"names\.(_(?!_|run_until)\w+)|\"(_[a-z]\w+)\"")
 QUIET_NAMES = """
 if for while switch return sizeof assert offsetof defined
 Py_INCREF Py_NewRef Py_XNewRef Py_XINCREF Py_IS_TYPE Py_TYPE Py_VISIT
-Py_UNREACHABLE
+Py_UNREACHABLE TWR_LIST_ADD TWR_LIST_REMOVE
 PyTuple_GET_ITEM PyTuple_GET_SIZE PyTuple_CheckExact PyTuple_Check
 PyList_GET_ITEM PyList_GET_SIZE PyList_CheckExact PyList_Check
 PyDict_GET_SIZE PyDict_Check PyCoro_CheckExact PyGen_CheckExact

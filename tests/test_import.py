@@ -210,3 +210,38 @@ async def main():
 
 asyncio.run(main())
 """)
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="no eager tasks before 3.12"
+)
+def test_nor_in_an_eager_task_below_a_portal(program):
+    """Its fields were written where others are: a crash."""
+    pytest.importorskip("uvloop", reason="needs uvloop")
+    program("""
+import asyncio, _asyncio, uvloop
+future, _asyncio.Future = _asyncio.Future, None
+import tworoutine
+_asyncio.Future = future
+
+@tworoutine.tworoutine
+async def nap():
+    await asyncio.sleep(0.001)
+    return 1
+
+async def child():
+    try:
+        nap()
+    except tworoutine.CannotSuspend as exc:
+        assert tworoutine.why_no_handoff in str(exc), exc
+    else:
+        raise AssertionError
+    return await (~nap)()
+
+async def main():
+    loop = asyncio.get_running_loop()
+    assert await asyncio.Task(child(), loop=loop, eager_start=True) == 1
+    assert nap() == 1
+
+uvloop.run(tworoutine.portal(main)())
+""")

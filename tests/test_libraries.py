@@ -178,7 +178,9 @@ def test_a_task_group_in_any_task(way, new_task, debug):
     ]  # fmt: skip
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks: 3.12+")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="no eager tasks before 3.12"
+)
 @pytest.mark.parametrize("kind", [asyncio.Task, asyncio.tasks._PyTask])
 def test_a_call_in_the_first_step_of_an_eager_task(kind, debug):
     """It holds up its creator, whose cancel has to wait as well."""

@@ -760,7 +760,7 @@ def test_a_serializer_of_pydantic_makes_another_error_of_a_cancel():
 
 
 @pytest.mark.skipif(
-    sys.version_info < (3, 14), reason="call graphs: Python 3.14+"
+    sys.version_info < (3, 14), reason="no call graphs before 3.14"
 )
 def test_the_call_graph_ends_at_the_outermost_coroutine():
     def names(task):
@@ -907,7 +907,7 @@ def test_coverage_counts_the_lines_that_ran(tmp_path):
 
 
 @pytest.mark.skipif(
-    sys.version_info < (3, 12), reason="eager tasks: Python 3.12+"
+    sys.version_info < (3, 12), reason="no eager tasks before 3.12"
 )
 def test_an_eager_task_holds_up_the_one_that_creates_it():
     events = []

@@ -454,7 +454,7 @@ def test_a_raw_greenlet_in_the_step_is_refused_beside_sqlalchemy():
     try:
         import trio
     except ImportError:
-        pytest.skip("no trio")
+        pytest.skip("needs trio")
 
     async def under_trio():
         @tworoutine
@@ -637,7 +637,9 @@ def test_the_task_factory_is_chained_and_taken_back():
     assert not any(isinstance(coro, Portal) for coro in made[1:])
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks: 3.12+")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="no eager tasks before 3.12"
+)
 def test_eager_tasks_have_portals_of_their_own():
     async def child(gate):
         first = nap()
@@ -1067,3 +1069,34 @@ def test_a_callback_of_trio_is_refused():
 
     trio.run(package.portal(main))
     assert len(refused) == 1 and "tworoutine.portal" in refused[0]
+
+
+@pytest.mark.parametrize("how", ["send", "throw"])
+def test_a_step_that_cannot_go_on_keeps_nothing(how):
+    """Its context is entered by who steps: what was sent is dropped."""
+
+    class Sent(Exception):
+        pass
+
+    class Yields:
+        def __await__(self):
+            return (yield self)
+
+    @tworoutine
+    async def call():
+        return await Yields()
+
+    context = contextvars.copy_context()
+
+    async def main():
+        context.run(call)
+
+    coro = package.portal(main)()
+    coro.send(None)
+    sent = Sent()
+    gone = weakref.ref(sent)
+    with pytest.raises(RuntimeError, match="cannot enter context"):
+        context.run(getattr(coro, how), sent)
+    del sent, coro
+    gc.collect()
+    assert gone() is None

@@ -385,6 +385,104 @@ print(asyncio.run(main()))
     assert done.stdout == "7\n"
 
 
+# --- beside a step of a task that a call carries -----------------------------
+
+BESIDE = """
+import ctypes, operator
+
+NAME, WHERE, DEBUG, WHO = sys.argv[1:5]
+RAISES = Limit if NAME == "Limit" else KeyboardInterrupt
+
+def handler(signum, frame):
+    log.append("raises")
+    raise RAISES("x")
+
+signal.signal(signal.SIGUSR1, handler)
+number = int(signal.SIGUSR1)
+raise_ = ctypes.CDLL(None)["raise"]
+raise_.restype = None
+
+class Yields:
+    '''Yields what is given, in C; the signal has come just before.'''
+    def __init__(self, what):
+        self.what = what
+    def __await__(self):
+        pairs = zip(map(raise_, [number]), [self.what])
+        return map(operator.itemgetter(1), pairs)
+
+def in_a_moment():
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+    loop.call_later(0.01, lambda: future.done() or future.set_result(None))
+    future._asyncio_future_blocking = True
+    return future
+
+def raise_before_the_next_step():
+    original, task = asyncio.Handle._run, asyncio.current_task()
+    def _run(self):
+        if getattr(self._callback, "__self__", None) is task:
+            asyncio.Handle._run = original
+            signal.raise_signal(number)
+        return original(self)
+    asyncio.Handle._run = _run
+
+@tworoutine
+async def interrupted():
+    asyncio.get_running_loop().set_debug(DEBUG == "debug")
+    try:
+        if WHERE not in ("after the first", "as the second one is queued"):
+            await asyncio.sleep(0.001)
+        if WHERE == "before":
+            raise_before_the_next_step()
+            await asyncio.sleep(0.001)
+        elif WHERE.endswith("one is queued"):
+            await Yields(None)
+        else:
+            await Yields(in_a_moment())
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        log.append("cancelled")
+        raise
+    finally:
+        await asyncio.sleep(0.001)
+        log.append("finally")
+
+def caller():
+    try:
+        interrupted()
+    except RAISES as exc:
+        log.append(NAME)
+        assert exc.__context__ is None, exc.__context__
+
+if WHO == "no loop":
+    caller()
+    assert tick() == "tick"
+else:
+    async def main():
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        loop.call_soon(lambda: done.set_result(caller()))
+        await asyncio.wait_for(done, 10)
+    asyncio.run(main())
+assert log == ["raises", "cancelled", "finally", NAME], log
+"""
+
+
+@pytest.mark.parametrize("who", ["no loop", "callback"])
+@pytest.mark.parametrize("mode", ["plain", "debug"])
+@pytest.mark.parametrize("name", ["Limit", "KeyboardInterrupt"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("before", "after", "after the first"),
+        *("as the second one is queued", "as the next one is queued"),
+    ],
+)
+def test_beside_a_step_of_a_task_that_a_call_carries(where, name, mode, who):
+    """It is no exception of the task's, and would lose a step; or the task."""
+    assert run(BESIDE, name, where, mode, who).stderr == ""
+
+
 # --- calls in signal handlers -----------------------------------------------
 
 

@@ -92,7 +92,9 @@ def test_a_callback(warned):
     assert (filename, lineno) == (__file__, line_of(callback))
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="no eager tasks")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="no eager tasks before 3.12"
+)
 @watched
 def test_an_eager_task(warned):
     async def eager():

@@ -30,10 +30,9 @@ put_back(TwrState *state, SlowLimit *self)
 
 /* seconds >= limit asks the limit, which is no float: nothing is slow. */
 static PyObject *
-slow_limit_richcompare(PyObject *op, PyObject *other, int operation)
+slow_limit_richcompare(PyObject *op, PyObject *Py_UNUSED(other),
+                       int Py_UNUSED(operation))
 {
-    (void)other;
-    (void)operation;
     if (put_back(twr_state_of(op), (SlowLimit *)op) < 0) {
         return NULL;
     }
@@ -43,11 +42,9 @@ slow_limit_richcompare(PyObject *op, PyObject *other, int operation)
 static void
 slow_limit_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     Py_DECREF(((SlowLimit *)op)->loop);
     Py_DECREF(((SlowLimit *)op)->limit);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 static PyType_Slot slow_limit_slots[] = {

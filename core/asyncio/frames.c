@@ -115,10 +115,6 @@ any_frame(TwrState *state, Test test)
 {
     int found = 0;
     PyFrameObject *frame = twr_thread_frame();
-    if (frame != NULL && is_bottom(state, frame)) {
-        Py_DECREF(frame);
-        return 0;
-    }
     while (frame != NULL && found == 0 && !is_bottom(state, frame)) {
         PyFrameObject *caller = PyFrame_GetBack(frame);
         found = test(state, frame, caller);
@@ -145,9 +141,9 @@ twr_frames_interrupted(TwrState *state)
 
 /* Whether frame is one of asyncio's own code, as a Test. */
 static int
-is_in_asyncio(TwrState *state, PyFrameObject *frame, PyFrameObject *caller)
+is_in_asyncio(TwrState *state, PyFrameObject *frame,
+              PyFrameObject *Py_UNUSED(caller))
 {
-    (void)caller;
     return is_asyncio(state, frame);
 }
 

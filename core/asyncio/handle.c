@@ -47,16 +47,20 @@ find_self(TwrState *state, PyObject *handle)
     return self;
 }
 
-/* Put handle (stolen), which was taken out of the queue ready, in its last
- * place again.  Keeps a pending exception. */
+/* Put handle in the last place of the queue ready. */
 static int
-put_last(TwrState *state, PyObject *ready, PyObject *handle)
+append(TwrState *state, PyObject *ready, PyObject *handle)
 {
-    PyObject *pending = twr_error_take();
-    int done = twr_done(
+    return twr_done(
         PyObject_CallMethodOneArg(ready, state->names.append, handle));
-    Py_DECREF(handle);
-    twr_error_put(pending);
+}
+
+int
+twr_handle_queue(TwrState *state, PyObject *loop, PyObject *handle)
+{
+    PyObject *ready = twr_loop_ready(state, loop);
+    int done = ready == NULL ? -1 : append(state, ready, handle);
+    Py_XDECREF(ready);
     return done;
 }
 
@@ -71,8 +75,10 @@ twr_handle_take_first(TwrState *state, PyObject *loop, PyObject *task)
     if (handle != NULL) {
         PyObject *self = find_self(state, handle);
         if (self != task) {
-            put_last(state, ready, handle);
-            handle = NULL;
+            PyObject *pending = twr_error_take();
+            append(state, ready, handle);
+            Py_CLEAR(handle);
+            twr_error_put(pending);
         }
         Py_XDECREF(self);
     }
@@ -80,19 +86,35 @@ twr_handle_take_first(TwrState *state, PyObject *loop, PyObject *task)
     return handle;
 }
 
+/* Whether a handle in the queue of loop is a step of task. */
+static bool
+is_queued(TwrState *state, PyObject *loop, PyObject *task)
+{
+    PyObject *ready = twr_loop_ready(state, loop);
+    PyObject *handles = ready == NULL ? NULL : PySequence_Tuple(ready);
+    Py_ssize_t count = handles == NULL ? 0 : PyTuple_GET_SIZE(handles);
+    bool queued = false;
+    for (Py_ssize_t i = 0; i < count && !queued; i++) {
+        PyObject *self = find_self(state, PyTuple_GET_ITEM(handles, i));
+        PyErr_Clear();
+        queued = self == task;
+        Py_XDECREF(self);
+    }
+    Py_XDECREF(handles);
+    Py_XDECREF(ready);
+    return queued;
+}
+
 bool
 twr_handle_is_due(TwrState *state, PyObject *loop, PyObject *task)
 {
     PyObject *waiter = PyObject_GetAttr(task, state->names._fut_waiter);
-    bool waits = waiter != NULL && waiter != Py_None;
+    /* What is done has queued the step, which may have been taken. */
+    bool waits = waiter != NULL && waiter != Py_None &&
+                 twr_ask(waiter, state->names.done) == 0;
     Py_XDECREF(waiter);
-    PyObject *step = waits ? NULL : twr_handle_take_first(state, loop, task);
-    if (step != NULL) {
-        PyObject *ready = twr_loop_ready(state, loop);
-        waits = ready != NULL && put_last(state, ready, step) == 0;
-        Py_XDECREF(ready);
-    }
-    return waits;
+    PyErr_Clear();
+    return waits || is_queued(state, loop, task);
 }
 
 /* That frame is not the user's.  The frames above hold it, and it holds

@@ -26,8 +26,11 @@ PyObject *twr_handle_take_first(TwrState *state, PyObject *loop,
                                 PyObject *task);
 
 /* Whether anything is going to run the next step of task, which is not
- * running: what it waits for, or a handle that it has just queued. */
+ * running: what it waits for, or a handle in the queue. */
 bool twr_handle_is_due(TwrState *state, PyObject *loop, PyObject *task);
+
+/* Put handle in the last place of the queue of loop. */
+int twr_handle_queue(TwrState *state, PyObject *loop, PyObject *handle);
 
 /* Take the frame of Handle._run() out of the traceback of exc, and clear it.
  */

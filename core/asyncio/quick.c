@@ -1,11 +1,12 @@
 /* asyncio/quick.c - a turn in C, where everything is asyncio's own. */
 #include "asyncio/quick.h"
 
-#ifdef __linux__
-
-#include <errno.h>
 #include <math.h>
+
+#ifdef __linux__
+#include <errno.h>
 #include <sys/epoll.h>
+#endif
 
 enum { EPFD_AT = sizeof(PyObject) }; /* of the descriptor in an epoll object */
 
@@ -129,6 +130,8 @@ twr_quick_may_turn(TwrIteration *it)
                quick->selector;
 }
 
+#ifdef __linux__
+
 /* Ask epoll once, for so many milliseconds (-1: for ever).  1: there are
  * events, 0: there are none, -1: a signal has come. */
 static int
@@ -143,6 +146,17 @@ wait_for_events(TwrIteration *it, int milliseconds)
     /* Another error is found again by the slow way. */
     return n >= 0 ? n : error == EINTR ? -1 : 1;
 }
+
+#else
+
+/* There is no epoll, and no turn is quick. */
+static int
+wait_for_events(TwrIteration *Py_UNUSED(it), int Py_UNUSED(milliseconds))
+{
+    return 1;
+}
+
+#endif
 
 /* What the selector would be told to wait for at most, rounded as it does. */
 static int
@@ -176,31 +190,6 @@ twr_quick_poll(TwrIteration *it, bool block)
         }
     }
 }
-
-#else
-
-void
-twr_quick_begin(TwrIteration *it)
-{
-    (void)it;
-}
-
-bool
-twr_quick_may_turn(TwrIteration *it)
-{
-    (void)it;
-    return false;
-}
-
-int
-twr_quick_poll(TwrIteration *it, bool block)
-{
-    (void)it;
-    (void)block;
-    return 1;
-}
-
-#endif
 
 bool
 twr_quick_has_ready(TwrIteration *it)

@@ -36,9 +36,7 @@ find_method(PyTypeObject *type, const char *name)
 static PyTypeObject *
 find_type(const char *module, const char *name)
 {
-    PyObject *mod = PyImport_ImportModule(module);
-    PyObject *type = mod == NULL ? NULL : PyObject_GetAttrString(mod, name);
-    Py_XDECREF(mod);
+    PyObject *type = twr_import(module, name);
     if (type != NULL && !PyType_Check(type)) {
         Py_CLEAR(type);
     }

@@ -34,10 +34,16 @@ twr_quick_cancelled(TwrState *state, PyObject *handle)
     return twr_quick_slot(handle, state->quick.cancelled_at);
 }
 
-/* The callback of handle has failed with exc (stolen): as Handle._run says. */
+/* The callback of handle has failed: report that, as Handle._run() does; -1:
+ * what is pending is to be raised. */
 static int
-report_failure(TwrState *state, PyObject *handle, PyObject *exc)
+report_failure(TwrState *state, PyObject *handle)
 {
+    if (PyErr_ExceptionMatches(PyExc_SystemExit) ||
+        PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        return -1;
+    }
+    PyObject *exc = twr_error_take();
     PyObject *handled = PyErr_GetHandledException();
     PyErr_SetHandledException(exc);
     int told =
@@ -94,10 +100,7 @@ twr_quick_run(TwrState *state, PyObject *handle, bool on_footing)
     }
     if (on_footing) {
         show_run();
+        return report_failure(state, handle);
     }
-    if (PyErr_ExceptionMatches(PyExc_SystemExit) ||
-        PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
-        return -1;
-    }
-    return report_failure(state, handle, twr_error_take());
+    return -1;
 }

@@ -28,7 +28,8 @@ PyObject *twr_quick_cancelled(TwrState *state, PyObject *handle);
 bool twr_quick_may_run(TwrIteration *it, PyObject *handle);
 
 /* Run such a handle as Handle._run() does; on_footing: in a driver, where a
- * frame stands that looks like that of Handle._run().  Switches. */
+ * frame stands that looks like that of Handle._run().  Elsewhere, whatever its
+ * callback raises is pending, and is not reported.  Switches. */
 int twr_quick_run(TwrState *state, PyObject *handle, bool on_footing);
 
 #endif

@@ -169,31 +169,25 @@ enter_by_setup(TwrState *state, PyObject *loop, PyObject *setup)
     return none;
 }
 
-int
-twr_running_enter(TwrState *state, PyObject *loop, PyObject **undo)
+PyObject *
+twr_running_enter(TwrState *state, PyObject *loop)
 {
     PyObject *setup;
     PyObject *name = state->names._run_forever_setup;
-    *undo = NULL;
     if (PyObject_GetOptionalAttr(loop, name, &setup) < 0) {
-        return -1;
+        return NULL;
     }
-    if (setup != NULL && is_plain(state, loop, setup)) {
-        Py_DECREF(setup);
-        *undo = enter_by_hand(state, loop);
-        return *undo == NULL ? -1 : 0;
+    if (setup == NULL) {
+        int debug = twr_flag(loop, state->names._debug);
+        if (debug < 0 || (debug && track_origins(state, loop, Py_True) < 0)) {
+            return NULL;
+        }
     }
-    if (setup != NULL) {
-        *undo = enter_by_setup(state, loop, setup);
-        Py_DECREF(setup);
-        return *undo == NULL ? -1 : 0;
-    }
-    int debug = twr_flag(loop, state->names._debug);
-    if (debug < 0 || (debug && track_origins(state, loop, Py_True) < 0)) {
-        return -1;
-    }
-    *undo = enter_by_hand(state, loop);
-    return *undo == NULL ? -1 : 0;
+    PyObject *undo = setup == NULL || is_plain(state, loop, setup)
+                         ? enter_by_hand(state, loop)
+                         : enter_by_setup(state, loop, setup);
+    Py_XDECREF(setup);
+    return undo;
 }
 
 /* Undo twr_running_enter(). */

@@ -30,8 +30,8 @@ PyObject *twr_running_hook(TwrState *state, PyObject *loop);
  * has failed. */
 int twr_running_unhook(PyObject *hooks);
 
-/* Have loop run here; *undo is set to what twr_running_leave() is to get. */
-int twr_running_enter(TwrState *state, PyObject *loop, PyObject **undo);
+/* Have loop run here; returns what twr_running_leave() is to get. */
+PyObject *twr_running_enter(TwrState *state, PyObject *loop);
 
 /* Have loop run no more.  Keeps a pending exception, and is then -1. */
 int twr_running_leave(TwrState *state, PyObject *loop, PyObject *undo);

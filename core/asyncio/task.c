@@ -225,9 +225,8 @@ twr_task_release(TwrState *state, PyObject *held)
     PyObject *pending = twr_error_take();
     for (Py_ssize_t i = 1; held != Py_None && i < PyTuple_GET_SIZE(held);
          i++) {
-        if (twr_task_set_waiter(state, PyTuple_GET_ITEM(held, i), NULL) < 0) {
-            PyErr_WriteUnraisable(PyTuple_GET_ITEM(held, i));
-        }
+        twr_report(twr_task_set_waiter(state, PyTuple_GET_ITEM(held, i), NULL),
+                   PyTuple_GET_ITEM(held, i));
     }
     Py_DECREF(held);
     twr_error_put(pending);
@@ -271,7 +270,7 @@ twr_task_hush(PyObject *task)
 }
 
 int
-twr_task_check(TwrState *state)
+twr_task_init(TwrState *state)
 {
     static const TwrFact facts[] = {
         {"Task", NULL,

@@ -68,6 +68,6 @@ int twr_task_ended_child(TwrState *state, PyObject *task);
 void twr_task_hush(PyObject *task);
 
 /* Look for the names that this file relies on. */
-int twr_task_check(TwrState *state);
+int twr_task_init(TwrState *state);
 
 #endif

@@ -217,7 +217,7 @@ import_optional(TwrTaskFacts *facts)
 }
 
 int
-twr_task_init(TwrState *state)
+twr_task_fields_init(TwrState *state)
 {
     TwrTaskFacts *facts = &state->task;
     if (import_optional(facts) < 0) {

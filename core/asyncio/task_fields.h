@@ -15,7 +15,7 @@
 #include "base/state.h"
 
 /* Fill in state->task; its why_not, if the fields cannot be found. */
-int twr_task_init(TwrState *state);
+int twr_task_fields_init(TwrState *state);
 
 /* Whether op is a task of asyncio's own types, or derived from these. */
 bool twr_task_is(TwrState *state, PyObject *op);

@@ -5,7 +5,9 @@
 #ifndef TWR_BACKEND_H
 #define TWR_BACKEND_H
 
+#include "asyncio/task.h"
 #include "base/clock.h"
+#include "base/error.h"
 #include "engine/thread.h"
 
 /* The advice of a refusal where code that awaits would be served. */
@@ -47,7 +49,8 @@ struct TwrBackend {
      * for is checked against the loop. */
     PyObject *(*loop)(TwrPlace *place);
     /* TAKES_ITERATOR: wait for what iterator has yielded; *sent or *error is
-     * set to what is to be sent or thrown into it.  Switches. */
+     * set to what is to be sent or thrown into it; if that fails, to what is
+     * to be dropped.  Switches. */
     int (*hold)(TwrPlace *place, PyObject *iterator, PyObject *yielded,
                 PyObject **sent, PyObject **error);
     /* Else: wait for what (in loop, as above; or NULL).  Switches. */
@@ -67,6 +70,17 @@ twr_place_since(TwrPlace *place)
         place->since = twr_clock_ms();
     }
     return place->since;
+}
+
+/* Refuse a call in the task place->who if that cannot be made to look
+ * suspended: -1; else 0. */
+static inline int
+twr_place_check_task(TwrPlace *place)
+{
+    PyObject *why = twr_task_why_not(place->th->state, place->who);
+    return why == NULL ? 0
+                       : twr_refuse_here(place->th->state, place->callee,
+                                         Py_NewRef(why));
 }
 
 /* Call undo (stolen) for what was begun with it: a function, None or NULL.

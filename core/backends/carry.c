@@ -1,9 +1,9 @@
 /* backends/carry.c - a call carries its task: the steps run on its stack. */
 #include "backends/carry.h"
 
+#include "backends/carry_step.h"
 #include "asyncio/future.h"
 #include "asyncio/handle.h"
-#include "asyncio/quick_handle.h"
 #include "asyncio/run_once.h"
 #include "asyncio/task.h"
 #include "base/hard.h"
@@ -13,38 +13,6 @@
 #include "engine/interrupt.h"
 #include "engine/park.h"
 #include "stack/context.h"
-
-/* A step was ended by KeyboardInterrupt or SystemExit: the task has the
- * exception, too, and would complain that nobody asked for it.  Always -1. */
-static int
-carry_failed(TwrState *state, Call *call)
-{
-    PyObject *pending = twr_error_take();
-    twr_handle_drop_frame(state, pending);
-    if (twr_future_is_done(state, call->task)) {
-        twr_done(
-            PyObject_CallMethodNoArgs(call->task, state->names.exception));
-        PyErr_Clear();
-    }
-    twr_error_put(pending);
-    return -1;
-}
-
-/* Run a handle (stolen) of the carried task on this stack.  Switches. */
-static int
-carry_step(Thread *th, Call *call, PyObject *handle)
-{
-    TwrState *state = th->state;
-    int ran =
-        call->driven != NULL && twr_quick_may_run(&call->driven->it, handle)
-            ? twr_quick_run(state, handle, false)
-            : twr_handle_run(state, handle);
-    Py_DECREF(handle);
-    if (ran == 0) {
-        return th->forked ? twr_task_ended_child(state, call->task) : 0;
-    }
-    return carry_failed(state, call);
-}
 
 /* Have drivers find call for its task, or find it no more. */
 static int
@@ -59,15 +27,6 @@ carry_register(Call *call, bool present)
                          : PyDict_DelItem(carriers, key);
     Py_DECREF(key);
     return result;
-}
-
-/* What a signal handler has raised here, and not in the task, cancels the
- * task, as Ctrl-C does while the call waits.  Whether it has. */
-static bool
-carry_interrupted(Thread *th, Call *call)
-{
-    return !th->forked && !PyErr_ExceptionMatches(PyExc_GeneratorExit) &&
-           twr_interrupt_carrier_with(th, call);
 }
 
 /* Whether call is to wait on: until its task is done; in a run of our own,
@@ -122,29 +81,27 @@ carry_put_back(Call *call)
         return;
     }
     PyObject *pending = twr_error_take();
-    if (twr_driven_put_back(call->driven, handle) < 0) {
-        PyErr_WriteUnraisable(call->task);
-    }
+    twr_report(twr_driven_put_back(call->driven, handle), call->task);
     Py_DECREF(handle);
     twr_error_put(pending);
 }
 
 /* Park, running each handle of the task when it is due.  Switches. */
 static int
-carry_park(Thread *th, Call *call, bool own_run)
+carry_park(Thread *th, PyObject *loop, Call *call, bool own_run)
 {
     bool called_back = false, flushed = false;
     while (!called_back && has_to_wait(th, call, own_run)) {
         if (wait_for_handle(th, call, own_run) < 0) {
             carry_put_back(call);
-            if (own_run && carry_interrupted(th, call)) {
+            if (own_run && twr_carry_interrupted(th, call)) {
                 continue;
             }
             return -1;
         }
         PyObject *handle = carry_take(call);
         if (handle != NULL) {
-            if (carry_step(th, call, handle) < 0) {
+            if (twr_carry_step(th, loop, call, handle) < 0) {
                 return -1;
             }
         }
@@ -178,7 +135,7 @@ carry_wait(Thread *th, PyObject *loop, Call *call, bool own_run)
         twr_park_give_up(call);
         return -1;
     }
-    int result = carry_park(th, call, own_run);
+    int result = carry_park(th, loop, call, own_run);
     PyObject *pending = twr_error_take();
     if (carry_register(call, false) < 0) {
         PyErr_Clear();
@@ -203,58 +160,6 @@ carry_result(Thread *th, Call *call)
                : result;
 }
 
-/* Close the coroutine of the task; a failure is reported. */
-static void
-carry_close_coro(TwrState *state, Call *call,
-                 void (*close)(TwrState *, PyObject *))
-{
-    PyObject *coro =
-        PyObject_CallMethodNoArgs(call->task, state->names.get_coro);
-    if (coro == NULL) {
-        PyErr_WriteUnraisable(call->task);
-        return;
-    }
-    close(state, coro);
-    Py_DECREF(coro);
-}
-
-/* The first step has failed, but not the coroutine: before that began, as at
- * the end of the stack, or after it.  If nobody is going to run the coroutine
- * again, it ends here, and the task is not to be missed.  Whether somebody is.
- * Keeps the pending exception. */
-static bool
-carry_abandon(TwrState *state, PyObject *loop, Call *call)
-{
-    PyObject *pending = twr_error_take();
-    bool goes_on = false;
-    if (!twr_future_is_done(state, call->task)) {
-        goes_on = twr_handle_is_due(state, loop, call->task);
-        PyErr_Clear();
-        if (!goes_on) {
-            carry_close_coro(state, call, twr_close_awaitable);
-            twr_task_hush(call->task);
-        }
-    }
-    twr_error_put(pending);
-    return goes_on;
-}
-
-/* The call has been ended together with its loop (engine/closed.c): what it
- * called ends before it, and not when the task is collected.  Keeps the
- * pending exception. */
-static void
-carry_close(TwrState *state, Call *call)
-{
-    if (call->driven == NULL || call->driven->place != PLACE_ENDING) {
-        return;
-    }
-    PyObject *pending = twr_error_take();
-    if (!twr_future_is_done(state, call->task)) {
-        carry_close_coro(state, call, twr_close_iterator);
-    }
-    twr_error_put(pending);
-}
-
 /* What is to be carried, before it has begun. */
 typedef struct {
     PyObject *coro;
@@ -274,7 +179,39 @@ run_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
         twr_interrupt_carrier(th, call)) {
         twr_interrupt_take_kept(th);
     }
-    return step == NULL ? 0 : carry_step(th, call, step);
+    return step == NULL ? 0 : twr_carry_step(th, loop, call, step);
+}
+
+/* CPython 3.13 goes on when the first step has failed, and raises in place of
+ * the pending exception one that has that as its cause. */
+static void
+raise_cause(void)
+{
+    PyObject *error = twr_error_take();
+    PyObject *cause = PyErr_GivenExceptionMatches(error, PyExc_SystemError)
+                          ? PyException_GetCause(error)
+                          : NULL;
+    PyErr_SetRaisedException(cause == NULL ? Py_NewRef(error) : cause);
+    Py_DECREF(error);
+}
+
+/* The first step of the task has failed as the next was to be queued, and no
+ * other is going to be: another task has the rest of the coroutine, to be
+ * cancelled.  Keeps the pending exception. */
+static void
+replace_task(TwrState *state, PyObject *loop, Call *call, const Carried *what)
+{
+    PyObject *pending = twr_error_take();
+    if (twr_has(what->coro, "cr_suspended", Py_True) &&
+        !twr_handle_is_due(state, loop, call->task)) {
+        PyObject *rest = twr_task_new(state, what->coro, loop, what->context);
+        if (rest != NULL) {
+            twr_task_hush(call->task);
+            Py_SETREF(call->task, rest);
+        }
+    }
+    PyErr_Clear();
+    twr_error_put(pending);
 }
 
 /* Make the task, which runs its first step.  Switches. */
@@ -286,8 +223,10 @@ start_eagerly(Thread *th, PyObject *loop, Call *call, const Carried *what)
         0) {
         return th->forked ? twr_task_ended_child(state, call->task) : 0;
     }
+    raise_cause();
     twr_close_awaitable(state, what->coro); /* if it has not begun */
-    return carry_failed(state, call);
+    replace_task(state, loop, call, what);
+    return twr_carry_step_failed(th, loop, call, NULL);
 }
 
 /* The first step is run at once, wherever the loop stands; most calls at a
@@ -301,10 +240,7 @@ carry_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call,
     int ran = what->eagerly ? start_eagerly(th, loop, call, what)
                             : run_first_step(th, loop, own_run, call);
     if (ran < 0) {
-        bool goes_on = carry_abandon(state, loop, call);
-        if (!goes_on || own_run == NULL || !carry_interrupted(th, call)) {
-            return -1;
-        }
+        return -1;
     }
     if (!twr_future_is_done(state, call->task)) {
         return 1;
@@ -324,7 +260,7 @@ carry_run(Thread *th, PyObject *loop, Driven *own_run, Call *call,
     int wait = carry_first_step(th, loop, own_run, call, what);
     twr_call_unnote(call);
     if (wait > 0 && carry_wait(th, loop, call, own_run != NULL) < 0) {
-        carry_close(th->state, call);
+        twr_carry_close(th->state, call);
         wait = -1;
     }
     return wait < 0 ? NULL : carry_result(th, call);
@@ -370,7 +306,7 @@ carry_outside(Thread *th, PyObject *loop, Driven *own_run, const Carried *what,
     else {
         twr_close_awaitable(state, what->coro);
     }
-    twr_interrupt_forget(th, task);
+    twr_interrupt_forget(th, call == NULL ? task : call->task);
     PyObject *pending = twr_error_take();
     Py_XDECREF(call);
     Py_DECREF(task);

@@ -76,10 +76,9 @@ twr_home_hide_frames(const TwrPlace *place)
 {
     if (place->home != NULL || place->goes_home) {
         PyObject *pending = twr_error_take();
-        if (twr_done(twr_cold(place->th->state, COLD_hide_bridge, "(O)",
-                              pending)) < 0) {
-            PyErr_WriteUnraisable(place->callee);
-        }
+        twr_report(twr_done(twr_cold(place->th->state, COLD_hide_bridge, "(O)",
+                                     pending)),
+                   place->callee);
         twr_error_put(pending);
     }
 }
@@ -109,13 +108,10 @@ find_blocked(TwrPlace *place)
 
 /* A bridge yields nothing where no loop runs. */
 static int
-hold_blocked(TwrPlace *place, PyObject *iterator, PyObject *yielded,
-             PyObject **sent, PyObject **error)
+hold_blocked(TwrPlace *Py_UNUSED(place), PyObject *Py_UNUSED(iterator),
+             PyObject *yielded, PyObject **Py_UNUSED(sent),
+             PyObject **Py_UNUSED(error))
 {
-    (void)place;
-    (void)iterator;
-    (void)sent;
-    (void)error;
     PyErr_Format(PyExc_RuntimeError,
                  "%R was yielded on the way home, where no loop runs",
                  yielded);

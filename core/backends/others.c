@@ -57,9 +57,9 @@ find_greenback(TwrPlace *place)
 
 /* Switches. */
 static PyObject *
-wait_in_greenback(TwrPlace *place, PyObject *loop, PyObject *awaitable)
+wait_in_greenback(TwrPlace *place, PyObject *Py_UNUSED(loop),
+                  PyObject *awaitable)
 {
-    (void)loop;
     PyObject *module =
         PyImport_GetModule(place->th->state->libraries.names[INDEX_greenback]);
     Call *left = twr_call_leave(place->th, place->callee, awaitable);
@@ -232,9 +232,9 @@ find_sqlalchemy(TwrPlace *place)
 
 /* Switches. */
 static PyObject *
-wait_in_sqlalchemy(TwrPlace *place, PyObject *loop, PyObject *awaitable)
+wait_in_sqlalchemy(TwrPlace *place, PyObject *Py_UNUSED(loop),
+                   PyObject *awaitable)
 {
-    (void)loop;
     PyObject *result = NULL;
     PyObject *me = twr_greenlet_running();
     PyObject *parent = me == NULL ? NULL : twr_greenlet_parent(me);

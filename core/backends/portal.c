@@ -5,6 +5,7 @@
 #include "asyncio/future.h"
 #include "asyncio/task.h"
 #include "backends/backend.h"
+#include "base/list.h"
 #include "coro/awaitable.h"
 #include "coro/step.h"
 #include "stack/context.h"
@@ -53,9 +54,7 @@ twr_portal_work(Thread *th, PyObject *worker)
     Py_XDECREF(contexts);
     Py_XDECREF(value);
     Py_XDECREF(error);
-    if (twr_context_leave(th->state, &contexts) < 0) {
-        PyErr_WriteUnraisable(coro);
-    }
+    twr_report(twr_context_leave(th->state, &contexts), coro);
     Py_XDECREF(contexts);
     Py_DECREF(coro);
     Py_CLEAR(self->worker);
@@ -76,54 +75,44 @@ portal_park(TwrPlace *place, Portal *self, PyObject *iterator,
     self->yielded = yielded;
     self->since = twr_place_since(place);
     self->thread = th;
-    self->older = th->portals.parked;
-    self->link = &th->portals.parked;
-    if (self->older != NULL) {
-        self->older->link = &self->older;
-    }
-    th->portals.parked = self;
+    TWR_LIST_ADD(&th->portals.parked, self);
 }
 
 void
 twr_portal_unpark(Portal *self)
 {
-    if (self->thread == NULL) {
-        return;
-    }
-    *self->link = self->older;
-    if (self->older != NULL) {
-        self->older->link = self->link;
-    }
-    self->older = NULL;
+    TWR_LIST_REMOVE(self);
     self->thread = NULL;
 }
 
-/* The portal in a step of which this code is, on the worker or on another
- * greenlet that the step has switched to; NULL without error: in none. */
-static Portal *
-find_portal_of_step(Thread *th)
+/* 1: *self is the portal in a step of which this code is, on the worker or on
+ * another greenlet that the step has switched to; 0: in none; -1: error. */
+static int
+find_portal_of_step(Thread *th, Portal **self)
 {
-    PyObject *me = th->portals.stepped == NULL ? NULL : twr_greenlet_running();
-    Portal *self = me == NULL ? NULL : find_portal(th, me);
-    if (me == NULL || self != NULL || th->stacks.active == NULL) {
-        return self;
+    if (th->portals.stepped == NULL) {
+        return 0;
+    }
+    PyObject *me = twr_greenlet_running();
+    *self = me == NULL ? NULL : find_portal(th, me);
+    if (me == NULL || *self != NULL || th->stacks.active == NULL) {
+        return me == NULL ? -1 : *self != NULL;
     }
     int above = twr_switch_is_above(&th->stacks, th->stacks.active);
     if (above > 0) {
         above = twr_switch_may_leave(th->state, NULL);
     }
-    return above > 0 ? find_portal(th, th->stacks.active) : NULL;
+    *self = above > 0 ? find_portal(th, th->stacks.active) : NULL;
+    return above < 0 ? -1 : *self != NULL;
 }
 
 int
 twr_portal_here(Thread *th, PyObject *loop, PyObject **eager)
 {
-    if (th->portals.stepped == NULL) {
-        return 0;
-    }
-    Portal *self = find_portal_of_step(th);
-    if (self == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
+    Portal *self;
+    int found = find_portal_of_step(th, &self);
+    if (found <= 0) {
+        return found;
     }
     bool here = self->loop == loop;
     if (!here || loop == Py_None) {
@@ -148,11 +137,8 @@ twr_portal_here(Thread *th, PyObject *loop, PyObject **eager)
 int
 twr_portal_is_stepped(Thread *th)
 {
-    if (th->portals.stepped == NULL) {
-        return 0;
-    }
-    bool stepped = find_portal_of_step(th) != NULL;
-    return PyErr_Occurred() ? -1 : stepped;
+    Portal *self;
+    return find_portal_of_step(th, &self);
 }
 
 /* below was left in greenlets that wait for the one of the call; if the last
@@ -305,9 +291,10 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
             PyObject **sent, PyObject **error)
 {
     Thread *th = place->th;
-    Portal *self = find_portal_of_step(th);
-    if (self == NULL) {
-        if (!PyErr_Occurred()) {
+    Portal *self;
+    int found = find_portal_of_step(th, &self);
+    if (found <= 0) {
+        if (found == 0) {
             PyErr_SetString(PyExc_RuntimeError,
                             "the step of the portal in which this call was "
                             "made has ended without it");
@@ -317,18 +304,17 @@ hold_portal(TwrPlace *place, PyObject *iterator, PyObject *yielded,
     int result = place->who == NULL
                      ? yield_in_step(place, self, iterator, yielded)
                      : yield_in_eager(place, self, iterator, yielded);
-    if (result == 0) {
-        *sent = self->step.value;
-        *error = self->step.error;
-        self->step.value = self->step.error = NULL;
-    }
+    *sent = self->step.value;
+    *error = self->step.error;
+    self->step.value = self->step.error = NULL;
     return result;
 }
 
 static int
 find_portal_here(TwrPlace *place)
 {
-    return twr_portal_here(place->th, place->loop, &place->who);
+    int here = twr_portal_here(place->th, place->loop, &place->who);
+    return place->who != NULL && twr_place_check_task(place) < 0 ? -1 : here;
 }
 
 /* Switches. */

@@ -315,9 +315,7 @@ twr_portal_end_all(Thread *th)
 {
     while (th->portals.parked != NULL) {
         Portal *self = (Portal *)Py_NewRef((PyObject *)th->portals.parked);
-        if (twr_portal_close_parked(self) < 0) {
-            PyErr_WriteUnraisable((PyObject *)self);
-        }
+        twr_report(twr_portal_close_parked(self), (PyObject *)self);
         twr_portal_unpark(self); /* if it will not go */
         Py_DECREF(self);
     }

@@ -76,11 +76,7 @@ portal_next(PyObject *op)
 static PyObject *
 portal_throw(PyObject *op, PyObject *args)
 {
-    PyObject *type, *value = NULL, *tb = NULL;
-    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &tb)) {
-        return NULL;
-    }
-    PyObject *exc = twr_step_exception(type, value, tb);
+    PyObject *exc = twr_step_exception(args);
     if (exc == NULL) {
         return NULL;
     }
@@ -92,9 +88,8 @@ portal_throw(PyObject *op, PyObject *args)
 
 /* Switches. */
 static PyObject *
-portal_close(PyObject *op, PyObject *unused)
+portal_close(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     Portal *self = (Portal *)op;
     if (self->running) {
         PyErr_SetString(PyExc_ValueError, "coroutine already executing");
@@ -128,24 +123,16 @@ portal_dealloc(PyObject *op)
     if (PyObject_CallFinalizerFromDealloc(op) < 0) {
         return;
     }
-    PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     if (((Portal *)op)->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
     twr_portal_unpark((Portal *)op);
     portal_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 /* --- looking at it */
-
-static PyObject *
-portal_await(PyObject *op)
-{
-    return Py_NewRef(op);
-}
 
 static PyObject *
 portal_repr(PyObject *op)
@@ -169,31 +156,27 @@ get_unless_parked(PyObject *op, const char *name, PyObject *value)
 }
 
 static PyObject *
-portal_get_running(PyObject *op, void *closure)
+portal_get_running(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return get_unless_parked(op, "cr_running", Py_False);
 }
 
 static PyObject *
-portal_get_suspended(PyObject *op, void *closure)
+portal_get_suspended(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return get_unless_parked(op, "cr_suspended", Py_True);
 }
 
 static PyObject *
-portal_get_await(PyObject *op, void *closure)
+portal_get_await(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return get_unless_parked(op, "cr_await", ((Portal *)op)->inner);
 }
 
 /* 3.15+; before, a coroutine has none, and so neither has a portal. */
 static PyObject *
-portal_get_state(PyObject *op, void *closure)
+portal_get_state(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     PyObject *state = PyObject_GetAttrString(((Portal *)op)->coro, "cr_state");
     if (state != NULL && is_parked(op)) {
         Py_SETREF(state, PyUnicode_FromString("CORO_SUSPENDED"));
@@ -263,7 +246,7 @@ static PyType_Slot portal_slots[] = {
     {Py_tp_repr, portal_repr},
     {Py_tp_getattro, portal_getattro},
     {Py_tp_iternext, portal_next},
-    {Py_am_await, portal_await},
+    {Py_am_await, PyObject_SelfIter},
     {Py_am_send, portal_am_send},
     {Py_tp_methods, portal_methods},
     {Py_tp_getset, portal_getset},

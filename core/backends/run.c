@@ -45,7 +45,7 @@ run_entered(Thread *th, PyObject *loop, PyObject *coro, PyObject *callee)
 {
     twr_likeness_of_run(&th->stacks, th->is_main);
     PyObject *me = twr_greenlet_running();
-    Driven *driven = me == NULL ? NULL : twr_closed_driven_of(th, loop);
+    Driven *driven = me == NULL ? NULL : twr_closed_before_drive(th, loop);
     if (driven == NULL) {
         twr_close_awaitable(th->state, coro);
         return NULL;
@@ -75,8 +75,10 @@ run_driven(Thread *th, PyObject *loop, PyObject *coro, PyObject *callee)
     PyObject *result = NULL, *undo = NULL;
     bool outer = th->run.in_run; /* a signal handler may make a call here */
     th->run.in_run = true;
-    if (twr_sigint_set(th) < 0 ||
-        twr_running_enter(th->state, loop, &undo) < 0) {
+    if (twr_sigint_set(th) == 0) {
+        undo = twr_running_enter(th->state, loop);
+    }
+    if (undo == NULL) {
         twr_close_awaitable(th->state, coro);
     }
     else {

@@ -7,7 +7,6 @@
 #include "asyncio/future.h"
 #include "asyncio/task.h"
 #include "backends/drivable.h"
-#include "base/error.h"
 #include "engine/call.h"
 #include "engine/driven.h"
 #include "engine/in_place.h"
@@ -17,17 +16,14 @@ static int
 find_task(TwrPlace *place)
 {
     Thread *th = place->th;
-    TwrState *state = th->state;
     if (twr_drivable_check(th, place->loop, place->callee) < 0) {
         return -1;
     }
-    place->who = twr_task_current(state, place->loop);
+    place->who = twr_task_current(th->state, place->loop);
     if (place->who == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    PyObject *why = twr_task_why_not(state, place->who);
-    return why == NULL ? 1
-                       : twr_refuse_here(state, place->callee, Py_NewRef(why));
+    return twr_place_check_task(place) < 0 ? -1 : 1;
 }
 
 /* Park call until it is resumed; if task is eager and holds others up, have

@@ -263,13 +263,9 @@ extern TwrDictWatch *twr_dict_watched;
 
 #if PY_VERSION_HEX >= 0x030C0000
 static inline int
-twr_dict_changes(PyDict_WatchEvent event, PyObject *dict, PyObject *key,
-                 PyObject *value)
+twr_dict_changes(PyDict_WatchEvent Py_UNUSED(event), PyObject *Py_UNUSED(dict),
+                 PyObject *Py_UNUSED(key), PyObject *Py_UNUSED(value))
 {
-    (void)event;
-    (void)dict;
-    (void)key;
-    (void)value;
     twr_dict_watched->unchanged = false;
     return 0;
 }

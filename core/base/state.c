@@ -133,6 +133,15 @@ twr_flag(PyObject *op, PyObject *name)
     return twr_truth(PyObject_GetAttr(op, name));
 }
 
+bool
+twr_has(PyObject *op, const char *name, PyObject *value)
+{
+    PyObject *found = PyObject_GetAttrString(op, name);
+    PyErr_Clear();
+    Py_XDECREF(found); /* only compared */
+    return found == value;
+}
+
 int
 twr_ask(PyObject *op, PyObject *method)
 {

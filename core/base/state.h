@@ -308,6 +308,9 @@ int twr_double(PyObject *value, double *number);
 /* 1 if op.<name> is true, 0 if not. */
 int twr_flag(PyObject *op, PyObject *name);
 
+/* Whether op.<name> is value; false, without error: that cannot be told. */
+bool twr_has(PyObject *op, const char *name, PyObject *value);
+
 /* 1 if op.<method>() returns what is true, 0 if not. */
 int twr_ask(PyObject *op, PyObject *method);
 
@@ -329,6 +332,25 @@ twr_error_put(PyObject *exc)
     if (exc != NULL) {
         PyErr_SetRaisedException(exc);
     }
+}
+
+/* If result is a failure, report that, as one of op (or NULL): nobody else can
+ * be told. */
+static inline void
+twr_report(int result, PyObject *op)
+{
+    if (result < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+}
+
+/* Free op, which has nothing any more. */
+static inline void
+twr_free(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    type->tp_free(op);
+    Py_DECREF(type);
 }
 
 /* Raise *exc, which is cleared.  Always -1. */

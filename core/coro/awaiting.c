@@ -175,12 +175,9 @@ PyObject *
 twr_awaiting_throw(PyObject *op, PyObject *args)
 {
     Awaiting *self = (Awaiting *)op;
-    PyObject *type, *value = NULL, *tb = NULL, *result = NULL;
-    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &tb) ||
-        check_step(self, true) < 0) {
-        return NULL;
-    }
-    PyObject *exc = twr_step_exception(type, value, tb);
+    PyObject *result = NULL;
+    PyObject *exc =
+        check_step(self, true) < 0 ? NULL : twr_step_exception(args);
     if (exc == NULL) {
         return NULL;
     }
@@ -204,9 +201,8 @@ twr_awaiting_throw(PyObject *op, PyObject *args)
 }
 
 PyObject *
-twr_awaiting_close(PyObject *op, PyObject *unused)
+twr_awaiting_close(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     Awaiting *self = (Awaiting *)op;
     TwrState *state = twr_state_of(op);
     if (check_step(self, false) < 0) {

@@ -22,14 +22,12 @@ awaiting_traverse(PyObject *op, visitproc visit, void *arg)
 static void
 awaiting_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     if (((Awaiting *)op)->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
     twr_awaiting_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 /* Switches. */
@@ -120,9 +118,8 @@ awaiting_inside(PyObject *op, void *name)
 
 /* An AttributeError where there is no frame to show beside what is awaited. */
 static PyObject *
-awaiting_get_await(PyObject *op, void *unused)
+awaiting_get_await(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     Awaiting *self = (Awaiting *)op;
     PyObject *frame = get_inside(self, "frame");
     Py_XDECREF(frame);
@@ -139,24 +136,21 @@ awaiting_get_await(PyObject *op, void *unused)
 }
 
 static PyObject *
-awaiting_running(PyObject *op, void *unused)
+awaiting_running(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     return PyBool_FromLong(((Awaiting *)op)->running);
 }
 
 static PyObject *
-awaiting_suspended(PyObject *op, void *unused)
+awaiting_suspended(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     Awaiting *self = (Awaiting *)op;
     return PyBool_FromLong(self->begun && !self->running && !self->over);
 }
 
 static PyObject *
-awaiting_state(PyObject *op, void *unused)
+awaiting_state(PyObject *op, void *Py_UNUSED(unused))
 {
-    (void)unused;
     Awaiting *self = (Awaiting *)op;
     return PyUnicode_FromString(self->running ? "CORO_RUNNING"
                                 : self->over  ? "CORO_CLOSED"

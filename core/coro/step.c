@@ -13,9 +13,12 @@ twr_step_return(PySendResult how, PyObject *result)
 }
 
 PyObject *
-twr_step_exception(PyObject *type, PyObject *value, PyObject *tb)
+twr_step_exception(PyObject *args)
 {
-    PyObject *exc = NULL;
+    PyObject *type, *value = NULL, *tb = NULL, *exc = NULL;
+    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &tb)) {
+        return NULL;
+    }
     if (PyExceptionInstance_Check(type)) {
         exc = Py_NewRef(type);
     }

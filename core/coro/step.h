@@ -18,8 +18,8 @@ PySendResult twr_step_throw(TwrState *state, PyObject *iterator,
  */
 PyObject *twr_step_return(PySendResult how, PyObject *result);
 
-/* The exception that throw(type, value, traceback) stands for; value and tb
- * may be NULL. */
-PyObject *twr_step_exception(PyObject *type, PyObject *value, PyObject *tb);
+/* The exception that throw(*args) stands for: (type, value, traceback), the
+ * latter two not always there. */
+PyObject *twr_step_exception(PyObject *args);
 
 #endif

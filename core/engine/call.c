@@ -4,6 +4,7 @@
 #include "asyncio/future.h"
 #include "asyncio/task.h"
 #include "base/error.h"
+#include "base/list.h"
 
 #include <assert.h>
 
@@ -46,11 +47,9 @@ call_clear(PyObject *op)
 static void
 call_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     call_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 static PyObject *
@@ -79,12 +78,7 @@ static void
 link_in(Call **list, Call *call)
 {
     assert(!call->parked);
-    call->older = *list;
-    call->link = list;
-    if (call->older != NULL) {
-        call->older->link = &call->older;
-    }
-    *list = call;
+    TWR_LIST_ADD(list, call);
     call->parked = true;
 }
 
@@ -99,11 +93,7 @@ void
 twr_call_unlink(Call *call)
 {
     assert(call->parked);
-    *call->link = call->older;
-    if (call->older != NULL) {
-        call->older->link = call->link;
-    }
-    call->older = NULL;
+    TWR_LIST_REMOVE(call);
     call->parked = false;
 }
 
@@ -288,10 +278,8 @@ twr_call_take_turn(TwrState *state, Call *call)
 
 /* The future that it waits for calls it, or a handle does.  Switches. */
 static PyObject *
-call_call(PyObject *op, PyObject *args, PyObject *kwargs)
+call_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    (void)args;
-    (void)kwargs;
     Thread *th = twr_thread(twr_state_of(op));
     return th == NULL ? NULL : twr_call_jobs.wake(th, (Call *)op);
 }
@@ -299,24 +287,20 @@ call_call(PyObject *op, PyObject *args, PyObject *kwargs)
 /* A Call may stand in the ready queue itself: it looks like a handle.
  * Switches. */
 static PyObject *
-call_run(PyObject *op, PyObject *unused)
+call_run(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return call_call(op, NULL, NULL);
 }
 
 static PyObject *
-call_get_cancelled(PyObject *op, void *closure)
+call_get_cancelled(PyObject *Py_UNUSED(op), void *Py_UNUSED(closure))
 {
-    (void)op;
-    (void)closure;
     Py_RETURN_FALSE;
 }
 
 static PyObject *
-call_get_callback(PyObject *op, void *closure)
+call_get_callback(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return Py_NewRef(op);
 }
 

@@ -163,9 +163,7 @@ end_calls(Thread *th, Driven *driven, PyObject *me, bool quietly)
     }
     twr_driven_calls_ended(th, driven, before, driven->parked != NULL);
     Py_XDECREF(before);
-    if (twr_driven_release(th, driven) < 0) {
-        PyErr_WriteUnraisable(driven->it.loop);
-    }
+    twr_report(twr_driven_release(th, driven), driven->it.loop);
 }
 
 int
@@ -240,9 +238,8 @@ twr_closed_refuse(Thread *th, PyObject *callee)
 
 /* end_closed(): the callback by which a loop ends them.  Switches. */
 static PyObject *
-end_closed(PyObject *module, PyObject *unused)
+end_closed(PyObject *module, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     TwrState *state = twr_state(module);
     Thread *th = twr_thread(state);
     PyObject *contexts = NULL;
@@ -276,7 +273,7 @@ queue_end(Thread *th, PyObject *loop)
 }
 
 Driven *
-twr_closed_driven_of(Thread *th, PyObject *loop)
+twr_closed_before_drive(Thread *th, PyObject *loop)
 {
     Driven *driven = twr_driven_of(th, loop);
     if (driven != NULL && queue_end(th, loop) < 0) {

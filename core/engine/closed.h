@@ -16,12 +16,13 @@
 
 #include "engine/call.h"
 
-/* end_closed() of the module, which twr_closed_driven_of() queues. */
+/* end_closed() of the module, which twr_closed_before_drive() queues. */
 extern PyMethodDef twr_closed_def;
 
-/* twr_driven_of() a loop that is about to be driven.  If calls of this thread
- * still wait in loops that are closed, they are ended by a callback of it. */
-Driven *twr_closed_driven_of(Thread *th, PyObject *loop);
+/* loop is about to be driven: its Driven, as twr_driven_of() gives.  If calls
+ * of this thread still wait in loops that are closed, a callback of loop is
+ * going to end them. */
+Driven *twr_closed_before_drive(Thread *th, PyObject *loop);
 
 /* End the calls in closed loops now; at_end: in all loops, since the thread
  * ends.  No exception may be pending; -1: Ctrl-C came meanwhile.  Switches. */

@@ -142,9 +142,8 @@ interrupt_soon(void)
 }
 
 static bool
-is_readable(int fd)
+is_readable(int Py_UNUSED(fd))
 {
-    (void)fd;
     return false;
 }
 

@@ -12,13 +12,10 @@ static bool
 is_task_running(Call *main_call)
 {
     PyObject *coro = PyObject_CallMethod(main_call->task, "get_coro", NULL);
-    PyObject *running =
-        coro == NULL ? NULL : PyObject_GetAttrString(coro, "cr_running");
-    bool truth = running != Py_False;
+    bool rests = coro != NULL && twr_has(coro, "cr_running", Py_False);
     PyErr_Clear();
-    Py_XDECREF(running);
     Py_XDECREF(coro);
-    return truth;
+    return !rests;
 }
 
 /* (call, its greenlet, its task) for each call that waits, latest first. */

@@ -8,15 +8,15 @@
 
 typedef struct {
     PyObject_HEAD
-    PyObject *cancelled; /* True: padding, to be skipped */
+    bool is_padding; /* to be skipped */
 } Marker;
 
 static PyObject *
-marker_new(TwrState *state, bool padding)
+marker_new(TwrState *state, bool is_padding)
 {
     Marker *self = PyObject_New(Marker, state->types.marker);
     if (self != NULL) {
-        self->cancelled = Py_NewRef(padding ? Py_True : Py_False);
+        self->is_padding = is_padding;
     }
     return (PyObject *)self;
 }
@@ -58,7 +58,7 @@ park_native(Thread *th, PyObject *loop, Py_ssize_t left)
     Driven *driven = (Driven *)Py_XNewRef((PyObject *)th->drives.now);
     if (driven == NULL) {
         twr_likeness_of_native(&th->stacks);
-        driven = twr_closed_driven_of(th, loop);
+        driven = twr_closed_before_drive(th, loop);
     }
     PyObject *me = driven == NULL ? NULL : twr_greenlet_running();
     int back = me == NULL ? -1 : twr_driven_idle(th, driven, me, left);
@@ -71,9 +71,8 @@ park_native(Thread *th, PyObject *loop, Py_ssize_t left)
 
 /* Called by _run_once, as a handle.  Switches. */
 static PyObject *
-marker_run(PyObject *op, PyObject *unused)
+marker_run(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     TwrState *state = twr_state_of(op);
     Thread *th = twr_thread(state);
     if (th != NULL && th->drives.now == NULL && state->child_error != NULL) {
@@ -91,27 +90,16 @@ marker_run(PyObject *op, PyObject *unused)
 }
 
 static PyObject *
-marker_cancelled(PyObject *op, void *closure)
+marker_cancelled(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
-    return Py_NewRef(((Marker *)op)->cancelled);
+    return PyBool_FromLong(((Marker *)op)->is_padding);
 }
 
 /* Debug mode formats handles by their callback. */
 static PyObject *
-marker_callback(PyObject *op, void *closure)
+marker_callback(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return Py_NewRef(op);
-}
-
-static void
-marker_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-    Py_DECREF(((Marker *)op)->cancelled);
-    type->tp_free(op);
-    Py_DECREF(type);
 }
 
 static PyMethodDef marker_methods[] = {
@@ -126,7 +114,6 @@ static PyGetSetDef marker_getset[] = {
 };
 
 static PyType_Slot marker_slots[] = {
-    {Py_tp_dealloc, marker_dealloc},
     {Py_tp_methods, marker_methods},
     {Py_tp_getset, marker_getset},
     {0, NULL},

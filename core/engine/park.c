@@ -25,7 +25,7 @@ take_over_loop(Thread *th, PyObject *loop, Call *call)
                    : twr_refuse_greenlet(th->state, call->callee);
     }
     twr_likeness_of_native(&th->stacks);
-    Driven *driven = twr_closed_driven_of(th, loop);
+    Driven *driven = twr_closed_before_drive(th, loop);
     /* Other code may have made a call meanwhile. */
     if (driven != NULL && th->drives.now != driven) {
         twr_driven_take_over(th, driven, native, left);
@@ -185,8 +185,6 @@ twr_park_give_up(Call *call)
         return;
     }
     PyObject *pending = twr_error_take();
-    if (twr_driven_unpin(driven) < 0) {
-        PyErr_WriteUnraisable((PyObject *)call);
-    }
+    twr_report(twr_driven_unpin(driven), (PyObject *)call);
     twr_error_put(pending);
 }

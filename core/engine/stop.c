@@ -149,9 +149,7 @@ find_foreground(Thread *th, Driven *driven)
     Call *call = NULL;
     PyObject *pending = twr_error_take();
     twr_driven_set_polling(driven, true); /* whoever is asked may not call */
-    if (twr_interrupt_foreground(th, Py_None, &call) < 0) {
-        PyErr_WriteUnraisable(NULL);
-    }
+    twr_report(twr_interrupt_foreground(th, Py_None, &call), NULL);
     twr_driven_set_polling(driven, false);
     twr_error_put(pending);
     return call;

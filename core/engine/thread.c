@@ -2,6 +2,7 @@
 #include "engine/thread.h"
 
 #include "base/libraries.h"
+#include "base/list.h"
 
 /* This thread's record: twr_thread() keeps it in the thread's dictionary,
  * which owns it. */
@@ -34,29 +35,10 @@ twr_thread_list(void)
     return all_threads;
 }
 
-static void
-list_thread(Thread *th)
-{
-    th->next = all_threads;
-    th->link = &all_threads;
-    if (th->next != NULL) {
-        th->next->link = &th->next;
-    }
-    all_threads = th;
-}
-
 void
 twr_thread_unlist(Thread *th)
 {
-    if (th->link == NULL) {
-        return;
-    }
-    *th->link = th->next;
-    if (th->next != NULL) {
-        th->next->link = th->link;
-    }
-    th->next = NULL;
-    th->link = NULL;
+    TWR_LIST_REMOVE(th);
 }
 
 /* Have greenlet take note of this thread.  3.11 may collect as it does, and a
@@ -109,7 +91,7 @@ twr_thread(TwrState *state)
         return NULL;
     }
     this_thread = th;
-    list_thread(th);
+    TWR_LIST_ADD(&all_threads, th);
     Py_DECREF(th); /* the dictionary owns it */
     return th;
 }
@@ -149,9 +131,7 @@ twr_thread_cold(Thread *th, TwrCold which, PyObject *arg)
     PyObject *pending = twr_error_take();
     int done =
         twr_done(twr_cold(th->state, which, arg == NULL ? NULL : "(O)", arg));
-    if (done < 0) {
-        PyErr_WriteUnraisable(arg);
-    }
+    twr_report(done, arg);
     twr_error_put(pending);
     return done;
 }

@@ -56,7 +56,7 @@ struct Thread {
     TwrLoopType known;
     PyObject *first; /* the greenlet it began with; borrowed; NULL: not seen */
     unsigned long ident; /* of the thread, as threading knows it */
-    Thread *next;        /* the next record of the process; borrowed */
+    Thread *older;       /* the next record of the process; borrowed */
     Thread **link;       /* what points to this one there; NULL: nothing */
     bool is_main;        /* signals are handled in this thread */
     bool ending; /* its loop is being closed, its calls are ended: end.c */

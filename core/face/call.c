@@ -7,7 +7,6 @@
 #include "await.h"
 #include "backends/home.h"
 #include "base/error.h"
-#include "coro/awaitable.h"
 #include "coro/awaiting.h"
 #include "face/dual.h"
 #include "face/serve.h"
@@ -65,23 +64,26 @@ set_home(Tworoutine *self, PyObject *home)
     }
 }
 
-/* The type of a tworoutine over fn. */
-static PyTypeObject *
-type_over(TwrState *state, PyObject *fn)
+/* A tworoutine over fn, which says of what type. */
+static Tworoutine *
+new_over(TwrState *state, PyObject *fn)
 {
-    return Py_TYPE(fn)->tp_flags & Py_TPFLAGS_METHOD_DESCRIPTOR
-               ? state->types.tworoutine
-               : state->types.tworoutine_object;
+    PyTypeObject *type = Py_TYPE(fn)->tp_flags & Py_TPFLAGS_METHOD_DESCRIPTOR
+                             ? state->types.tworoutine
+                             : state->types.tworoutine_object;
+    Tworoutine *self = (Tworoutine *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        self->vectorcall = call_tworoutine;
+        self->fn = Py_NewRef(fn);
+    }
+    return self;
 }
 
 PyObject *
 twr_tworoutine_new(TwrState *state, PyObject *fn, PyObject *origin)
 {
-    PyTypeObject *type = type_over(state, fn);
-    Tworoutine *self = (Tworoutine *)type->tp_alloc(type, 0);
+    Tworoutine *self = new_over(state, fn);
     if (self != NULL) {
-        self->vectorcall = call_tworoutine;
-        self->fn = Py_NewRef(fn);
         self->origin = Py_XNewRef(origin);
         set_home(self, origin == NULL ? NULL : ((Tworoutine *)origin)->home);
         if (origin == NULL && adopt_dict((PyObject *)self) < 0) {
@@ -104,12 +106,8 @@ twr_tworoutine_new_at(TwrState *state, PyObject *fn, PyObject *home)
 PyObject *
 twr_tworoutine_new_of(PyObject *dual, PyObject *fn, bool unbound)
 {
-    TwrState *state = ((Dual *)dual)->state;
-    PyTypeObject *type = type_over(state, fn);
-    Tworoutine *self = (Tworoutine *)type->tp_alloc(type, 0);
+    Tworoutine *self = new_over(((Dual *)dual)->state, fn);
     if (self != NULL) {
-        self->vectorcall = call_tworoutine;
-        self->fn = Py_NewRef(fn);
         self->dual = Py_NewRef(dual);
         self->unbound = unbound;
     }

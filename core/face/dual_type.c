@@ -29,15 +29,13 @@ dual_clear(PyObject *op)
 static void
 dual_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     if (((Dual *)op)->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
     dual_clear(op);
     Py_CLEAR(((Dual *)op)->raw);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 PyObject *

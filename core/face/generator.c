@@ -62,9 +62,8 @@ generator_throw(PyObject *op, PyObject *const *args, Py_ssize_t n)
 
 /* Switches. */
 static PyObject *
-generator_close(PyObject *op, PyObject *unused)
+generator_close(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     PyObject *name = twr_state_of(op)->names.aclose;
     PyObject *aclose;
     if (PyObject_GetOptionalAttr(((Wrapper *)op)->inner, name, &aclose) < 0) {
@@ -117,24 +116,12 @@ hand_on_error(Thread *th, PyObject *op)
     int done = PyErr_GivenExceptionMatches(exc, state->CancelledError)
                    ? cancel_again(state, exc)
                    : comes_again(state, exc);
-    if (done < 0) {
-        PyErr_WriteUnraisable(op);
-    }
+    twr_report(done, op);
     if (done <= 0) {
         PyErr_SetRaisedException(Py_NewRef(exc));
         PyErr_WriteUnraisable(op);
     }
     Py_DECREF(exc);
-}
-
-/* Whether agen.<name> is value. */
-static bool
-has(PyObject *agen, const char *name, PyObject *value)
-{
-    PyObject *found = PyObject_GetAttrString(agen, name);
-    PyErr_Clear();
-    Py_XDECREF(found); /* only compared */
-    return found == value;
 }
 
 /* Whether agen is in the middle.  Not so if it has ended, when it has no frame
@@ -144,8 +131,8 @@ has(PyObject *agen, const char *name, PyObject *value)
 static bool
 is_in_the_middle(PyObject *agen)
 {
-    return !has(agen, "ag_frame", Py_None) &&
-           !has(agen, "ag_running", Py_True);
+    return !twr_has(agen, "ag_frame", Py_None) &&
+           !twr_has(agen, "ag_running", Py_True);
 }
 
 /* Dropped in the middle: run the finally of the async generator.  Switches. */

@@ -3,9 +3,8 @@
 
 /* Switches. */
 static PyObject *
-manager_enter(PyObject *op, PyObject *unused)
+manager_enter(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return twr_wrapper_wait((Wrapper *)op, twr_state_of(op)->names.__aenter__,
                             NULL, 0);
 }
@@ -31,9 +30,8 @@ static PyMethodDef manager_methods[] = {
 
 /* `async with` looks for one of these in the type, past the getattro. */
 static PyObject *
-manager_async_with(PyObject *op, void *closure)
+manager_async_with(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return twr_wrapper_refuse(op, "context manager: write async with");
 }
 

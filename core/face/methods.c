@@ -31,9 +31,8 @@ const char twr_tworoutine_doc[] = PyDoc_STR(
 /* pydoc reads __doc__ past our getattro.  In the type's dictionary it finds
  * this: the type's text for the type, the function's for a tworoutine. */
 static PyObject *
-doc_descr_get(PyObject *op, PyObject *obj, PyObject *type)
+doc_descr_get(PyObject *op, PyObject *obj, PyObject *Py_UNUSED(type))
 {
-    (void)type;
     TwrState *state = twr_state_of(op);
     if (obj != NULL) {
         return twr_tworoutine_metadata(obj, state->names.__doc__);
@@ -42,16 +41,7 @@ doc_descr_get(PyObject *op, PyObject *obj, PyObject *type)
     return PyUnicode_FromString(text == NULL ? twr_tworoutine_doc : text + 4);
 }
 
-static void
-doc_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
-
 static PyType_Slot doc_slots[] = {
-    {Py_tp_dealloc, doc_dealloc},
     {Py_tp_descr_get, doc_descr_get},
     {0, NULL},
 };
@@ -109,24 +99,16 @@ twr_tworoutine_async(PyObject *op)
 }
 
 static PyObject *
-get_aio(PyObject *op, void *closure)
+get_aio(PyObject *op, void *Py_UNUSED(closure))
 {
-    (void)closure;
     return twr_tworoutine_async(op);
 }
 
+/* What the cold function `which` makes of op. */
 static PyObject *
-get_map(PyObject *op, void *closure)
+get_cold(PyObject *op, void *which)
 {
-    (void)closure;
-    return twr_cold(twr_state_of(op), COLD_fan_out_map, "(O)", op);
-}
-
-static PyObject *
-get_as_completed(PyObject *op, void *closure)
-{
-    (void)closure;
-    return twr_cold(twr_state_of(op), COLD_fan_out_as_completed, "(O)", op);
+    return twr_cold(twr_state_of(op), (TwrCold)(intptr_t)which, "(O)", op);
 }
 
 static PyObject *
@@ -143,26 +125,23 @@ tworoutine_at(PyObject *op, PyObject *loop)
 }
 
 static PyObject *
-tworoutine_reduce(PyObject *op, PyObject *unused)
+tworoutine_reduce(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return twr_cold(twr_state_of(op), COLD_reduce, "(O)", op);
 }
 
 /* What getattro finds: the names of the type, of f, and of fn if passed on. */
 static PyObject *
-tworoutine_dir(PyObject *op, PyObject *unused)
+tworoutine_dir(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return twr_cold(twr_state_of(op), COLD_names, "(OO)", op,
                     ((Tworoutine *)op)->fn);
 }
 
 /* As for functions, a copy is the same object. */
 static PyObject *
-tworoutine_copy(PyObject *op, PyObject *unused)
+tworoutine_copy(PyObject *op, PyObject *Py_UNUSED(unused))
 {
-    (void)unused;
     return Py_NewRef(op);
 }
 
@@ -268,8 +247,9 @@ PyGetSetDef twr_tworoutine_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"aio", get_aio, NULL, "The asynchronous callable itself; the same as ~f.",
      NULL},
-    {"map", get_map, NULL, map_doc, NULL},
-    {"as_completed", get_as_completed, NULL, as_completed_doc, NULL},
+    {"map", get_cold, NULL, map_doc, (void *)COLD_fan_out_map},
+    {"as_completed", get_cold, NULL, as_completed_doc,
+     (void *)COLD_fan_out_as_completed},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

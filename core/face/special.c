@@ -131,11 +131,10 @@ special_vectorcall(PyObject *op, PyObject *const *args, size_t nargsf,
 }
 
 static PyObject *
-special_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+special_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(kwargs))
 {
     PyObject *name;
     int kind;
-    (void)kwargs;
     if (!PyArg_ParseTuple(args, "Ui", &name, &kind)) {
         return NULL;
     }
@@ -151,16 +150,13 @@ special_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static void
 special_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     Py_XDECREF(((Special *)op)->name);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 static PyObject *
-special_descr_get(PyObject *op, PyObject *obj, PyObject *type)
+special_descr_get(PyObject *op, PyObject *obj, PyObject *Py_UNUSED(type))
 {
-    (void)type;
     return obj == NULL ? Py_NewRef(op) : PyMethod_New(op, obj);
 }
 

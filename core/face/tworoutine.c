@@ -164,14 +164,12 @@ tworoutine_clear(PyObject *op)
 static void
 tworoutine_dealloc(PyObject *op)
 {
-    PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     if (((Tworoutine *)op)->weakrefs != NULL) {
         PyObject_ClearWeakRefs(op);
     }
     tworoutine_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
 }
 
 static PyObject *

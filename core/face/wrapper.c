@@ -35,12 +35,10 @@ twr_wrapper_dealloc(PyObject *op)
         ((Wrapper *)op)->dropped = false;
         return;
     }
-    PyTypeObject *type = Py_TYPE(op);
     PyObject *late = ((Wrapper *)op)->late;
     PyObject_GC_UnTrack(op);
     twr_wrapper_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    twr_free(op);
     if (late != NULL) {
         twr_interrupt_raise_soon(late); /* and not in what runs as it goes */
     }
@@ -89,9 +87,7 @@ ask_inner(Wrapper *self, PyObject *name, PyObject *const *args, size_t n)
     PyObject *awaitable = PyObject_VectorcallMethod(name, args, n, NULL);
     if (hooks != NULL) {
         PyObject *pending = twr_error_take();
-        if (twr_running_unhook(hooks) < 0) {
-            PyErr_WriteUnraisable(hooks);
-        }
+        twr_report(twr_running_unhook(hooks), hooks);
         Py_DECREF(hooks);
         twr_error_put(pending);
     }
