@@ -6,6 +6,7 @@
 # make hosts   the core of the contract on every host; writes docs/tested.md
 # make duals   dual() on the clients of libraries, against real servers
 # make bench   ratios against await and the peers
+# make beside  what the peers do with the same small programs (docs/beside.md)
 # make docs    the site of docs/ in build/docs; the code in it is run before
 # make instruments  examples/instruments, with real servers on this machine
 # make typing  what mypy, pyright, ty and pyrefly say of tests/typing
@@ -30,7 +31,7 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test tests oldest cpython-tests hosts duals bench docs instruments \
+.PHONY: help demo test tests oldest cpython-tests hosts duals bench beside docs instruments \
     typing dask observatory lint asan hard sdist wheel clean
 
 help:
@@ -62,6 +63,9 @@ duals: $(VENV)/.duals
 
 bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py $(ARGS)
+
+beside: $(VENV)/.beside
+	$(BIN)/python bench/beside.py $(ARGS)
 
 # In environments of their own: what these need is not to be there in the tests.
 docs:
