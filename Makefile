@@ -4,7 +4,7 @@
 # make oldest  the same with the oldest releases claimed in pyproject.toml; on 3.11
 # make cpython-tests  CPython's own tests of asyncio, in loops that we drive
 # make hosts   the core of the contract on every host; writes docs/tested.md
-# make duals   dual() on the clients of libraries, against real servers
+# make duals   dual() on the clients of libraries, Django: against real servers
 # make bench   ratios against await and the peers
 # make beside  what the peers do with the same small programs (docs/beside.md)
 # make docs    the site of docs/ in build/docs; the code in it is run before
@@ -59,7 +59,8 @@ hosts: $(VENV)/.hosts
 	$(BIN)/python tests/hosts_table.py $(ARGS)
 
 duals: $(VENV)/.duals
-	$(BIN)/python -X dev -m pytest -rs tests/test_dual_libraries.py $(ARGS)
+	$(BIN)/python -X dev -m pytest -rs tests/test_dual_libraries.py \
+	    tests/test_django_postgres.py $(ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py $(ARGS)
