@@ -563,12 +563,12 @@ def test_views_that_wait_for_the_lock_of_one_that_calls():
 
 
 @on_postgres
-def test_a_view_whose_client_leaves_while_it_calls():
+def test_a_view_that_fails_in_its_call():
     """Its transaction is rolled back, and its connection given back."""
 
     async def main():
         Meeting.now = Meeting(2)  # where nobody else comes
-        task = asyncio.create_task(get("meeting", "call", "left"))
+        task = asyncio.create_task(get("meeting", "call", "failed"))
         while Meeting.now.barrier.n_waiting == 0:
             await asyncio.sleep(0.001)
         await Meeting.now.barrier.abort()
