@@ -4,8 +4,9 @@
 # make oldest  the same with the oldest releases claimed in pyproject.toml; on 3.11
 # make cpython-tests  CPython's own tests of asyncio, in loops that we drive
 # make hosts   the core of the contract on every host; writes docs/tested.md
-# make duals   dual() on the clients of libraries, against real servers
+# make duals   dual() on the clients of libraries, Django: against real servers
 # make bench   ratios against await and the peers
+# make beside  what the peers do with the same small programs (docs/beside.md)
 # make docs    the site of docs/ in build/docs; the code in it is run before
 # make instruments  examples/instruments, with real servers on this machine
 # make typing  what mypy, pyright, ty and pyrefly say of tests/typing
@@ -30,7 +31,7 @@ BIN = $(VENV)/bin
 SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') $(wildcard src/tworoutine/*.py*)
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test tests oldest cpython-tests hosts duals bench docs instruments \
+.PHONY: help demo test tests oldest cpython-tests hosts duals bench beside docs instruments \
     typing dask observatory lint asan hard sdist wheel clean
 
 help:
@@ -58,10 +59,14 @@ hosts: $(VENV)/.hosts
 	$(BIN)/python tests/hosts_table.py $(ARGS)
 
 duals: $(VENV)/.duals
-	$(BIN)/python -X dev -m pytest -rs tests/test_dual_libraries.py $(ARGS)
+	$(BIN)/python -X dev -m pytest -rs tests/test_dual_libraries.py \
+	    tests/test_django_postgres.py $(ARGS)
 
 bench: $(VENV)/.bench
 	$(BIN)/python bench/run.py $(ARGS)
+
+beside: $(VENV)/.beside
+	$(BIN)/python bench/beside.py $(ARGS)
 
 # In environments of their own: what these need is not to be there in the tests.
 docs:

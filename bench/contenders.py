@@ -126,6 +126,48 @@ class Greenback(Synchronous):
         self.enter = greenback.ensure_portal
 
 
+class AsyncToSync(Synchronous):
+    """``asgiref.sync.async_to_sync``."""
+
+    name = "asgiref"
+
+    def __init__(self):
+        from asgiref.sync import async_to_sync
+
+        self.wrap = async_to_sync
+
+
+class Anyio(Synchronous):
+    """``anyio.run``."""
+
+    name = "anyio"
+
+    def wrap(self, function):
+        import anyio
+
+        @functools.wraps(function)
+        def run(*args):
+            return anyio.run(function, *args)
+
+        return run
+
+
+class Synchronicity(Synchronous):
+    """A function wrapped by a ``Synchronizer``, whose loop has a thread."""
+
+    name = "synchronicity"
+
+    def __init__(self):
+        from synchronicity import Synchronizer
+
+        self.synchronizer = Synchronizer()
+
+    def wrap(self, what):
+        return self.synchronizer.wrap(
+            what, name=what.__name__, target_module=__name__
+        )
+
+
 class Gather(Await):
     """``asyncio.gather``, of all at once."""
 
@@ -205,6 +247,9 @@ WAYS = {
         TwoRoutine,
         NestAsyncio,
         Greenback,
+        AsyncToSync,
+        Anyio,
+        Synchronicity,
         Uvloop,
         UvloopPortal,
     )

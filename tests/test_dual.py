@@ -803,6 +803,30 @@ def test_dir_help_and_signature():
     assert inspect.getmembers(dual(Node("a")))
 
 
+def test_signature_and_help_of_duals_that_can_be_called():
+    class Asks:
+        async def __call__(self, question, *, limit=1):
+            """Ask it."""
+
+    d = dual(Asks())
+    for called in d, ~d:
+        assert str(inspect.signature(called)) == "(question, *, limit=1)"
+        assert inspect.getdoc(called.__call__) == "Ask it."
+    node = dual(Node("a"))
+    assert callable(d) and not callable(node)
+    with pytest.raises(TypeError, match="is not a callable object"):
+        inspect.signature(node)
+    assert not hasattr(node, "__signature__")
+
+
+def test_source_of_a_dual_class():
+    source = inspect.getsource(Client)
+    assert inspect.getsource(dual(Client).__wrapped__) == source
+    assert not hasattr(dual(Client()), "__wrapped__")
+    if sys.version_info >= (3, 13):  # where a class says which line it is
+        assert inspect.getsource(dual(Client)) == source
+
+
 def test_autospec():
     spec = mock.create_autospec(dual(Node("a")))
     spec.read.return_value = 5

@@ -7,8 +7,6 @@ PostgreSQL and Redis where their servers are found.
 
 import asyncio
 import contextlib
-import glob
-import os
 import shutil
 import socket
 import subprocess
@@ -30,6 +28,8 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from postgres import free_port
+from postgres import postgres as running_postgres
 from tworoutine import LoopThread, await_, dual, tworoutine
 
 
@@ -53,12 +53,6 @@ def place(request):
 def thread():
     with LoopThread("home") as thread:
         yield thread
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 # --- HTTP -------------------------------------------------------------------
@@ -407,34 +401,10 @@ def test_redis(place, redis_port):
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
+def postgres():
     pytest.importorskip("asyncpg")
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/pg_ctl"))
-    if not found:
-        pytest.skip("no PostgreSQL")
-    folder = tmp_path_factory.mktemp("postgres")
-    as_user = []
-    if os.getuid() == 0:
-        for each in (folder, *folder.parents[:2]):
-            each.chmod(0o755)
-        shutil.chown(folder, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-
-    def run(program, *args):
-        subprocess.run(
-            [*as_user, Path(found[-1]).with_name(program), *args],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd="/",
-        )
-
-    port, data = free_port(), str(folder / "data")
-    run("initdb", "-D", data, "-A", "trust", "-N", "-U", "postgres")
-    options = f"-p {port} -h 127.0.0.1 -k {folder} -F"
-    log = str(folder / "log")
-    run("pg_ctl", "-D", data, "-w", "-o", options, "-l", log, "start")
-    yield f"postgres://postgres@127.0.0.1:{port}/postgres"
-    run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+    with running_postgres() as port:
+        yield f"postgres://postgres@127.0.0.1:{port}/postgres"
 
 
 def test_asyncpg(place, postgres):

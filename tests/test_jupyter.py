@@ -365,6 +365,213 @@ def test_help_and_completion(kernel):
         assert completed in [match.rpartition(".")[2] for match in matches]
 
 
+# What f? and f?? show, and what is completed, is of the user's own objects,
+# in a module that jedi can read, and in a cell, which it cannot.
+EYES = '''
+import asyncio
+import contextlib
+from tworoutine import dual, tworoutine
+
+@tworoutine
+async def half(number: float, *, delay: float = 0) -> float:
+    """Half the number."""
+    await asyncio.sleep(delay)
+    return number / 2
+
+@tworoutine
+async def parts(text: str):
+    """The letters."""
+    for letter in text:
+        yield letter
+
+@tworoutine
+@contextlib.asynccontextmanager
+async def opened(path: str):
+    """The open path."""
+    yield path
+
+class Board:
+    """A board of ours."""
+
+    @tworoutine
+    async def read(self, channel: int) -> float:
+        """One channel."""
+        return 0.5
+
+    @tworoutine
+    @classmethod
+    async def name(cls, number: int) -> str:
+        """What it is called."""
+        return "board"
+
+class Client:
+    """Somebody's client."""
+
+    def __init__(self, url: str, retries: int = 3):
+        """Of that address."""
+
+    async def get(self, key: str) -> int:
+        """The value of a key."""
+        return 1
+
+    async def __call__(self, question: str) -> str:
+        """Ask anything."""
+        return "answer"
+
+@dual
+class Own:
+    """A class of ours, all of it in both idioms."""
+
+    async def work(self, hours: int) -> int:
+        """Do work."""
+        return hours
+
+board, client, Dual, own = Board(), dual(Client("a")), dual(Client), Own()
+'''
+
+
+@pytest.fixture(scope="module")
+def eyes(healthy, request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eyes")
+    (folder / "eyes.py").write_text(EYES)
+    kernel = healthy(request)
+    kernel.run(f"import sys; sys.path.insert(0, {str(folder)!r})")
+    kernel.run("from eyes import *")
+    kernel.run(
+        "from tworoutine import tworoutine\n"
+        "@tworoutine\n"
+        "async def celled(number: int) -> int:\n"
+        '    """Of a cell."""\n'
+        "    return number\n"
+        "class Celled:\n"
+        "    @tworoutine\n"
+        "    async def read(self, channel: int) -> float:\n"
+        "        return 0.5\n"
+        "celled_board = Celled()"
+    )
+    return kernel
+
+
+def inspected(kernel, name, level):
+    """What name? shows, or name??, without escapes."""
+    request = kernel.client.inspect(name, detail_level=level)
+    shown = kernel.reply(request)["data"]["text/plain"]
+    return ESCAPES.sub("", shown)
+
+
+def matches(kernel, typed):
+    """What the Tab key offers after that, of public names."""
+    found = kernel.reply(kernel.client.complete(typed))["matches"]
+    names = [match.rpartition(".")[2] for match in found]
+    return [name for name in names if name[:1] != "_"]
+
+
+@pytest.mark.parametrize(
+    "name, signature, doc, source",
+    [
+        (
+            "half",
+            "half(number: float, *, delay: float = 0) -> float",
+            "Half the number.",
+            "return number / 2",
+        ),
+        ("parts", "parts(text: str)", "The letters.", "yield letter"),
+        ("opened", "opened(path: str)", "The open path.", "yield path"),
+        (
+            "board.read",
+            "board.read(channel: int) -> float",
+            "One channel.",
+            "return 0.5",
+        ),
+        (
+            "Board.name",
+            "Board.name(number: int) -> str",
+            "What it is called.",
+            'return "board"',
+        ),
+        (
+            "celled",
+            "celled(number: int) -> int",
+            "Of a cell.",
+            "return number",
+        ),
+        (
+            "client.get",
+            "client.get(key: str) -> int",
+            "The value of a key.",
+            "return 1",
+        ),
+        (
+            "client",
+            "client(question: str) -> str",
+            "Ask anything.",
+            'return "answer"',
+        ),
+        (
+            "Dual",
+            "Dual(url: str, retries: int = 3)",
+            "Somebody's client.",
+            'return "answer"',
+        ),
+        ("own.work", "own.work(hours: int) -> int", "Do work.", "hours"),
+        ("Own", "Own()", "A class of ours", "return hours"),
+        (
+            "half.map",
+            "half.map(",
+            "Call f on each item at once, and wait for all.",
+            None,
+        ),
+    ],
+)
+def test_help_is_that_of_the_user_s_own(eyes, name, signature, doc, source):
+    shown = inspected(eyes, name, 0)
+    assert re.search(rf"ignature: +\s*{re.escape(signature)}", shown), shown
+    assert doc in shown
+    for ours in "Class docstring", "two ways to call", "special method":
+        assert ours not in shown
+    if source is not None:
+        assert source in inspected(eyes, name, 1)
+
+
+def test_help_on_tworoutine_itself(eyes):
+    eyes.run("from tworoutine import tworoutine")
+    assert "two ways to call it" in inspected(eyes, "tworoutine", 0)
+
+
+@pytest.mark.parametrize(
+    "typed, offered",
+    [
+        ("half(3).", "as_integer_ratio"),
+        ("board.read(1).", "as_integer_ratio"),
+        ("Board.name(1).", "upper"),
+        ("client.get('a').", "bit_length"),
+        ("own.work(1).", "bit_length"),
+        ("celled(1).", "bit_length"),
+        ("celled_board.read(1).", "as_integer_ratio"),
+        ("parts('ab').", "throw"),
+        ("for letter in parts('ab'):\n    letter.", "upper"),
+        ("with opened('a') as path:\n    path.", "upper"),
+        # the coroutine, and what it returns
+        ("half.aio(3).", "cr_await"),
+        ("(~half)(3).", "cr_await"),
+        ("(await half.aio(3)).", "as_integer_ratio"),
+        ("(await (~half)(3)).", "as_integer_ratio"),
+    ],
+)
+def test_completion_of_what_a_call_returns(eyes, typed, offered):
+    found = matches(eyes, typed)
+    assert offered in found
+    assert (offered == "cr_await") == ("cr_await" in found)
+    assert "asend" not in found
+
+
+def test_completion_of_a_dual(eyes):
+    assert "get" in matches(eyes, "client.g")
+    assert matches(eyes, "client.get(ke") == ["key="]
+    assert matches(eyes, "Dual(ur") == ["url="]
+    assert "get" in matches(eyes, "Dual.g")
+
+
 # --- Interrupt --------------------------------------------------------------
 
 

@@ -168,13 +168,9 @@ static PyMemberDef special_members[] = {
 };
 
 static PyType_Slot special_slots[] = {
-    {Py_tp_doc, "A special method of duals."},
-    {Py_tp_new, special_new},
-    {Py_tp_dealloc, special_dealloc},
-    {Py_tp_call, PyVectorcall_Call},
-    {Py_tp_descr_get, special_descr_get},
-    {Py_tp_members, special_members},
-    {0, NULL},
+    {Py_tp_new, special_new},         {Py_tp_dealloc, special_dealloc},
+    {Py_tp_call, PyVectorcall_Call},  {Py_tp_descr_get, special_descr_get},
+    {Py_tp_members, special_members}, {0, NULL},
 };
 
 PyType_Spec twr_special_spec = {

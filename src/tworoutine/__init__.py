@@ -89,7 +89,7 @@ def __dir__():
 
 _cold.register()
 _prompts.prime_prompt()
-_prompts.teach_autoreload()
+_prompts.teach_ipython()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(

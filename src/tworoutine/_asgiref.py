@@ -4,9 +4,11 @@
 it: the ORM's ``a...`` methods use the connection of who called.  So does a
 call: its loop runs in the thread of the caller, and what ``sync_to_async`` is
 given runs there in a callback of that loop, to which it looks as if no loop
-ran.
+ran.  A thread that waits for a call at home runs what that is given meanwhile.
 """
 
+import asyncio
+import collections
 import contextlib
 import contextvars
 import functools
@@ -16,12 +18,16 @@ import threading
 from concurrent.futures import Executor, Future
 
 import asgiref
+from asgiref import local
 from asgiref.sync import AsyncToSync, SyncToAsync
 
 from tworoutine._core import hide, show
 
 # Earlier ones look elsewhere for the thread in which something is to run.
 KNOWN = [int(n) for n in re.findall(r"\d+", asgiref.__version__)] >= [3, 9, 2]
+
+# What a Local of asgiref's has in a context variable: for one thread alone.
+Storage = getattr(local, "_Storage", None)
 
 
 def begin(loop):
@@ -32,9 +38,35 @@ def begin(loop):
     """
     if not KNOWN:
         return None
+    return _instead(lambda before: InLoop(loop, before))[1]
+
+
+def serve(wake):
+    """Have sync_to_async use this thread, which waits for a call at home.
+
+    As begin().  Returns what runs what it has been given, when wake() has
+    been called, in any thread; and what ends that.  Or None.
+    """
+    if not KNOWN:
+        return None
+    before = getattr(AsyncToSync.executors, "current", None)
+    if isinstance(before, InThread) and before.is_here():
+        before.wait_also(wake)
+        return before.run, before.wait_less
+    waiting, undo = _instead(lambda before: InThread(wake, before))
+
+    def end():
+        undo()
+        waiting.end()
+
+    return waiting.run, end
+
+
+def _instead(make):
+    """An executor made of the one before, and what puts that back."""
     executors = AsyncToSync.executors
     before = getattr(executors, "current", None)
-    executors.current = InLoop(loop, before)
+    executors.current = made = make(before)
 
     def undo():
         if before is not None:
@@ -42,7 +74,28 @@ def begin(loop):
         else:  # old releases only look whether there is one
             del executors.current
 
-    return undo
+    return made, undo
+
+
+def move(context):
+    """Have the Locals of a context, of another thread, be of this one."""
+    if Storage is not None:
+        context.run(_move)
+
+
+def _move():
+    for var, value in contextvars.copy_context().items():
+        if isinstance(value, Storage):
+            var.set(moved(value))
+
+
+def moved(value, before=None):
+    """A value of a context variable, for this thread; before, if as before."""
+    if Storage is None or not isinstance(value, Storage):
+        return value
+    if isinstance(before, Storage) and before.data is value.data:
+        return before
+    return Storage(threading.get_ident(), value.data)
 
 
 class InLoop(Executor):
@@ -76,20 +129,90 @@ class InLoop(Executor):
         return future
 
 
+class InThread(Executor):
+    """Runs what it is given in the thread that made it, which waits.
+
+    What is given later, by a task that a call has left behind, goes where it
+    would have gone without it.
+    """
+
+    def __init__(self, wake, before):
+        self._wakes = [wake]  # of the calls that wait, outermost first
+        self._thread = threading.get_ident()
+        self._given = collections.deque()
+        self._is_over = False
+        self._lock = threading.Lock()  # of the two above
+        self._work_ready = threading.Lock()
+        self._broken = True  # see InLoop
+        self._old_executor = before
+
+    def submit(self, fn, /, *args, **kwargs):
+        future, work = Future(), functools.partial(fn, *args, **kwargs)
+        with self._lock:
+            is_over = self._is_over
+            if not is_over:
+                self._given.append((future, work, contextvars.copy_context()))
+                self._wakes[-1]()
+        if is_over:
+            later = self._old_executor or SyncToAsync.single_thread_executor
+            return later.submit(work)
+        return future
+
+    # in its thread
+
+    def is_here(self):
+        return self._thread == threading.get_ident() and not self._is_over
+
+    def wait_also(self, wake):
+        """Another call waits, made by what runs here."""
+        with self._lock:
+            self._wakes.append(wake)
+            wake()  # for what has been given before
+
+    def wait_less(self):
+        with self._lock:
+            del self._wakes[-1]
+            self._wakes[-1]()  # for what has been given just now
+
+    def run(self):
+        while self._given:
+            future, work, context = self._given.popleft()
+            context.run(_answer, future, work, _INTERRUPTS)
+
+    def end(self):
+        with self._lock:
+            self._is_over = True
+        self.run()
+
+
 def _run(loop, future, fn):
+    hide(loop)
+    try:
+        _answer(future, fn)
+    finally:
+        show()
+
+
+# These end the call that waits in this thread, and not its home.
+_INTERRUPTS = KeyboardInterrupt, SystemExit
+
+
+def _answer(future, fn, interrupts=()):
+    """Have the future what fn returns, or raises but for the interrupts."""
     if not future.set_running_or_notify_cancel():
         return
     with _kept():
-        hide(loop)
         try:
             result = fn()
+        except interrupts:
+            future.set_exception(asyncio.CancelledError())
+            future = None  # no cycle
+            raise
         except BaseException as exc:
             future.set_exception(exc)
-            future = None  # no cycle
+            future = None
         else:
             future.set_result(result)
-        finally:
-            show()
 
 
 @contextlib.contextmanager
@@ -123,6 +246,9 @@ class _NoLoop:
 
     def is_running(self):
         return False
+
+    def create_task(self, coro):
+        raise AssertionError("it is only looked up")
 
     def call_soon_threadsafe(self, *args):
         raise RuntimeError("there is no loop")

@@ -392,6 +392,11 @@ class DualType(type):
     def __signature__(cls):
         return inspect.signature(_raw_class(cls))
 
+    @property
+    def __wrapped__(cls):
+        """The class itself, whose source is that of its duals."""
+        return _raw_class(cls)
+
 
 def _class_attribute(cls, name):
     raw = _raw_class(cls)
@@ -451,6 +456,8 @@ def _make_class(raw, options):
         special[name] = Special(theirs, kind) if known else None
     if members.get("__hash__", True) is None:
         special["__hash__"] = None
+    if special.get("__call__") is not None:
+        special["__signature__"] = property(lambda d: inspect.signature(~d))
     name = f"dual({raw.__name__})"
     namespace = {
         **{each: _Shown(each) for each in members if each[:1] != "_"},
@@ -463,6 +470,8 @@ def _make_class(raw, options):
         "__own__": frozenset(_SHARED | special),
         "__tworoutine_dual__": _new(Dual, raw, options, True),
     }
+    if "__firstlineno__" in vars(raw):  # 3.13, for inspect.getsource
+        namespace["__firstlineno__"] = raw.__firstlineno__
     return type.__new__(DualType, name, (Dual,), namespace)
 
 

@@ -31,6 +31,7 @@ from tworoutine._core import (
     tworoutine,
 )
 from tworoutine._core import home as _home_here
+from tworoutine._hosts import asgiref
 from tworoutine._loops import discard_loop, end_loop
 from tworoutine._portal import chain, foreign_library
 
@@ -248,6 +249,8 @@ class _Call:
 
     def begin(self):
         self._lane.guard(self.loop)
+        if asgiref():
+            asgiref().move(self._context)
         coro, self._awaitable = self._awaitable, None
         if not asyncio.iscoroutine(coro):
             coro = Awaiting(coro)
@@ -310,8 +313,12 @@ class _Call:
 
     def result(self):
         """What the call returned.  Its context variables are the caller's."""
+        moved = asgiref() and asgiref().moved
         for var, value in self._context.items():
-            if self._before.get(var, self) is not value:
+            before = self._before.get(var, self)
+            if moved:
+                value = moved(value, before)
+            if before is not value:
                 var.set(value)
         if self._error is None:
             return self._value
@@ -558,29 +565,39 @@ def _watch(here):
 
 
 def _wait_in_thread(loop, awaitable):
-    lock = threading.Lock()
-    lock.acquire()
+    woken = threading.Lock()
+    woken.acquire()
 
-    def answered():
+    def wake():
         with contextlib.suppress(RuntimeError):  # released before
-            lock.release()
+            woken.release()
 
-    call = _Call(loop, awaitable, answered)
+    served = asgiref() and asgiref().serve(wake)
+    run_given, end = served or (None, None)
     try:
-        call.send()
-        _wait(call, lock)
-    except BaseException:  # out of a signal handler, as Ctrl-C is
-        call.cancel()
-        _wait(call, lock)
-        raise
-    return call.result()
+        call = _Call(loop, awaitable, wake)
+        try:
+            call.send()
+            _wait(call, woken, run_given)
+        except BaseException:  # out of a signal handler, as Ctrl-C is
+            call.cancel()
+            _wait(call, woken, run_given)
+            raise
+        return call.result()
+    finally:
+        if end is not None:
+            end()
 
 
-def _wait(call, lock):
+def _wait(call, woken, run_given):
+    """Wait until it has ended; meanwhile run what this thread is given."""
     pause = PAUSE
-    while not call.is_ended and not lock.acquire(timeout=pause):
-        call.look_after()
-        pause = min(2 * pause, _LONG_PAUSE)
+    while not call.is_ended:
+        if not woken.acquire(timeout=pause):
+            call.look_after()
+            pause = min(2 * pause, _LONG_PAUSE)
+        elif run_given is not None:
+            run_given()
 
 
 def hide_bridge(error):

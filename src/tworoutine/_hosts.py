@@ -67,8 +67,13 @@ def for_asgiref(loop):
 
     loop: that a call is about to run in this thread.
     """
+    return asgiref().begin(loop) if asgiref() else None
+
+
+def asgiref():
+    """Our module about asgiref, where that has been imported, or None."""
     if "asgiref.sync" not in sys.modules:
         return None
     from tworoutine import _asgiref
 
-    return _asgiref.begin(loop)
+    return _asgiref

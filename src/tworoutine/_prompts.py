@@ -87,15 +87,54 @@ def prime_prompt():
         prime(loop)
 
 
-def teach_autoreload():
+def teach_ipython():
+    """Have IPython, if it runs, know tworoutines for what they are."""
+    shells = sys.modules.get("IPython.core.interactiveshell")
+    shell = getattr(shells, "InteractiveShell", None)
+    if shell is not None and shell.initialized():
+        _teach_autoreload()
+        _teach_help()
+        _teach_completer(shell.instance())
+
+
+def _teach_help():
+    """Have ``f?`` show what f is, and not what all tworoutines are, too.
+
+    As it does with functions, by the docstrings of their types.
+    """
+    inspector = sys.modules.get("IPython.core.oinspect")
+    known = getattr(inspector, "_builtin_type_docstrings", None)
+    if isinstance(known, set):
+        known.add(inspect.getdoc(tworoutine))
+
+
+def _teach_completer(shell):
+    """Have the Tab key offer, after ``f(x).``, what f(x) has."""
+    completer = getattr(shell, "Completer", None)
+    matchers = getattr(completer, "custom_matchers", None)
+    if isinstance(matchers, list) and _teach_jedi not in matchers:
+        matchers.append(_teach_jedi)
+
+
+def _teach_jedi(text):
+    """A matcher, which IPython asks before jedi: nothing matches.
+
+    jedi takes long to import, so IPython does so when it first completes.
+    """
+    from IPython import get_ipython
+
+    if get_ipython().Completer.use_jedi:
+        from tworoutine import _jedi
+
+        _jedi.teach()
+    return []
+
+
+def _teach_autoreload():
     """Have ``%autoreload`` of IPython update tworoutines in place.
 
     So that those imported by name, and bound ones, do what the new text says.
     """
-    shells = sys.modules.get("IPython.core.interactiveshell")
-    shell = getattr(shells, "InteractiveShell", None)
-    if shell is None or not shell.initialized():
-        return
     try:
         from IPython.extensions.autoreload import UPDATE_RULES, update_function
     except ImportError:
@@ -139,7 +178,7 @@ def load_ipython_extension(shell):
     simple one.  Calls work whether it is loaded or not.
     """
     prime_prompt()
-    teach_autoreload()
+    teach_ipython()
     if _may_run_while_typing(shell):
         shell.enable_gui("asyncio")
 
