@@ -65,6 +65,23 @@ def test_wheels_are_for_the_pythons_of_the_classifiers():
     assert claimed == [f"3.{minor}" for minor in range(int(first), int(end))]
 
 
+# --- the sdist --------------------------------------------------------------
+
+
+def test_the_sdist_has_all_but_what_is_for_the_repository():
+    dist = runpy.run_path(str(ROOT / "tools" / "dist.py"))
+    committed = dist["committed"]()
+    if not committed:
+        pytest.skip("not in a working tree of git's")
+    told = re.findall(
+        r"^(?:graft|include) (.+)$", (ROOT / "MANIFEST.in").read_text(), re.M
+    )
+    manifest = {name for line in told for name in line.split()}
+    by_itself = {"LICENSE", "MANIFEST.in", "README.md", "pyproject.toml"}
+    by_itself |= {"setup.py", "src"}
+    assert {name.split("/")[0] for name in committed} == manifest | by_itself
+
+
 # --- the README, as PyPI shows it -------------------------------------------
 
 

@@ -38,7 +38,7 @@ DIST = ROOT / "dist"
 VERSIONS = [f"3.{minor}" for minor in range(11, 16)]
 
 # For who works in the repository; none of it is looked for by the tests.
-REPOSITORY_ONLY = {".ci", ".github", ".gitignore"}
+REPOSITORY_ONLY = {".ci", ".git-blame-ignore-revs", ".github", ".gitignore"}
 
 # Tests of the compiled core that need pytest and no other library.
 QUICK = [
