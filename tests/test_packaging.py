@@ -82,6 +82,18 @@ def test_the_sdist_has_all_but_what_is_for_the_repository():
     assert {name.split("/")[0] for name in committed} == manifest | by_itself
 
 
+# --- a wheel ----------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_the_core_needs_no_glibc_newer_than_its_manylinux():
+    core = Path(tworoutine._core.__file__).read_bytes()
+    if b"__asan_init" in core:
+        pytest.skip("a build for sanitizers")
+    symbols = re.findall(rb"\0GLIBC_(\d+)\.(\d+)", core)
+    assert max((int(a), int(b)) for a, b in symbols) <= (2, 17)
+
+
 # --- the README, as PyPI shows it -------------------------------------------
 
 
