@@ -15,6 +15,7 @@
 # make lint    format, warnings as errors with gcc and clang, ruff
 # make asan    the test suite under AddressSanitizer and UBSan
 # make hard    the test suite where calls park wherever they may, with assertions
+# make arm64   the tests of the core on 64-bit ARM, by qemu on another processor
 # make sdist   dist/*.tar.gz, after its own tests have passed in it
 # make wheel   dist/*.whl for each CPython here, tested where no compiler is
 # make clean   delete what was built, and the virtual environments
@@ -32,7 +33,7 @@ SOURCES = pyproject.toml setup.py MANIFEST.in $(shell find core -name '*.[ch]') 
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test tests oldest cpython-tests hosts duals bench beside docs instruments \
-    typing dask observatory lint asan hard sdist wheel clean
+    typing dask observatory lint asan hard arm64 sdist wheel clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -134,6 +135,9 @@ hard: $(VENV)/.test
 	    --build-base $(VENV)/hard-build --build-lib $(VENV)/hard
 	PYTHONPATH=$(abspath $(VENV)/hard) TWR_HARD=1 ORACLE_PROGRAMS=1000 \
 	$(BIN)/python -X dev -W error -m pytest $(ARGS)
+
+arm64:
+	tools/arm64 $(ARGS)
 
 sdist wheel: $(VENV)/.dist
 	$(BIN)/python tools/dist.py $@ $(ARGS)

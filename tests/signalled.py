@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from conftest import SLOW
+
 PRELUDE = """
 import asyncio, os, signal, sys
 from tworoutine import tworoutine
@@ -37,4 +39,5 @@ def run(program, *args, code=0, timeout=90):
         timeout=timeout,
     )
     assert done.returncode == code, done.stderr
+    done.stderr = SLOW.sub("", done.stderr)
     return done

@@ -660,6 +660,7 @@ def test_print_calls_shows_a_table(kernel):
         kind, content = kernel.message(request)
     table = content["data"]["text/html"]
     assert table.startswith("<table>")
+    assert "<td>" not in table and "text-align: left" in table
     assert "double()" in table
     assert "await asyncio.sleep(delay)" in table
     assert "1 synchronous call waits" in content["data"]["text/plain"]

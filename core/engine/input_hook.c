@@ -6,10 +6,14 @@
 #ifndef _WIN32
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#else
+#include <pthread.h>
+#endif
 #endif
 
 /* Of the process, as PyOS_InputHook is. */
@@ -25,15 +29,69 @@ static struct {
 
 #ifndef _WIN32
 
-/* Runs in a thread of its own: the other one has come to wait by now. */
+/* What glibc has newer symbols for, on Linux without glibc: else a wheel would
+ * not run where glibc is older than that of the machine which has built it. */
+#ifdef __linux__
+
 static void *
-interrupt_thread(void *thread)
+this_thread(void)
+{
+    return (void *)syscall(SYS_gettid);
+}
+
+static void
+interrupt(void *thread)
+{
+    syscall(SYS_tgkill, getpid(), (pid_t)(intptr_t)thread, SIGINT);
+}
+
+static void
+set_signal_mask(const sigset_t *mask, sigset_t *before)
+{
+    sigprocmask(SIG_SETMASK, mask, before); /* of this thread, on Linux */
+}
+
+static int
+duplicate(int fd)
+{
+    return (int)syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, 3);
+}
+
+#else
+
+static void *
+this_thread(void)
+{
+    return (void *)pthread_self();
+}
+
+static void
+interrupt(void *thread)
+{
+    pthread_kill((pthread_t)thread, SIGINT);
+}
+
+static void
+set_signal_mask(const sigset_t *mask, sigset_t *before)
+{
+    pthread_sigmask(SIG_SETMASK, mask, before);
+}
+
+static int
+duplicate(int fd)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+#endif
+
+/* Runs in a thread of its own: the other one has come to wait by now. */
+static void
+interrupt_waiting(void *thread)
 {
     struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
     nanosleep(&pause, NULL);
-    pthread_kill(*(pthread_t *)thread, SIGINT);
-    free(thread);
-    return NULL;
+    interrupt(thread);
 }
 
 /* Have readline, which comes to wait for a key as soon as the hook returns, be
@@ -41,21 +99,13 @@ interrupt_thread(void *thread)
 static void
 interrupt_soon(void)
 {
-    pthread_t helper, *me = malloc(sizeof(*me));
     sigset_t all, before;
-    if (me == NULL) {
-        return;
-    }
-    *me = pthread_self();
+    PyGILState_STATE gil = PyGILState_Ensure(); /* Python's threads want it */
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&helper, NULL, interrupt_thread, me) == 0) {
-        pthread_detach(helper);
-    }
-    else {
-        free(me);
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    set_signal_mask(&all, &before);
+    PyThread_start_new_thread(interrupt_waiting, this_thread());
+    set_signal_mask(&before, NULL);
+    PyGILState_Release(gil);
 }
 
 static bool
@@ -74,8 +124,8 @@ fake_input(const char *byte, int *saved, int *writer)
     if (pipe(ends) < 0) {
         return -1;
     }
-    *saved = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
-    *writer = fcntl(ends[1], F_DUPFD_CLOEXEC, 3);
+    *saved = duplicate(STDIN_FILENO);
+    *writer = duplicate(ends[1]);
     bool done = *saved >= 0 && *writer >= 0 && write(*writer, byte, 1) == 1 &&
                 dup2(ends[0], STDIN_FILENO) >= 0;
     close(ends[0]);

@@ -132,11 +132,13 @@ def table_of(waiting):
     """The same as HTML: a row for each call, below which its stack unfolds."""
     if not waiting:
         return f"<p>{_count(waiting)}</p>"
-    head = "".join(f"<th>{each}</th>" for each in _HEAD)
+    head = "".join(f"<th{_LEFT}>{each}</th>" for each in _HEAD)
     rows = "".join(_row(call) for call in waiting)
     return f"<table><tr>{head}</tr>{rows}</table>"
 
 
+# A notebook would set them as it does numbers.
+_LEFT = ' style="text-align: left; vertical-align: top"'
 _HEAD = ("call", "waits", "called", "in", "for, and the stack")
 
 
@@ -156,4 +158,5 @@ def _row(call):
         f"<details><summary>{html.escape(_short(call.waits_for))}</summary>"
         f"<pre>{html.escape(stack)}</pre></details>",
     ]
-    return "<tr>" + "".join(f"<td>{each}</td>" for each in cells) + "</tr>"
+    row = "".join(f"<td{_LEFT}>{each}</td>" for each in cells)
+    return f"<tr>{row}</tr>"
