@@ -1055,12 +1055,18 @@ def test_ctrl_c_says_so_in_asyncio_run_too():
 
 
 def test_so_does_a_timeout():
-    read = tworoutine(asyncio.sleep)
+    @tworoutine
+    async def read(seconds):
+        await asyncio.sleep(seconds)
+        limit.reschedule(asyncio.get_running_loop().time() + 0.05)
 
     async def main():
-        async with asyncio.timeout(0.01):
+        nonlocal limit
+        async with asyncio.timeout(None) as limit:
             read.map([0, 60, 60], limit=2)
 
+    limit = None
     with pytest.raises(TimeoutError) as caught:
         asyncio.run(main())
-    assert notes_of(caught.value) == ["in sleep.map: 1 of 3 done"]
+    name = read.__qualname__
+    assert notes_of(caught.value) == [f"in {name}.map: 1 of 3 done"]
