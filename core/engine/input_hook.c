@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
@@ -85,6 +86,8 @@ duplicate(int fd)
 
 #endif
 
+static atomic_bool is_coming; /* a SIGINT of ours, in a moment */
+
 /* Runs in a thread of its own: the other one has come to wait by now. */
 static void
 interrupt_waiting(void *thread)
@@ -92,6 +95,7 @@ interrupt_waiting(void *thread)
     struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
     nanosleep(&pause, NULL);
     interrupt(thread);
+    atomic_store(&is_coming, false);
 }
 
 /* Have readline, which comes to wait for a key as soon as the hook returns, be
@@ -99,11 +103,17 @@ interrupt_waiting(void *thread)
 static void
 interrupt_soon(void)
 {
+    if (atomic_exchange(&is_coming, true)) {
+        return; /* one is enough: a second one would be for the next line */
+    }
     sigset_t all, before;
     PyGILState_STATE gil = PyGILState_Ensure(); /* Python's threads want it */
     sigfillset(&all);
     set_signal_mask(&all, &before);
-    PyThread_start_new_thread(interrupt_waiting, this_thread());
+    if (PyThread_start_new_thread(interrupt_waiting, this_thread()) ==
+        PYTHREAD_INVALID_THREAD_ID) {
+        atomic_store(&is_coming, false);
+    }
     set_signal_mask(&before, NULL);
     PyGILState_Release(gil);
 }
