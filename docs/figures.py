@@ -38,27 +38,23 @@ def tables(text):
     """Each table of a page in Markdown: {title of a row: {column: cell}}."""
     for block in re.findall(r"(?:^\|.*\n)+", text + "\n", re.M):
         rows = [
-            [cell.strip() for cell in line.strip().strip("|").split("|")]
-            for line in block.splitlines()
+            line.strip().strip("|").split("|") for line in block.splitlines()
         ]
-        if len(rows) < 3 or not all(set(c) <= set("-: ") for c in rows[1]):
+        rules = {cell.strip() for cell in rows[1]} if len(rows) > 2 else {"x"}
+        if any(set(cell) - set("-: ") for cell in rules):
             continue
-        _, *columns = rows[0]
+        columns = [cell.strip() for cell in rows[0][1:]]
         group, table = "", {}
         for title, *cells in rows[2:]:
-            # "a step: idle", and then "in use" of the same.
-            head, colon, _ = title.partition(":")
-            if colon:
-                group = head
-            name = (
-                title if colon or not is_part(title) else f"{group}: {title}"
-            )
+            # "a step: idle", and then "  in use" of the same.
+            name = title.strip()
+            if title.startswith("   "):
+                name = f"{group}: {name}"
+            else:
+                group = name.partition(":")[0]
+            cells = [cell.strip() for cell in cells]
             table[name] = dict(zip(columns, cells, strict=False))
         yield table
-
-
-def is_part(title):
-    return title in {"in use", "able"}
 
 
 def value(cell):
@@ -68,13 +64,14 @@ def value(cell):
 
 
 def rows_like(pattern):
-    """(title, cells) of the rows whose titles match, in any table."""
-    if not RESULTS.exists():
-        return
-    for table in tables(RESULTS.read_text()):
-        for title, cells in table.items():
-            if re.search(pattern, title):
-                yield title, cells
+    """(title, cells) of the rows whose titles match, of the first table."""
+    rows = {}
+    if RESULTS.exists():
+        for table in tables(RESULTS.read_text()):
+            rows = table | rows
+    for title, cells in rows.items():
+        if re.search(pattern, title):
+            yield title, cells
 
 
 # --- plots ------------------------------------------------------------------
@@ -319,7 +316,7 @@ def main():
         "A call, against the same in asyncio",
     )
     bars(
-        r"blocked at once$",
+        r"^(100|1,000|10,000) blocked at once$",  # as all are measured
         FIGURES / "blocked.svg",
         "Calls that wait at once, against await",
     )
