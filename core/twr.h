@@ -7,67 +7,73 @@
  * The house has floors.  A file knows only what stands below it; the order of
  * all files is in floors.txt, bottom first, and the tests enforce it.  What
  * has to go up goes through a table of functions declared below (hooks.c fills
- * them).  Here the top comes first.
+ * them).  Here the top comes first; a star stands for several files.
  *
  *     module api hooks        the module; what tworoutine/_*.py call; hooks
  *     face/                   what users hold
- *         tworoutine          the decorator type
- *         attrs methods       what it shows of its function
  *         dual_type special   duals of others' objects: attributes | `with`, +
+ *         tworoutine          the decorator type
+ *         methods attrs       what it shows of its function
  *         call                a tworoutine, and what calling one does
  *         serve dual          what it does with what its function returned |
  *                             what passes through a dual
- *         object              its layout
- *         wrapper generator manager
- *                             async generators and context managers
- *     await  end  look        find who serves a call | a thread ends |
- *                             the calls that wait, for who looks at them
+ *         manager generator   async context managers | generators
+ *         wrapper object      both of these | the layout of a tworoutine
+ *     look end await          the calls that wait, for who looks at them | a
+ *                             thread ends | find who serves a call
  *     backends/               ways to wait: one table (await.c), asked in turn
  *         home                calls that run in another thread's loop
  *         others              greenback, trio, gevent, Twisted, SQLAlchemy
  *                             (with tworoutine/_hosts.py, _gevent.py)
- *         own_loop run        no loop runs: which one to run; run it
- *         callback            in no task of it ...
- *         carry*              ... nor without a loop: the call carries one
+ *         run own_loop        no loop runs: run one | which one
+ *         callback            in a callback of the running loop: no task runs
+ *         carry carry_step    for both: the call carries a task | steps it
  *         task                in a task of the running loop
  *         drivable            may calls wait in the running loop, or why not
  *         adopt               tasks made past a task factory get portals
  *         portal*             below a portal: under uvloop, trio, curio
  *         backend             what a way to wait is
  *     engine/                 park a call, drive the loop, let the call go on
- *         drive stop          the loop over handles | how native gets it back
+ *         drive stop          the loop over handles | native gets it back
+ *         in_place            a bare yield goes on without leaving its stack
  *         greenback           greenback's portals, beside our drivers
- *         wake park marker    a call is called back | parks | idle native
+ *         wake                a call is called back by no driver
+ *         park                a call leaves its stack, and comes back to it
+ *         marker              what has the native greenlet idle in its turn
  *         closed              calls whose loop has been closed
- *         interrupt sigint    Ctrl-C: whom it is for (with _prompts.py) |
- *                             our handler, in place while calls wait only
- *         input_hook          what goes on while somebody types
+ *         interrupt           Ctrl-C: whom it is for (with _prompts.py)
  *         call                one call that waits
  *         driven drives       a loop that we drive: the machine | all of them
+ *         input_hook          what goes on while somebody types
+ *         sigint              our handler, in place while calls wait only
  *         thread              what belongs to a thread of the system
  *     coro/                   coroutines, from outside
  *         awaiting*           a coroutine for what is none
  *         awaitable step      what can be waited for; one step of it
  *     asyncio/                all that asyncio keeps private; in C, only here
  *         debug               slow callbacks
- *         handle task* future
+ *         handle task future  a handle run | a task asked, cancelled | listen
+ *         task_current        the current task of a loop
+ *         task_fields         what a task keeps private
  *         running loop        what run_forever does around it; a loop's queue
- *         run_once timers iteration
- *                             one turn, cut into handles; its timers
+ *         run_once timers     one turn, cut into handles | its timers
+ *         quick*              the same, where all in it is asyncio's own
+ *         iteration           where a turn stands
  *         likeness            what a driver's frames are to look like
- *         frames facts        what frames tell; is it what we know
+ *         frames facts        what frames tell | is asyncio what we know
  *     stack/                  C stacks and what goes with them
- *         pool switch         hub, drivers, workers | the token (stacks.h)
+ *         pool switch stacks  hub, drivers, workers | the token | what both is
  *         footing data_stack  the frames on which a driver stands | where
  *                             they lie
  *         context             contextvars contexts, left and entered
  *         walk                frames below
  *         greenlet            the only door to greenlet
  *     base/
- *         direct              C functions, called past their type
- *         error libraries     refusals; which libraries have been imported
- *         state hard compat   names, types, facts; make hard; versions
- *         clock list          since when a call waits; lists of calls, threads
+ *         error libraries     refusals | which libraries have been imported
+ *         state clock         names, types | since when a call waits
+ *         direct facts        C functions, called past their type | what
+ *                             import has found out
+ *         list hard compat    lists of calls, threads | make hard | versions
  *
  * A new library that runs its own loop: TWR_LIBRARIES in base/state.h, a
  * backend in backends/others.c, its place in the table of await.c, and what is

@@ -225,6 +225,32 @@ def test_every_file_has_its_line_in_the_floors():
     assert sorted(rooms) == sorted(house().floors)
 
 
+def rooms_of_the_map():
+    """The rooms that twr.h names, in its order; a name with a star: all."""
+    text = house().text["twr.h"]
+    text = text[text.index(" *     module") : text.index(" * A new library")]
+    folder, found = "", []
+    for line in text.splitlines():
+        names = re.match(r" \*( +)([\w/*]+(?: [\w/*]+)*)(?:  |$)", line)
+        if names is None or len(names[1]) > 9:  # more of the line before
+            continue
+        if len(names[1]) == 5:
+            folder = ""
+        for name in names[2].split():
+            if name.endswith("/"):
+                folder = name
+                continue
+            pattern = re.escape(folder + name).replace(r"\*", r"\w*")
+            rooms = [r for r in house().floors if re.fullmatch(pattern, r)]
+            found += rooms[::-1] or [folder + name + ", which is not there"]
+    return found
+
+
+def test_the_map_names_every_file_from_top_to_bottom():
+    there = [room for room in house().floors[::-1] if room != "twr"]
+    assert rooms_of_the_map() == there
+
+
 def test_files_include_only_what_stands_below():
     up = []
     for file, text in house().text.items():
