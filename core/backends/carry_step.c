@@ -82,7 +82,14 @@ settle(TwrState *state, PyObject *loop, Call *call, PyObject *handle)
 int
 twr_carry_step_failed(Thread *th, PyObject *loop, Call *call, PyObject *handle)
 {
-    bool goes_on = settle(th->state, loop, call, handle);
+    TwrState *state = th->state;
+    PyObject *pending = twr_error_take();
+    if (th->forked && twr_future_is_done(state, call->task)) {
+        Py_DECREF(pending); /* 3.14+: in a child no loop runs, and no task */
+        return twr_task_ended_child(state, call->task);
+    }
+    twr_error_put(pending);
+    bool goes_on = settle(state, loop, call, handle);
     return goes_on && twr_carry_interrupted(th, call) ? 0 : -1;
 }
 
