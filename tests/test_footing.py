@@ -9,7 +9,6 @@ import traceback
 import warnings
 import weakref
 
-import greenlet
 import pytest
 
 from tworoutine import CannotSuspend, await_, tworoutine
@@ -290,28 +289,36 @@ async def main():
         assert [space["run"]() for space in spaces] == names
 
 
-def test_idle_drivers_hold_no_greenlet_of_others():
-    class Other(greenlet.greenlet):
-        pass
+def test_idle_drivers_hold_no_greenlet_of_others(program):
+    # A program: beside SQLAlchemy, calls in greenlets of others are refused.
+    out = program("""
+import asyncio, gc, weakref
+import greenlet
+from tworoutine import await_
 
-    refs = []
+class Other(greenlet.greenlet):
+    pass
 
-    async def main():
-        event = asyncio.Event()
+refs = []
 
-        async def waits():
-            other = Other(lambda: await_(event.wait()))
-            refs.append(weakref.ref(other))
-            other.switch()
+async def main():
+    event = asyncio.Event()
 
-        tasks = [asyncio.create_task(waits()) for _ in range(100)]
-        await asyncio.sleep(0)
-        event.set()
-        await asyncio.gather(*tasks)
+    async def waits():
+        other = Other(lambda: await_(event.wait()))
+        refs.append(weakref.ref(other))
+        other.switch()
 
-    asyncio.run(main())
-    gc.collect()
-    assert sum(ref() is not None for ref in refs) <= 1
+    tasks = [asyncio.create_task(waits()) for _ in range(100)]
+    await asyncio.sleep(0)
+    event.set()
+    await asyncio.gather(*tasks)
+
+asyncio.run(main())
+gc.collect()
+print(sum(ref() is not None for ref in refs))
+""")
+    assert int(out) <= 1
 
 
 def test_more_drivers_than_are_kept(program):

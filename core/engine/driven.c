@@ -91,6 +91,8 @@ begin_driving(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left,
               NativePlace place)
 {
     assert(is_free(driven) && th->drives.now == NULL);
+    /* 3.11 may collect meanwhile, and a finalizer make a call. */
+    int collects = PyGC_Disable();
     Py_XSETREF(driven->native, Py_NewRef(native));
     Py_XSETREF(driven->it.until, twr_frames_until(th->state));
     Py_CLEAR(driven->native_error);
@@ -99,6 +101,9 @@ begin_driving(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left,
     driven->it.stop_later = false;
     set_now(th, driven);
     driven->place = place;
+    if (collects) {
+        PyGC_Enable();
+    }
 }
 
 void
