@@ -45,7 +45,7 @@ def serve(wake):
     """Have sync_to_async use this thread, which waits for a call at home.
 
     As begin().  Returns what runs what it has been given, when wake() has
-    been called, in any thread; and what ends that.  Or None.
+    been called, in any thread, or late=True; and what ends that.  Or None.
     """
     if not KNOWN:
         return None
@@ -140,6 +140,7 @@ class InThread(Executor):
         self._wakes = [wake]  # of the calls that wait, outermost first
         self._thread = threading.get_ident()
         self._given = collections.deque()
+        self._interrupted = []  # futures of what has been so
         self._is_over = False
         self._lock = threading.Lock()  # of the two above
         self._work_ready = threading.Lock()
@@ -174,15 +175,26 @@ class InThread(Executor):
             del self._wakes[-1]
             self._wakes[-1]()  # for what has been given just now
 
-    def run(self):
+    def run(self, late=False):
+        """Run what has been given; late: no word has come for a while.
+
+        Who waits for what was interrupted is cancelled with the call, and is
+        told again only late: to be cancelled twice would be once too often.
+        """
+        while late and self._interrupted:
+            self._interrupted.pop().set_exception(asyncio.CancelledError())
         while self._given:
             future, work, context = self._given.popleft()
-            context.run(_answer, future, work, _INTERRUPTS)
+            try:
+                context.run(_answer, future, work, _INTERRUPTS)
+            except _INTERRUPTS:
+                self._interrupted.append(future)
+                raise
 
     def end(self):
         with self._lock:
             self._is_over = True
-        self.run()
+        self.run(late=True)
 
 
 def _run(loop, future, fn):
@@ -198,19 +210,17 @@ _INTERRUPTS = KeyboardInterrupt, SystemExit
 
 
 def _answer(future, fn, interrupts=()):
-    """Have the future what fn returns, or raises but for the interrupts."""
+    """Have the future what fn returns, or raises; not so the interrupts."""
     if not future.set_running_or_notify_cancel():
         return
     with _kept():
         try:
             result = fn()
         except interrupts:
-            future.set_exception(asyncio.CancelledError())
-            future = None  # no cycle
             raise
         except BaseException as exc:
             future.set_exception(exc)
-            future = None
+            future = None  # no cycle
         else:
             future.set_result(result)
 

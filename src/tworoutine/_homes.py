@@ -593,11 +593,12 @@ def _wait(call, woken, run_given):
     """Wait until it has ended; meanwhile run what this thread is given."""
     pause = PAUSE
     while not call.is_ended:
-        if not woken.acquire(timeout=pause):
+        late = not woken.acquire(timeout=pause)
+        if late:
             call.look_after()
             pause = min(2 * pause, _LONG_PAUSE)
-        elif run_given is not None:
-            run_given()
+        if run_given is not None:
+            run_given(late)
 
 
 def hide_bridge(error):
