@@ -914,7 +914,7 @@ def test_close_ends_the_calls_of_others():
 
 def test_a_loop_that_is_closed_ends_the_calls_that_wait():
     """Also one that is closed without any care."""
-    latch = Latch()
+    latch, other_latch = Latch(), Latch()
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
 
@@ -930,10 +930,12 @@ def test_a_loop_that_is_closed_ends_the_calls_that_wait():
     runner.start()
     thread_of(loop)
     f = tworoutine(latch.hold, home=loop)
+    g = tworoutine(other_latch.hold, home=loop)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         sync = pool.submit(f)
-        other = pool.submit(lambda: asyncio.run((~f)()))
+        other = pool.submit(lambda: asyncio.run((~g)()))
         assert latch.reached.wait(60)
+        assert other_latch.reached.wait(60)
         thread_of(loop)
         loop.call_soon_threadsafe(stop.set)
         for each in (sync, other):
