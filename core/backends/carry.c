@@ -219,14 +219,14 @@ static int
 start_eagerly(Thread *th, PyObject *loop, Call *call, const Carried *what)
 {
     TwrState *state = th->state;
-    if (twr_task_start(state, call->task, what->coro, loop, what->context) ==
-        0) {
-        return th->forked ? twr_task_ended_child(state, call->task) : 0;
+    int ran =
+        twr_task_start(state, call->task, what->coro, loop, what->context);
+    if (ran < 0) {
+        raise_cause();
+        twr_close_awaitable(state, what->coro); /* if it has not begun */
+        replace_task(state, loop, call, what);
     }
-    raise_cause();
-    twr_close_awaitable(state, what->coro); /* if it has not begun */
-    replace_task(state, loop, call, what);
-    return twr_carry_step_failed(th, loop, call, NULL);
+    return twr_carry_stepped(th, loop, call, NULL, ran);
 }
 
 /* The first step is run at once, wherever the loop stands; most calls at a

@@ -35,10 +35,10 @@ is_new(TwrState *state, Call *call)
 {
     PyObject *coro =
         PyObject_CallMethodNoArgs(call->task, state->names.get_coro);
-    bool new = coro != NULL &&twr_is_new_coroutine(coro);
+    bool is = coro != NULL && twr_is_new_coroutine(coro);
     Py_XDECREF(coro);
     PyErr_Clear();
-    return new;
+    return is;
 }
 
 /* See to it that the task, which has not ended, goes on: the run of handle may
@@ -80,17 +80,20 @@ settle(TwrState *state, PyObject *loop, Call *call, PyObject *handle)
 }
 
 int
-twr_carry_step_failed(Thread *th, PyObject *loop, Call *call, PyObject *handle)
+twr_carry_stepped(Thread *th, PyObject *loop, Call *call, PyObject *handle,
+                  int ran)
 {
-    TwrState *state = th->state;
-    PyObject *pending = twr_error_take();
-    if (th->forked && twr_future_is_done(state, call->task)) {
-        Py_DECREF(pending); /* 3.14+: in a child no loop runs, and no task */
-        return twr_task_ended_child(state, call->task);
+    if (th->forked) { /* from 3.14 on, no task runs in a child */
+        PyObject *pending = twr_error_take();
+        if (twr_future_is_done(th->state, call->task)) {
+            Py_XDECREF(pending);
+            return twr_task_ended_child(th->state, call->task);
+        }
+        twr_error_put(pending);
     }
-    twr_error_put(pending);
-    bool goes_on = settle(state, loop, call, handle);
-    return goes_on && twr_carry_interrupted(th, call) ? 0 : -1;
+    bool goes_on = ran == 0 || (settle(th->state, loop, call, handle) &&
+                                twr_carry_interrupted(th, call));
+    return goes_on ? 0 : -1;
 }
 
 int
@@ -100,12 +103,7 @@ twr_carry_step(Thread *th, PyObject *loop, Call *call, PyObject *handle)
     int ran = twr_quick_is_handle(state, handle)
                   ? twr_quick_run(state, handle, false)
                   : twr_handle_run(state, handle);
-    if (ran < 0) {
-        ran = twr_carry_step_failed(th, loop, call, handle);
-    }
-    else if (th->forked) {
-        ran = twr_task_ended_child(state, call->task);
-    }
+    ran = twr_carry_stepped(th, loop, call, handle, ran);
     Py_DECREF(handle);
     return ran;
 }

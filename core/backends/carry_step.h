@@ -14,11 +14,11 @@
  * call ends with what is pending.  Switches. */
 int twr_carry_step(Thread *th, PyObject *loop, Call *call, PyObject *handle);
 
-/* A step of the task has failed with what is pending: of handle; NULL: the
- * first, taken as the task was made.  -1: the call ends; 0: the task has been
- * cancelled, and goes on. */
-int twr_carry_step_failed(Thread *th, PyObject *loop, Call *call,
-                          PyObject *handle);
+/* A step of the task has run (0), or failed with what is pending (-1): that of
+ * handle; NULL: the first, taken as the task was made.  -1: the call ends; 0:
+ * the task goes on, which after a failure has been cancelled, or has ended. */
+int twr_carry_stepped(Thread *th, PyObject *loop, Call *call, PyObject *handle,
+                      int ran);
 
 /* What a signal handler has raised here, and not in the task, cancels the
  * task, as Ctrl-C does while the call waits.  Whether it has. */
