@@ -249,8 +249,9 @@ class _Call:
 
     def begin(self):
         self._lane.guard(self.loop)
-        if asgiref():
-            asgiref().move(self._context)
+        known = asgiref()
+        if known:
+            known.move(self._context)
         coro, self._awaitable = self._awaitable, None
         if not asyncio.iscoroutine(coro):
             coro = Awaiting(coro)
@@ -313,11 +314,11 @@ class _Call:
 
     def result(self):
         """What the call returned.  Its context variables are the caller's."""
-        moved = asgiref() and asgiref().moved
+        known = asgiref()
         for var, value in self._context.items():
             before = self._before.get(var, self)
-            if moved:
-                value = moved(value, before)
+            if known:
+                value = known.moved(value, before)
             if before is not value:
                 var.set(value)
         if self._error is None:
@@ -572,7 +573,8 @@ def _wait_in_thread(loop, awaitable):
         with contextlib.suppress(RuntimeError):  # released before
             woken.release()
 
-    served = asgiref() and asgiref().serve(wake)
+    known = asgiref()
+    served = known and known.serve(wake)
     run_given, end = served or (None, None)
     try:
         call = _Call(loop, awaitable, wake)

@@ -67,7 +67,8 @@ def for_asgiref(loop):
 
     loop: that a call is about to run in this thread.
     """
-    return asgiref().begin(loop) if asgiref() else None
+    known = asgiref()
+    return known.begin(loop) if known else None
 
 
 def asgiref():
