@@ -100,7 +100,18 @@ async def loop_here():
     return asyncio.get_running_loop()
 
 
-class TwoRoutine(contenders.TwoRoutine):
+class Wrapped:
+    """What is wrapped is used as what is not async."""
+
+    def generator(self):
+        assert list(self.wrap(numbers)()) == [0, 1, 2]
+
+    def manager(self):
+        with self.wrap(opened)() as got:
+            assert got == "open"
+
+
+class TwoRoutine(Wrapped, contenders.TwoRoutine):
     package = "tworoutine"
     prepared = "with a portal"
 
@@ -213,13 +224,6 @@ class TwoRoutine(contenders.TwoRoutine):
         (call,) = seen
         assert call.callee is wrapped and call.age >= 0
         assert call.caller.name == "main"
-
-    def generator(self):
-        assert list(self.wrap(numbers)()) == [0, 1, 2]
-
-    def manager(self):
-        with self.wrap(opened)() as got:
-            assert got == "open"
 
     def own_thread(self):
         from tworoutine import LoopThread
@@ -392,7 +396,7 @@ class AsyncToSync(contenders.AsyncToSync):
         goes_on_between(self.wrap)
 
 
-class Synchronicity(contenders.Synchronicity):
+class Synchronicity(Wrapped, contenders.Synchronicity):
     package = "synchronicity"
     prepared = None
 
@@ -430,13 +434,6 @@ class Synchronicity(contenders.Synchronicity):
     def start(self):
         future = self.wrap(nap)(0.01, "begun", _future=True)
         assert future.result() == "begun"
-
-    def generator(self):
-        assert list(self.wrap(numbers)()) == [0, 1, 2]
-
-    def manager(self):
-        with self.wrap(opened)() as got:
-            assert got == "open"
 
     def own_thread(self):
         blocks = Blocks()

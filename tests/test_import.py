@@ -176,9 +176,8 @@ assert gevent.spawn(nap, 0, 6).get() == 6
 }
 
 
-def test_where_the_fields_of_tasks_are_not_found_calls_say_so(program):
-    """Not an AttributeError at the first wait, the task half done."""
-    program("""
+# The fields of tasks are not found there.
+UNKNOWN_FIELDS = """
 import asyncio, _asyncio
 future, _asyncio.Future = _asyncio.Future, None
 import tworoutine
@@ -188,7 +187,14 @@ _asyncio.Future = future
 async def nap():
     await asyncio.sleep(0.001)
     return 1
+"""
 
+
+def test_where_the_fields_of_tasks_are_not_found_calls_say_so(program):
+    """Not an AttributeError at the first wait, the task half done."""
+    program(
+        UNKNOWN_FIELDS
+        + """
 why = tworoutine.why_no_handoff
 assert "fields of asyncio.Task" in why
 assert nap() == 1
@@ -209,7 +215,8 @@ async def main():
     assert await done == 1
 
 asyncio.run(main())
-""")
+"""
+    )
 
 
 @pytest.mark.skipif(
@@ -218,16 +225,10 @@ asyncio.run(main())
 def test_nor_in_an_eager_task_below_a_portal(program):
     """Its fields were written where others are: a crash."""
     pytest.importorskip("uvloop", reason="needs uvloop")
-    program("""
-import asyncio, _asyncio, uvloop
-future, _asyncio.Future = _asyncio.Future, None
-import tworoutine
-_asyncio.Future = future
-
-@tworoutine.tworoutine
-async def nap():
-    await asyncio.sleep(0.001)
-    return 1
+    program(
+        UNKNOWN_FIELDS
+        + """
+import uvloop
 
 async def child():
     try:
@@ -244,4 +245,5 @@ async def main():
     assert nap() == 1
 
 uvloop.run(tworoutine.portal(main)())
-""")
+"""
+    )

@@ -1078,18 +1078,10 @@ def test_a_step_that_cannot_go_on_keeps_nothing(how):
     class Sent(Exception):
         pass
 
-    class Yields:
-        def __await__(self):
-            return (yield self)
-
-    @tworoutine
-    async def call():
-        return await Yields()
-
     context = contextvars.copy_context()
 
     async def main():
-        context.run(call)
+        context.run(trap)
 
     coro = package.portal(main)()
     coro.send(None)
