@@ -493,3 +493,61 @@ def test_a_task_that_a_driver_steps_is_not_taken_for_an_eager_one(monkeypatch):
     finally:
         monkeypatch.undo()
         tworoutine_package._core.cold(cold)
+
+
+@tworoutine
+async def who():
+    return asyncio.current_task()
+
+
+def test_the_current_task_is_the_one_that_runs():
+    """Several in one step, of several loops, in several threads."""
+
+    async def eager():
+        assert who() is asyncio.current_task()
+        await asyncio.sleep(0)
+        assert who() is asyncio.current_task()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        for _ in range(100):
+            assert who() is asyncio.current_task()
+            if hasattr(asyncio, "eager_task_factory"):
+                other = asyncio.eager_task_factory(loop, eager())
+                assert who() is asyncio.current_task()
+                nap()
+                await other
+            assert who() is asyncio.current_task()
+            await asyncio.sleep(0)
+
+    def work():
+        try:
+            run(main)
+            assert who() is not None  # in a loop of its own
+        except BaseException as error:
+            failed.append(error)
+
+    failed = []
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+
+
+def test_libraries_come_and_go_between_calls(monkeypatch):
+    """Who is asked is chosen anew; and back again."""
+
+    async def main():
+        for _ in range(3):
+            assert who() is asyncio.current_task()
+            with monkeypatch.context() as patch:
+                patch.setitem(sys.modules, "trio", None)
+                patch.setitem(sys.modules, "sqlalchemy.ext.asyncio", None)
+                assert who() is asyncio.current_task()
+                assert nap() == 0
+            assert nap() == 0
+
+    run(main)

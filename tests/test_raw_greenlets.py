@@ -194,6 +194,57 @@ asyncio.run(main())
     )
 
 
+@pytest.mark.parametrize("library", ["sqlalchemy.ext.asyncio"])
+def test_refused_between_calls_of_the_step_itself(program, library):
+    """What a call in the step has found out does not hold in a greenlet."""
+    pytest.importorskip(library)
+    program(
+        PRELUDE
+        + """
+import importlib
+importlib.import_module(sys.argv[1])
+
+@tworoutine
+async def trivial():
+    return True
+
+async def refused(function=trivial):
+    try:
+        function()
+    except CannotSuspend:
+        return True
+
+def step(coro):
+    try:
+        coro.send(None)
+    except StopIteration as stop:
+        return stop.value
+
+def deep(levels, function):
+    return deep(levels - 1, function) if levels else function()
+
+async def main():
+    for function in [lambda: step(refused()),                # a frame of its own
+                     lambda: deep(200, lambda: step(refused())),
+                     trivial]:                               # none
+        for _ in range(3):
+            assert trivial()
+            assert deep(200, trivial)
+            if function is trivial:
+                try:
+                    inside(trivial)
+                except CannotSuspend:
+                    continue
+                raise AssertionError
+            assert inside(function)
+        assert trivial()
+
+asyncio.run(main())
+""",
+        library,
+    )
+
+
 @pytest.mark.parametrize("library", ["uvloop", "trio"])
 def test_in_a_portal(program, library):
     pytest.importorskip(library)

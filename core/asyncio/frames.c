@@ -100,7 +100,7 @@ static bool
 is_bottom(TwrState *state, PyFrameObject *frame)
 {
     PyCodeObject *code = (PyCodeObject *)twr_walk_code(frame);
-    return (code->co_flags & (CO_COROUTINE | CO_ASYNC_GENERATOR)) != 0 ||
+    return (code->co_flags & TWR_STEPPED_FLAGS) != 0 ||
            twr_facts_runs_handle(state, (PyObject *)code);
 }
 
@@ -134,7 +134,7 @@ interrupts_asyncio(TwrState *state, PyFrameObject *frame,
 }
 
 int
-twr_frames_interrupted(TwrState *state)
+twr_frames_look_interrupted(TwrState *state)
 {
     return any_frame(state, interrupts_asyncio);
 }

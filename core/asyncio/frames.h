@@ -24,6 +24,9 @@
 
 #include "stack/walk.h"
 
+/* Of the code of a coroutine or an async generator. */
+#define TWR_STEPPED_FLAGS (CO_COROUTINE | CO_ASYNC_GENERATOR)
+
 /* Who has called the _run_once that is below the running code. */
 typedef enum {
     CALLER_ERROR = -1,
@@ -57,9 +60,18 @@ PyObject *twr_frames_until(TwrState *state);
  * even if only about to run the loop. */
 int twr_frames_run(TwrState *state, PyObject *loop);
 
+/* twr_frames_interrupted(), for which the frames are looked at. */
+int twr_frames_look_interrupted(TwrState *state);
+
 /* 1 if a signal handler, below which the running code is, has interrupted
- * asyncio's own code. */
-int twr_frames_interrupted(TwrState *state);
+ * asyncio's own code; tstate is of this thread. */
+static inline int
+twr_frames_interrupted(TwrState *state, PyThreadState *tstate)
+{
+    return (twr_code_flags_of(tstate) & TWR_STEPPED_FLAGS) != 0
+               ? 0 /* the code that runs begins here */
+               : twr_frames_look_interrupted(state);
+}
 
 /* 1 if asyncio's own code is below the running code, and has not come to run a
  * handle or a task. */

@@ -6,15 +6,9 @@
 #include "asyncio/run_once.h"
 
 int
-twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop)
+twr_loop_look(TwrState *state, TwrLoopType *known, PyObject *loop)
 {
     PyTypeObject *type = Py_TYPE(loop);
-    /* The version tag changes with every change to the type, as by a monkey
-     * patch; 0 means that it has none now. */
-    if (type == known->type && type->tp_version_tag == known->version &&
-        known->version != 0) {
-        return 1;
-    }
     if (state->loop.why_not != NULL) {
         return 0;
     }

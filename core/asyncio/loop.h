@@ -15,9 +15,22 @@ typedef struct {
     unsigned int version; /* its version tag then */
 } TwrLoopType;
 
-/* 1 if type(loop) is one whose turns we can drive; known is asked first, and
- * told. */
-int twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop);
+/* Look whether type(loop) is one whose turns we can drive, 1; known is told.
+ */
+int twr_loop_look(TwrState *state, TwrLoopType *known, PyObject *loop);
+
+/* 1 if type(loop) is one whose turns we can drive; known is asked first. */
+static inline int
+twr_loop_is_drivable(TwrState *state, TwrLoopType *known, PyObject *loop)
+{
+    const PyTypeObject *type = Py_TYPE(loop);
+    /* The version tag changes with every change to the type, as by a monkey
+     * patch; 0 means that it has none now. */
+    return type == known->type && type->tp_version_tag == known->version &&
+                   known->version != 0
+               ? 1
+               : twr_loop_look(state, known, loop);
+}
 
 /* 1 if nest_asyncio has changed type(loop).  We can drive such loops, too,
  * where frames.c knows who takes its turns. */

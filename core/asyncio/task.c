@@ -43,12 +43,6 @@ twr_task_start(TwrState *state, PyObject *task, PyObject *coro, PyObject *loop,
     return started;
 }
 
-PyObject *
-twr_task_why_not(TwrState *state, PyObject *task)
-{
-    return twr_task_is_c(state, task) ? state->task.why_not : NULL;
-}
-
 /* future.cancel(msg=task._cancel_message): 1 if future took the cancel. */
 static int
 cancel_with_message(TwrState *state, PyObject *task, PyObject *future)

@@ -16,6 +16,7 @@
 #define TWR_TASK_H
 
 #include "asyncio/task_current.h"
+#include "asyncio/task_fields.h"
 
 /* asyncio.Task(coro, loop=loop, context=context) */
 PyObject *twr_task_new(TwrState *state, PyObject *coro, PyObject *loop,
@@ -31,8 +32,12 @@ PyObject *twr_task_alloc(TwrState *state);
 int twr_task_start(TwrState *state, PyObject *task, PyObject *coro,
                    PyObject *loop, PyObject *context);
 
-/* Why a call must not wait in task; borrowed, NULL: it may. */
-PyObject *twr_task_why_not(TwrState *state, PyObject *task);
+/* Why a call must not wait in task; borrowed, NULL: it may.  Quiet. */
+static inline PyObject *
+twr_task_why_not(TwrState *state, PyObject *task)
+{
+    return twr_task_is_c(state, task) ? state->task.why_not : NULL;
+}
 
 /* Make task look suspended on future (NULL: on nothing).  A cancel asked for
  * earlier is passed on to future. */

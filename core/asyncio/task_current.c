@@ -4,14 +4,33 @@
 #include "asyncio/task_fields.h"
 #include "base/direct.h"
 
+/* Whether what is equal to op is op.  Quiet. */
+static bool
+is_compared_by_identity(PyObject *op)
+{
+    return Py_TYPE(op)->tp_richcompare == PyBaseObject_Type.tp_richcompare;
+}
+
 /* The current task of loop among those of which a dictionary tells. */
 static PyObject *
 current_in_dict(TwrState *state, PyObject *loop)
 {
-    PyObject *tasks = state->task.current_tasks;
-    return tasks == NULL || PyDict_GET_SIZE(tasks) == 0
-               ? NULL
-               : Py_XNewRef(PyDict_GetItemWithError(tasks, loop));
+    TwrTaskFacts *facts = &state->task;
+    PyObject *tasks = facts->current_tasks;
+    if (tasks == NULL || PyDict_GET_SIZE(tasks) == 0) {
+        return NULL;
+    }
+    uint64_t tag = twr_dict_tag(tasks);
+    if (tag != 0 && tag == facts->seen.tag && loop == facts->seen.loop) {
+        return Py_NewRef(facts->seen.task);
+    }
+    PyObject *task = PyDict_GetItemWithError(tasks, loop);
+    if (task != NULL && is_compared_by_identity(loop)) {
+        facts->seen.tag = twr_dict_tag(tasks);
+        facts->seen.loop = loop;
+        facts->seen.task = task;
+    }
+    return Py_XNewRef(task);
 }
 
 /* Where tasks are apart, the current one among those in C. */

@@ -238,12 +238,6 @@ twr_task_fields_init(TwrState *state)
 }
 
 bool
-twr_task_is_c(TwrState *state, PyObject *task)
-{
-    return PyObject_TypeCheck(task, (PyTypeObject *)state->CTask);
-}
-
-bool
 twr_task_is(TwrState *state, PyObject *op)
 {
     return twr_task_is_c(state, op) ||

@@ -31,8 +31,13 @@ PyObject *twr_task_coro(TwrState *state, PyObject *task);
 /* Have task step coro from now on.  It may be in the middle of a step. */
 int twr_task_set_coro(TwrState *state, PyObject *task, PyObject *coro);
 
-/* Whether task is of asyncio's C type, or of a type derived from that. */
-bool twr_task_is_c(TwrState *state, PyObject *task);
+/* Whether task is of asyncio's C type, or of a type derived from that.  Quiet.
+ */
+static inline bool
+twr_task_is_c(const TwrState *state, PyObject *task)
+{
+    return PyObject_TypeCheck(task, (PyTypeObject *)state->CTask);
+}
 
 /* Write _fut_waiter; future may be NULL. */
 int twr_task_set_waiter(TwrState *state, PyObject *task, PyObject *future);

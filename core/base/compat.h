@@ -87,6 +87,40 @@ twr_thread_frame(void)
     return frame;
 }
 
+/* The co_flags of the code that the innermost frame of a thread runs; 0: no
+ * code does, or that cannot be told without a frame object. */
+static inline int
+twr_code_flags_of(PyThreadState *tstate)
+{
+    int flags = 0;
+#if PY_VERSION_HEX < 0x030C0000
+    (void)tstate;
+#else
+#if PY_VERSION_HEX < 0x030D0000
+    struct _PyInterpreterFrame *frame = tstate->cframe->current_frame;
+#else
+    struct _PyInterpreterFrame *frame = tstate->current_frame;
+#endif
+    PyObject *code =
+        frame == NULL ? NULL : PyUnstable_InterpreterFrame_GetCode(frame);
+    if (code != NULL && PyCode_Check(code)) {
+        flags = ((PyCodeObject *)code)->co_flags;
+    }
+    Py_XDECREF(code); /* the frame has it */
+#endif
+    return flags;
+}
+
+/* What identifies the greenlet that runs in a thread, as long as that lives:
+ * the first chunk of its data stack; NULL: it has none, or frames lie in a
+ * later one by now. */
+static inline const void *
+twr_data_stack_of(const PyThreadState *tstate)
+{
+    const _PyStackChunk *chunk = tstate->datastack_chunk;
+    return chunk == NULL || chunk->previous != NULL ? NULL : chunk;
+}
+
 /* A local variable of a running Python function. */
 static inline PyObject *
 twr_frame_local(PyFrameObject *frame, const char *name)
@@ -247,6 +281,26 @@ twr_hook_finalizer(void)
 /* Tasks written in Python are entered apart from those in C, and are current
  * in a dictionary that only they know. */
 #define TWR_PYTHON_TASKS_APART (PY_VERSION_HEX >= 0x030E0000)
+
+/* A number that is another one after each change to a dictionary; 0: this
+ * Python has none. */
+static inline uint64_t
+twr_dict_tag(PyObject *dict)
+{
+#if PY_VERSION_HEX >= 0x030E0000
+    (void)dict;
+    return 0;
+#else
+#ifdef __GNUC__
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+#endif
+    return ((PyDictObject *)dict)->ma_version_tag;
+#ifdef __GNUC__
+#pragma GCC diagnostic pop
+#endif
+#endif
+}
 
 /* Whether a dictionary has changed since it was looked at. */
 typedef struct {

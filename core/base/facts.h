@@ -40,6 +40,11 @@ typedef struct {
     Py_ssize_t must_at;      /* offset of the byte of task_must_cancel */
     unsigned char must_mask; /* the bit of task_must_cancel in that byte */
     PyObject *current_tasks; /* the dictionary; 3.14+: of Python tasks */
+    struct {                 /* what was last found there; all borrowed: */
+        uint64_t tag; /* as long as this is the dictionary's twr_dict_tag() */
+        PyObject *loop;
+        PyObject *task;
+    } seen;
     TwrDirect current_task;  /* 3.14+: asyncio.current_task */
     PyObject *py_enter_task; /* 3.14+: enters a task written in Python */
     PyObject *py_leave_task; /* 3.14+: leaves a task written in Python */

@@ -4,9 +4,7 @@
 #include "base/libraries.h"
 #include "base/list.h"
 
-/* This thread's record: twr_thread() keeps it in the thread's dictionary,
- * which owns it. */
-static _Thread_local Thread *this_thread;
+_Thread_local Thread *twr_this_thread;
 
 /* All records of the process, the latest first. */
 static Thread *all_threads;
@@ -59,11 +57,8 @@ meet_greenlet(void)
 }
 
 Thread *
-twr_thread(TwrState *state)
+twr_thread_make(TwrState *state)
 {
-    if (this_thread != NULL && !this_thread->forked) {
-        return this_thread;
-    }
     PyObject *dict = PyThreadState_GetDict();
     if (dict == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "this thread is ending");
@@ -76,43 +71,38 @@ twr_thread(TwrState *state)
         return NULL;
     }
     th->state = th->stacks.state = state;
+    th->tstate = PyThreadState_Get();
     th->ident = PyThread_get_thread_ident();
     int known = find_main(th);
     th->drives.kept = PyList_New(0);
-    if (this_thread != NULL && !this_thread->forked) {
+    if (twr_this_thread != NULL && !twr_this_thread->forked) {
         /* Other code, a finalizer perhaps, has made a record meanwhile. */
         PyErr_Clear();
         Py_DECREF(th);
-        return this_thread;
+        return twr_this_thread;
     }
     if (known < 0 || th->drives.kept == NULL ||
         PyDict_SetItemString(dict, "tworoutine", (PyObject *)th) < 0) {
         Py_DECREF(th);
         return NULL;
     }
-    this_thread = th;
+    twr_this_thread = th;
     TWR_LIST_ADD(&all_threads, th);
     Py_DECREF(th); /* the dictionary owns it */
     return th;
 }
 
-Thread *
-twr_thread_if_any(void)
-{
-    return this_thread != NULL && !this_thread->forked ? this_thread : NULL;
-}
-
 bool
 twr_thread_is_here(const Thread *th)
 {
-    return this_thread == th;
+    return twr_this_thread == th;
 }
 
 void
 twr_thread_forget(Thread *th)
 {
-    if (this_thread == th) {
-        this_thread = NULL;
+    if (twr_this_thread == th) {
+        twr_this_thread = NULL;
     }
 }
 
@@ -120,7 +110,7 @@ int
 twr_thread_abandon(Thread *th)
 {
     Py_INCREF(th);
-    this_thread = NULL;
+    twr_this_thread = NULL;
     PyObject *dict = PyThreadState_GetDict();
     return dict == NULL ? 0 : PyDict_DelItemString(dict, "tworoutine");
 }
@@ -151,19 +141,19 @@ twr_thread_after_fork(void)
     while (all_threads != NULL) {
         twr_thread_unlist(all_threads); /* the threads are the parent's */
     }
-    if (this_thread == NULL) {
+    if (twr_this_thread == NULL) {
         return NULL;
     }
-    this_thread->forked = true;
+    twr_this_thread->forked = true;
     /* Frames on this stack may still use it: it is never freed. */
-    Py_INCREF(this_thread);
-    PyObject *loop = this_thread->run.own_loop;
-    this_thread->run.own_loop = NULL;
+    Py_INCREF(twr_this_thread);
+    PyObject *loop = twr_this_thread->run.own_loop;
+    twr_this_thread->run.own_loop = NULL;
     return loop;
 }
 
 int
-twr_thread_in_step(Thread *th)
+twr_thread_look_in_step(Thread *th)
 {
     PyObject *me = twr_greenlet_running();
     if (me == NULL) {
@@ -180,13 +170,8 @@ twr_thread_in_step(Thread *th)
         }
         th->first = me;
     }
+    th->first_stack = twr_data_stack_of(th->tstate);
     return 1;
-}
-
-int
-twr_thread_can_drive(Thread *th, PyObject *loop)
-{
-    return twr_loop_is_drivable(th->state, &th->known, loop);
 }
 
 PyObject *

@@ -55,6 +55,8 @@ struct Thread {
     TwrRun run;
     TwrLoopType known;
     PyObject *first; /* the greenlet it began with; borrowed; NULL: not seen */
+    const void *first_stack; /* its data stack, to know it by; or NULL */
+    PyThreadState *tstate;
     unsigned long ident; /* of the thread, as threading knows it */
     Thread *older;       /* the next record of the process; borrowed */
     Thread **link;       /* what points to this one there; NULL: nothing */
@@ -70,11 +72,28 @@ twr_thread_of(TwrStacks *st)
     return (Thread *)((char *)st - offsetof(Thread, stacks));
 }
 
-/* This thread's record, made when first asked for; borrowed. */
-Thread *twr_thread(TwrState *state);
+/* This thread's record, perhaps of a parent process, or NULL: the thread's
+ * dictionary owns it.  Written by thread.c alone. */
+extern _Thread_local Thread *twr_this_thread;
 
 /* This thread's record if there is one of this process; or NULL.  Quiet. */
-Thread *twr_thread_if_any(void);
+static inline Thread *
+twr_thread_if_any(void)
+{
+    Thread *th = twr_this_thread;
+    return th != NULL && !th->forked ? th : NULL;
+}
+
+/* Make this thread's record, of which there is none; borrowed. */
+Thread *twr_thread_make(TwrState *state);
+
+/* This thread's record, made when first asked for; borrowed. */
+static inline Thread *
+twr_thread(TwrState *state)
+{
+    Thread *th = twr_thread_if_any();
+    return th != NULL ? th : twr_thread_make(state);
+}
 
 /* Whether th is the record of the running thread, be it of a parent process.
  * Quiet. */
@@ -99,13 +118,27 @@ int twr_thread_abandon(Thread *th);
  * runs, the call that runs it discards it in the end. */
 PyObject *twr_thread_after_fork(void);
 
+/* twr_thread_in_step(), for which greenlet is asked. */
+int twr_thread_look_in_step(Thread *th);
+
 /* Whether the running greenlet is the one in which the steps of the loop run:
  * the active one, or, while the loop runs by itself, probably the thread's
  * first.  -1: error. */
-int twr_thread_in_step(Thread *th);
+static inline int
+twr_thread_in_step(Thread *th)
+{
+    const void *stack = twr_data_stack_of(th->tstate);
+    return th->drives.now == NULL && stack != NULL && stack == th->first_stack
+               ? 1
+               : twr_thread_look_in_step(th);
+}
 
 /* 1 if type(loop) is one whose turns we can drive. */
-int twr_thread_can_drive(Thread *th, PyObject *loop);
+static inline int
+twr_thread_can_drive(Thread *th, PyObject *loop)
+{
+    return twr_loop_is_drivable(th->state, &th->known, loop);
+}
 
 /* The name of a library that is not asyncio and runs tasks in this thread, or
  * None. */

@@ -263,10 +263,10 @@ done:
 /* Whether the call is that of a signal handler, f itself, which has
  * interrupted asyncio's own code. */
 static int
-is_handler_in_asyncio(TwrState *state, PyObject *const *args, size_t nargsf)
+is_handler_in_asyncio(PyObject *op, PyObject *const *args, size_t nargsf)
 {
     return PyVectorcall_NARGS(nargsf) == 2 && PyFrame_Check(args[1])
-               ? twr_frames_own(state, args[1])
+               ? twr_frames_own(twr_state_of(op), args[1])
                : 0;
 }
 
@@ -297,7 +297,7 @@ call_tworoutine(PyObject *op, PyObject *const *args, size_t nargsf,
                 PyObject *kwnames)
 {
     Tworoutine *self = (Tworoutine *)op;
-    int interrupted = is_handler_in_asyncio(twr_state_of(op), args, nargsf);
+    int interrupted = is_handler_in_asyncio(op, args, nargsf);
     if (interrupted != 0) {
         if (interrupted > 0) {
             twr_refuse_between(twr_state_of(op), op);
