@@ -15,6 +15,7 @@
 #include "engine/closed.h"
 #include "engine/interrupt.h"
 #include "engine/thread.h"
+#include "explain.h"
 #include "stack/stacks.h"
 
 /* Who may serve a call, in the order in which they are asked. */
@@ -24,6 +25,33 @@ static const TwrBackend *const backends[] = {
     &twr_blocked_backend,    &twr_run_backend,    &twr_input_hook_backend,
     &twr_sqlalchemy_backend, &twr_task_backend,   &twr_callback_backend,
 };
+
+/* Those that are asked where these LIBRARY_ and WHERE_ flags are set. */
+static const TwrBackend *asked[Py_ARRAY_LENGTH(backends)];
+static unsigned asked_here = ~0u;
+
+static void
+choose_backends(unsigned here)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(backends); i++) {
+        unsigned where = backends[i]->where;
+        if (where == 0 || where & here) {
+            asked[n++] = backends[i];
+        }
+    }
+    asked_here = here;
+}
+
+/* The WHERE_ flags of the place where a call is made. */
+static inline unsigned
+look_around(const TwrPlace *place)
+{
+    const Thread *th = place->th;
+    return (place->loop == Py_None ? WHERE_no_loop : 0u) |
+           (th->portals.stepped != NULL ? WHERE_stepped : 0u) |
+           (twr_driven_is_ending(th->drives.now) ? WHERE_ending : 0u);
+}
 
 /* At the end of the interpreter, modules and greenlet are gone. */
 static int
@@ -81,14 +109,14 @@ begin_place(TwrState *state, PyObject *callee, TwrPlace *place)
 static inline int
 find_backend(TwrState *state, TwrPlace *place)
 {
-    const unsigned libraries = twr_libraries(state);
+    const unsigned here = twr_libraries(state) | look_around(place);
     int found = 0;
     for (size_t i = 0; found == 0; i++) {
-        const TwrBackend *backend = backends[i];
-        if (backend->beside == 0 || backend->beside & libraries) {
-            place->backend = backend;
-            found = backend->find(place);
+        if (here != asked_here) { /* also: by a call made meanwhile */
+            choose_backends(here);
         }
+        place->backend = asked[i];
+        found = asked[i]->find(place);
     }
     return found < 0 ? -1 : 0;
 }
@@ -254,10 +282,26 @@ step_iterator(TwrPlace *place, PyObject *iterator)
                : value;
 }
 
+/* Wait for coro where place says, which is stepped.  Switches. */
+static inline PyObject *
+step_coroutine(TwrPlace *place, PyObject *coro)
+{
+    TwrState *state = place->th->state;
+    if (twr_check_new(state, coro, place->callee) == 0) {
+        return step_iterator(place, coro);
+    }
+    twr_close_awaitable(state, coro);
+    return NULL;
+}
+
 /* Wait for awaitable where place says.  Switches. */
 static PyObject *
 wait_here(TwrPlace *place, PyObject *awaitable)
 {
+    if (place->backend->takes == TAKES_ITERATOR &&
+        PyCoro_CheckExact(awaitable)) {
+        return step_coroutine(place, awaitable); /* of no loop */
+    }
     PyObject *result = NULL, *what = NULL;
     PyObject *loop = loop_of_place(place);
     if (loop != NULL || !PyErr_Occurred()) {
@@ -294,58 +338,6 @@ wait_at_home(TwrPlace *place, PyObject *awaitable)
     return result;
 }
 
-/* The first exception of this very type among error and its contexts; NULL
- * without error: there is none. */
-static PyObject *
-find_error(PyObject *error, PyObject *type)
-{
-    PyObject *exc = Py_NewRef(error);
-    for (int depth = 0; exc != NULL && depth < 10; depth++) {
-        if (Py_IS_TYPE(exc, (PyTypeObject *)type)) {
-            return exc;
-        }
-        Py_SETREF(exc, PyException_GetContext(exc));
-    }
-    Py_XDECREF(exc);
-    return NULL;
-}
-
-/* A call has failed: if it has waited for what belongs to another loop, a note
- * says whose the two are, and what to write.
- * asyncio raises a RuntimeError; or the wait was in vain, until some time
- * limit. */
-static void
-explain_error(const TwrPlace *place)
-{
-    TwrState *state = place->th->state;
-    const TwrBackend *backend = place->backend;
-    if (!backend->is_own_loop && !backend->is_running_loop) {
-        return;
-    }
-    PyObject *own = NULL;
-    PyObject *pending = twr_error_take();
-    PyObject *error = find_error(pending, PyExc_RuntimeError);
-    if (error == NULL && backend->is_running_loop &&
-        place->th->run.own_loop != NULL) {
-        error = find_error(pending, PyExc_TimeoutError);
-        own = error == NULL ? NULL : Py_NewRef(place->th->run.own_loop);
-    }
-    PyObject *name = error == NULL ? NULL : twr_callee_name(place->callee);
-    if (name != NULL) {
-        twr_done(twr_cold(state, COLD_explain, "(OOOO)",
-                          own == NULL ? error : pending, name,
-                          !backend->is_running_loop ? Py_False
-                          : state->has_own_loops    ? Py_True
-                                                    : Py_None,
-                          own == NULL ? Py_None : own));
-    }
-    PyErr_Clear();
-    Py_XDECREF(name);
-    Py_XDECREF(error);
-    Py_XDECREF(own);
-    twr_error_put(pending);
-}
-
 PyObject *
 twr_await(TwrState *state, PyObject *awaitable, PyObject *callee)
 {
@@ -359,7 +351,7 @@ twr_await(TwrState *state, PyObject *awaitable, PyObject *callee)
         result = twr_home_awaits(&place) ? wait_at_home(&place, awaitable)
                                          : wait_here(&place, awaitable);
         if (result == NULL) {
-            explain_error(&place);
+            twr_explain(&place);
             twr_home_hide_frames(&place);
         }
     }

@@ -19,8 +19,9 @@
  *                             what passes through a dual
  *         manager generator   async context managers | generators
  *         wrapper object      both of these | the layout of a tworoutine
- *     look end await          the calls that wait, for who looks at them | a
- *                             thread ends | find who serves a call
+ *     look end                the calls that wait, for who looks at them | a
+ *                             thread ends
+ *     await explain           find who serves a call | which loops are whose
  *     backends/               ways to wait: one table (await.c), asked in turn
  *         home                calls that run in another thread's loop
  *         others              greenback, trio, gevent, Twisted, SQLAlchemy

@@ -15,6 +15,14 @@
     ((callee) != NULL ? "await its ~ form instead, or " what                  \
                       : "use await instead, or " what)
 
+/* Places where backends are asked that are not asked elsewhere; they go with
+ * the LIBRARY_ flags. */
+enum {
+    WHERE_no_loop = 1u << 16, /* no loop runs */
+    WHERE_stepped = 1u << 17, /* portals are being stepped */
+    WHERE_ending = 1u << 18,  /* calls in closed loops are being ended */
+};
+
 typedef struct TwrBackend TwrBackend;
 
 /* Where a call waits: found once, before anything has begun. */
@@ -34,7 +42,8 @@ typedef struct {
 
 struct TwrBackend {
     const char *name; /* for who debugs this */
-    unsigned beside;  /* LIBRARY_ flags: only asked beside these; 0: always */
+    unsigned where; /* LIBRARY_ and WHERE_ flags: only asked where one of these
+                     * is set; 0: everywhere */
     enum {
         TAKES_ITERATOR,  /* what `await` iterates over is stepped here */
         TAKES_COROUTINE, /* a coroutine of which a task can be made */

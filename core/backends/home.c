@@ -60,7 +60,7 @@ find_home(TwrPlace *place)
 
 const TwrBackend twr_home_backend = {
     .name = "home",
-    .beside = LIBRARY_homes,
+    .where = LIBRARY_homes,
     .find = find_home,
 };
 
@@ -120,7 +120,7 @@ hold_blocked(TwrPlace *Py_UNUSED(place), PyObject *Py_UNUSED(iterator),
 
 const TwrBackend twr_blocked_backend = {
     .name = "blocked",
-    .beside = LIBRARY_homes,
+    .where = LIBRARY_homes,
     .takes = TAKES_ITERATOR,
     .find = find_blocked,
     .hold = hold_blocked,

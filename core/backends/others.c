@@ -73,7 +73,7 @@ wait_in_greenback(TwrPlace *place, PyObject *Py_UNUSED(loop),
 
 const TwrBackend twr_greenback_backend = {
     .name = "greenback",
-    .beside = LIBRARY_greenback,
+    .where = LIBRARY_greenback,
     .takes = TAKES_ANY,
     .find = find_greenback,
     .wait = wait_in_greenback,
@@ -101,7 +101,7 @@ find_foreign(TwrPlace *place)
 
 const TwrBackend twr_foreign_backend = {
     .name = "foreign",
-    .beside = LIBRARY_trio | LIBRARY_curio,
+    .where = LIBRARY_trio | LIBRARY_curio,
     .find = find_foreign,
 };
 
@@ -190,7 +190,7 @@ wait_in_host(TwrPlace *place, PyObject *loop, PyObject *coro)
 
 const TwrBackend twr_host_backend = {
     .name = "host",
-    .beside = LIBRARY_gevent | LIBRARY_twisted,
+    .where = LIBRARY_gevent | LIBRARY_twisted,
     .takes = TAKES_COROUTINE,
     .find = find_host,
     .loop = loop_of_host,
@@ -208,6 +208,7 @@ find_closed(TwrPlace *place)
 
 const TwrBackend twr_closed_backend = {
     .name = "closed",
+    .where = WHERE_ending,
     .find = find_closed,
 };
 
@@ -251,7 +252,7 @@ wait_in_sqlalchemy(TwrPlace *place, PyObject *Py_UNUSED(loop),
 
 const TwrBackend twr_sqlalchemy_backend = {
     .name = "SQLAlchemy",
-    .beside = LIBRARY_sqlalchemy,
+    .where = LIBRARY_sqlalchemy,
     .takes = TAKES_ANY,
     .find = find_sqlalchemy,
     .wait = wait_in_sqlalchemy,

@@ -135,7 +135,7 @@ twr_portal_here(Thread *th, PyObject *loop, PyObject **eager)
 }
 
 int
-twr_portal_is_stepped(Thread *th)
+twr_portal_look_stepped(Thread *th)
 {
     Portal *self;
     return find_portal_of_step(th, &self);
@@ -331,6 +331,7 @@ bounce_portal(TwrPlace *place)
 /* What is yielded is for the loop of the portal to judge. */
 const TwrBackend twr_portal_backend = {
     .name = "portal",
+    .where = WHERE_stepped,
     .takes = TAKES_ITERATOR,
     .find = find_portal_here,
     .hold = hold_portal,

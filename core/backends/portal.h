@@ -80,8 +80,15 @@ extern PyType_Spec twr_portal_spec;
  * eager one, in its first step, and not the task of the portal.  -1: error. */
 int twr_portal_here(Thread *th, PyObject *loop, PyObject **eager);
 
+/* twr_portal_is_stepped(), where any portal is stepped. */
+int twr_portal_look_stepped(Thread *th);
+
 /* 1 if a portal is stepped in the running greenlet. */
-int twr_portal_is_stepped(Thread *th);
+static inline int
+twr_portal_is_stepped(Thread *th)
+{
+    return th->portals.stepped == NULL ? 0 : twr_portal_look_stepped(th);
+}
 
 /* Do worker's part of the step for which it was switched to.  Returns the
  * greenlet that asked for the step.  Switches. */

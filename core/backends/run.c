@@ -161,19 +161,13 @@ run_beside_asgiref(Thread *th, PyObject *loop, PyObject *coro,
 
 /* What runs the loop: place->who, or NULL, we. */
 static int
-find_runner(TwrPlace *place)
+find_run(TwrPlace *place)
 {
     if (twr_run_check(place->th, place->callee) < 0) {
         return -1;
     }
     place->who = twr_own_loop_runner(place->th);
     return place->who == NULL && PyErr_Occurred() ? -1 : 1;
-}
-
-static int
-find_run(TwrPlace *place)
-{
-    return place->loop != Py_None ? 0 : find_runner(place);
 }
 
 /* NULL without error: IPython's runner, which alone knows its loop, serves. */
@@ -205,6 +199,7 @@ wait_in_run(TwrPlace *place, PyObject *loop, PyObject *coro)
 
 const TwrBackend twr_run_backend = {
     .name = "run",
+    .where = WHERE_no_loop,
     .takes = TAKES_COROUTINE,
     .find = find_run,
     .loop = find_own_loop,
@@ -229,7 +224,7 @@ static int
 find_input_hook(TwrPlace *place)
 {
     int hook = in_input_hook(place->th, place->loop);
-    return hook <= 0 ? hook : find_runner(place);
+    return hook <= 0 ? hook : find_run(place);
 }
 
 /* The own loop is found as where no loop runs: IPython would take the one that
@@ -267,7 +262,7 @@ wait_in_input_hook(TwrPlace *place, PyObject *loop, PyObject *coro)
 
 const TwrBackend twr_input_hook_backend = {
     .name = "input hook",
-    .beside = LIBRARY_prompt_toolkit,
+    .where = LIBRARY_prompt_toolkit,
     .takes = TAKES_COROUTINE,
     .find = find_input_hook,
     .loop = own_loop_in_input_hook,

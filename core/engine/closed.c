@@ -195,7 +195,7 @@ int
 twr_closed_is_below(Thread *th)
 {
     Driven *driven = th->drives.now;
-    if (driven == NULL || driven->place != PLACE_ENDING) {
+    if (!twr_driven_is_ending(driven)) {
         return 0;
     }
     PyObject *me = twr_greenlet_running();

@@ -290,13 +290,9 @@ twr_driven_calls_ended(Thread *th, Driven *driven, Driven *before, bool stays)
 }
 
 int
-twr_driven_settle(Thread *th, PyObject *running)
+twr_driven_stopped(Thread *th)
 {
     Driven *driven = th->drives.now;
-    if (driven == NULL || driven->place != PLACE_RETURNING ||
-        driven->it.loop == running) {
-        return 0;
-    }
     if (twr_loop_unmark(&driven->it) < 0 ||
         twr_driven_release(th, driven) < 0) {
         return -1;

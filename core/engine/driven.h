@@ -93,9 +93,20 @@ void twr_driven_end_calls(Thread *th, Driven *driven, PyObject *me);
 void twr_driven_calls_ended(Thread *th, Driven *driven, Driven *before,
                             bool stays);
 
+/* RETURNING -> NONE: the loop that we drove has stopped by itself. */
+int twr_driven_stopped(Thread *th);
+
 /* RETURNING -> NONE, if the loop that we drove has stopped by itself: another
  * one runs now, or NULL, none. */
-int twr_driven_settle(Thread *th, PyObject *running);
+static inline int
+twr_driven_settle(Thread *th, PyObject *running)
+{
+    const Driven *driven = th->drives.now;
+    return driven == NULL || driven->place != PLACE_RETURNING ||
+                   driven->it.loop == running
+               ? 0
+               : twr_driven_stopped(th);
+}
 
 /* Hard build: call is parked only to go on at once; NULL: none is.  Quiet. */
 void twr_driven_set_bounced(Driven *driven, Call *call);

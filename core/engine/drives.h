@@ -34,6 +34,14 @@ struct Driven {
 
 extern PyType_Spec twr_driven_spec;
 
+/* Whether calls in the loop of driven (may be NULL), which is closed, are
+ * being ended.  Quiet. */
+static inline bool
+twr_driven_is_ending(const Driven *driven)
+{
+    return driven != NULL && driven->place == PLACE_ENDING;
+}
+
 /* The Driven of a loop that we do not drive: an old one if calls are parked
  * there.  It stays in th->drives.kept until released. */
 Driven *twr_driven_of(Thread *th, PyObject *loop);
