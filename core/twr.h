@@ -74,6 +74,7 @@
  *         state clock         names, types | since when a call waits
  *         direct facts        C functions, called past their type | what
  *                             import has found out
+ *         watch               whether a dictionary has changed
  *         list hard compat    lists of calls, threads | make hard | versions
  *
  * A new library that runs its own loop: TWR_LIBRARIES in base/state.h, a

@@ -13,6 +13,9 @@ typedef struct {
     PyObject *selector; /* loop._selector then; borrowed */
     PyObject *epoll;    /* the epoll object of that */
     unsigned type_version; /* of type(loop) then */
+    TwrWatch watch;        /* over dict; while it is unchanged: */
+    PyObject *timers;      /* loop._scheduled, a list; borrowed, or NULL */
+    int stopping;          /* loop._stopping; -1: not a bool */
 } TwrQuick;
 
 /* Part of Driven (engine/drives.h). */

@@ -95,14 +95,53 @@ twr_quick_begin(TwrIteration *it)
         dict == NULL ? NULL
                      : PyDict_GetItemWithError(dict, state->names._selector);
     PyObject *epoll = selector == NULL ? NULL : find_epoll(state, selector);
-    if (epoll != NULL) {
+    if (epoll != NULL && twr_watch_begin(&quick->watch, dict) == 0) {
         quick->selector = selector;
         quick->epoll = epoll;
         quick->dict = Py_NewRef(dict);
         quick->type_version = twr_type_version(Py_TYPE(it->loop));
+        epoll = NULL;
     }
     PyErr_Clear();
+    Py_XDECREF(epoll);
     Py_XDECREF(dict);
+}
+
+/* What loop.__dict__ has under that name; borrowed, may be NULL. */
+static PyObject *
+attribute(TwrIteration *it, PyObject *name)
+{
+    return PyDict_GetItemWithError(it->quick.dict, name);
+}
+
+/* loop._stopping, as twr_quick_is_stopping() gives. */
+static int
+look_stopping(TwrIteration *it)
+{
+    PyObject *flag = attribute(it, it->state->names._stopping);
+    return flag == Py_False ? 0 : flag == Py_True ? 1 : -1;
+}
+
+/* Look at loop.__dict__: whether all in it is as the quick way needs it. */
+static bool
+look_at_loop(TwrIteration *it)
+{
+    TwrState *state = it->state;
+    TwrQuick *quick = &it->quick;
+    twr_watch_note(&quick->watch);
+    bool fits = !hides(state, quick->dict) &&
+                attribute(it, state->names._ready) == it->ready &&
+                attribute(it, state->names._debug) == Py_False &&
+                attribute(it, state->names._selector) == quick->selector;
+    PyObject *timers = attribute(it, state->names._scheduled);
+    quick->timers =
+        timers != NULL && PyList_CheckExact(timers) ? timers : NULL;
+    quick->stopping = look_stopping(it);
+    if (!fits || quick->timers == NULL) {
+        twr_watch_forget(&quick->watch);
+        return false;
+    }
+    return true;
 }
 
 bool
@@ -110,7 +149,7 @@ twr_quick_may_turn(TwrIteration *it)
 {
     TwrState *state = it->state;
     TwrQuick *quick = &it->quick;
-    if (!twr_quick_has_ready(it) || quick->type_version == 0 ||
+    if (quick->dict == NULL || quick->type_version == 0 ||
         twr_type_version(Py_TYPE(it->loop)) != quick->type_version ||
         state->quick.selector->tp_version_tag !=
             state->quick.selector_version ||
@@ -123,11 +162,8 @@ twr_quick_may_turn(TwrIteration *it)
         PyErr_Clear();
         return false;
     }
-    return !hides(state, quick->dict) && twr_quick_knows_timers(it) &&
-           PyDict_GetItemWithError(quick->dict, state->names._debug) ==
-               Py_False &&
-           PyDict_GetItemWithError(quick->dict, state->names._selector) ==
-               quick->selector;
+    return (twr_watch_is_unchanged(&quick->watch) || look_at_loop(it)) &&
+           twr_quick_knows_timers(it);
 }
 
 #ifdef __linux__
@@ -195,8 +231,8 @@ bool
 twr_quick_has_ready(TwrIteration *it)
 {
     return it->quick.dict != NULL &&
-           PyDict_GetItemWithError(it->quick.dict, it->state->names._ready) ==
-               it->ready;
+           (twr_watch_is_unchanged(&it->quick.watch) ||
+            attribute(it, it->state->names._ready) == it->ready);
 }
 
 Py_ssize_t
@@ -219,6 +255,7 @@ twr_quick_watched(TwrIteration *it)
 void
 twr_quick_end(TwrIteration *it)
 {
+    twr_watch_end(&it->quick.watch);
     Py_CLEAR(it->quick.dict);
     Py_CLEAR(it->quick.epoll);
     it->quick.selector = NULL;
@@ -227,9 +264,8 @@ twr_quick_end(TwrIteration *it)
 int
 twr_quick_is_stopping(TwrIteration *it)
 {
-    PyObject *flag =
-        PyDict_GetItemWithError(it->quick.dict, it->state->names._stopping);
-    return flag == Py_False ? 0 : flag == Py_True ? 1 : -1;
+    return twr_watch_is_unchanged(&it->quick.watch) ? it->quick.stopping
+                                                    : look_stopping(it);
 }
 
 PyObject *

@@ -18,8 +18,9 @@ twr_quick_may_run(TwrIteration *it, PyObject *handle)
     TwrState *state = it->state;
     return it->quick.dict != NULL && twr_quick_is_handle(state, handle) &&
            !twr_is_traced() &&
-           PyDict_GetItemWithError(it->quick.dict, state->names._debug) ==
-               Py_False;
+           (twr_watch_is_unchanged(&it->quick.watch) ||
+            PyDict_GetItemWithError(it->quick.dict, state->names._debug) ==
+                Py_False);
 }
 
 PyObject *

@@ -5,6 +5,9 @@
 static PyObject *
 timers_of(TwrIteration *it)
 {
+    if (twr_watch_is_unchanged(&it->quick.watch)) {
+        return it->quick.timers;
+    }
     PyObject *timers =
         PyDict_GetItemWithError(it->quick.dict, it->state->names._scheduled);
     return timers != NULL && PyList_CheckExact(timers) ? timers : NULL;

@@ -283,7 +283,7 @@ twr_hook_finalizer(void)
 #define TWR_PYTHON_TASKS_APART (PY_VERSION_HEX >= 0x030E0000)
 
 /* A number that is another one after each change to a dictionary; 0: this
- * Python has none. */
+ * Python has none.  Quiet. */
 static inline uint64_t
 twr_dict_tag(PyObject *dict)
 {
@@ -302,77 +302,7 @@ twr_dict_tag(PyObject *dict)
 #endif
 }
 
-/* Whether a dictionary has changed since it was looked at. */
-typedef struct {
-#if PY_VERSION_HEX < 0x030C0000
-    PyObject *dict;
-    uint64_t tag; /* of its state when it was looked at */
-#else
-    bool unchanged;
-#endif
-} TwrDictWatch;
-
-/* The one watch there is; in base/libraries.c. */
-extern TwrDictWatch *twr_dict_watched;
-
-#if PY_VERSION_HEX >= 0x030C0000
-static inline int
-twr_dict_changes(PyDict_WatchEvent Py_UNUSED(event), PyObject *Py_UNUSED(dict),
-                 PyObject *Py_UNUSED(key), PyObject *Py_UNUSED(value))
-{
-    twr_dict_watched->unchanged = false;
-    return 0;
-}
-#endif
-
-/* Begin to watch dict, which lives as long as the process; changed, until
- * twr_dict_note() is called. */
-static inline int
-twr_dict_watch(PyObject *dict, TwrDictWatch *watch)
-{
-#if PY_VERSION_HEX < 0x030C0000
-    *watch = (TwrDictWatch){dict, 0};
-    return 0;
-#else
-    *watch = (TwrDictWatch){false};
-    twr_dict_watched = watch;
-    int id = PyDict_AddWatcher(twr_dict_changes);
-    return id < 0 ? -1 : PyDict_Watch(id, dict);
-#endif
-}
-
-/* The dictionary is about to be looked at: what counts are changes from now
- * on. */
-static inline void
-twr_dict_note(TwrDictWatch *watch)
-{
-#if PY_VERSION_HEX < 0x030C0000
-    watch->tag = ((PyDictObject *)watch->dict)->ma_version_tag;
-#else
-    watch->unchanged = true;
-#endif
-}
-
-/* The dictionary could not be looked at: it counts as changed. */
-static inline void
-twr_dict_forget(TwrDictWatch *watch)
-{
-#if PY_VERSION_HEX < 0x030C0000
-    watch->tag = 0;
-#else
-    watch->unchanged = false;
-#endif
-}
-
-/* Whether the dictionary is as it was at the last twr_dict_note(). */
-static inline bool
-twr_dict_is_unchanged(const TwrDictWatch *watch)
-{
-#if PY_VERSION_HEX < 0x030C0000
-    return watch->tag == ((PyDictObject *)watch->dict)->ma_version_tag;
-#else
-    return watch->unchanged;
-#endif
-}
+/* Dictionaries can have watchers, which are told of each change. */
+#define TWR_DICT_WATCHERS (PY_VERSION_HEX >= 0x030C0000)
 
 #endif

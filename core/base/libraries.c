@@ -2,8 +2,6 @@
  */
 #include "base/libraries.h"
 
-TwrDictWatch *twr_dict_watched;
-
 /* By INDEX_. */
 static const char *const module_names[] = {
 #define X(name, module) module,
@@ -21,14 +19,14 @@ twr_libraries_init(TwrState *state)
             return -1;
         }
     }
-    return twr_dict_watch(PyImport_GetModuleDict(), &state->libraries.watch);
+    return twr_watch_begin(&state->libraries.watch, PyImport_GetModuleDict());
 }
 
 int
 twr_libraries_look(TwrState *state)
 {
     PyObject *modules = PyImport_GetModuleDict();
-    twr_dict_note(&state->libraries.watch);
+    twr_watch_note(&state->libraries.watch);
     unsigned imported = 0;
     for (int i = 0; i < N_LIBRARIES; i++) {
         PyObject *name = state->libraries.names[i];
@@ -36,7 +34,7 @@ twr_libraries_look(TwrState *state)
             imported |= 1u << i;
         }
         else if (PyErr_Occurred()) {
-            twr_dict_forget(&state->libraries.watch);
+            twr_watch_forget(&state->libraries.watch);
             return -1;
         }
     }

@@ -17,7 +17,7 @@ int twr_libraries_look(TwrState *state);
 static inline int
 twr_libraries_check(TwrState *state)
 {
-    return twr_dict_is_unchanged(&state->libraries.watch)
+    return twr_watch_is_unchanged(&state->libraries.watch)
                ? 0
                : twr_libraries_look(state);
 }

@@ -15,6 +15,7 @@
 #define TWR_STATE_H
 
 #include "base/facts.h"
+#include "base/watch.h"
 
 /* Interned names, each a field of TwrState.names. */
 #define TWR_NAMES(X)                                                          \
@@ -229,7 +230,7 @@ enum {
 typedef struct {
     PyObject *names[N_LIBRARIES]; /* of the modules, interned */
     unsigned imported;            /* LIBRARY_ flags */
-    TwrDictWatch watch;           /* over sys.modules */
+    TwrWatch watch;               /* over sys.modules */
 } TwrLibraries;
 
 typedef struct {
