@@ -14,7 +14,7 @@ GOALS = {  # title of a row: ratio, or a figure where the row has figures
     "1,000 blocked at once: like for like": 1.35,
     "10,000 blocked at once: like for like": 1.7,
     "100,000 blocked at once": 1.8,
-    "memory of a blocked call": 9.5,
+    "memory of a blocked call: one of 1,000": 9.5,
     "memory of a blocked call: one of 100,000": 9.5,
     "a bystander's step: in use": 0.85,
     "a bystander's step: in use, alone": 0.7,
