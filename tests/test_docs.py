@@ -266,3 +266,11 @@ def test_goals_are_of_rows_that_have_been_measured(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "bench")
     rows = dict(importlib.import_module("figures").rows_like(""))
     assert {*importlib.import_module("goals").GOALS} <= {*rows}
+
+
+def test_a_goal_allows_more_on_3_12(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    goal_of = importlib.import_module("goals").goal_of
+    assert goal_of("in a loop: trivial", (3, 13)) == 1.7
+    assert goal_of("in a loop: trivial", (3, 12)) == 1.955
+    assert goal_of("in a loop: unknown", (3, 12)) is None
