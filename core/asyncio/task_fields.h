@@ -17,12 +17,13 @@
 /* Fill in state->task; its why_not, if the fields cannot be found. */
 int twr_task_fields_init(TwrState *state);
 
-/* Whether op is a task of asyncio's own types, or derived from these. */
+/* Whether op is a task of asyncio's own types, or derived from these.
+ * Quiet. */
 bool twr_task_is(TwrState *state, PyObject *op);
 
 /* The task of which callback is a step, or the beginning of one, or another
  * bound method, as a loop's call_soon is given it; borrowed.  NULL: of none.
- */
+ * Only what is known to be such a thing is looked into.  Quiet. */
 PyObject *twr_task_of_callback(TwrState *state, PyObject *callback);
 
 /* What task is going to step. */
@@ -31,7 +32,8 @@ PyObject *twr_task_coro(TwrState *state, PyObject *task);
 /* Have task step coro from now on.  It may be in the middle of a step. */
 int twr_task_set_coro(TwrState *state, PyObject *task, PyObject *coro);
 
-/* Whether task is of asyncio's C type, or of a type derived from that. */
+/* Whether task is of asyncio's C type, or of a type derived from that.
+ * Quiet. */
 bool twr_task_is_c(TwrState *state, PyObject *task);
 
 /* Write _fut_waiter; future may be NULL. */
