@@ -64,7 +64,6 @@ COSTS = [
     Cost(
         "100,000 blocked at once",
         blocked(100_000),
-        ways=("await", "tworoutine"),
         once=True,
         patience=6,
     ),

@@ -22,7 +22,7 @@ class Cost:
     prepare: Callable
     unit: str = "us"
     ways: tuple = IN_LOOP
-    ratio: bool = True  # or the figures as they are
+    ratio: bool = True  # or the figures as they are, of one round
     once: bool = False  # a process can give one figure only
     patience: int = 1  # how many times as long it may take before it hangs
 

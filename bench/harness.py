@@ -4,7 +4,8 @@ In each round every contender gets a fresh process.  They take turns of a few
 milliseconds, never two at once, and the best of a contender's turns counts.
 It is divided by the baseline's of the same round, so that a drift of the
 machine cancels out.  The table has the median of these ratios over all
-rounds, with the least and the most.
+rounds, with the least and the most.  What does not drift, as memory, is
+measured in one round.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def measure(cost, effort):
     That is (median, least, most), or how it failed.
     """
     names, failed, rounds = cost.ways, {}, []
-    for _ in range(effort.rounds):
+    for _ in range(effort.rounds if cost.ratio else 1):
         rounds.append(one_round(cost, effort, names))
         failed |= {n: f for n, f in rounds[-1].items() if isinstance(f, str)}
         names = tuple(name for name in names if name not in failed)

@@ -61,7 +61,7 @@ def print_table(rows, markdown, rounds, seconds):
     print()
     print(
         f"Median (least-most) of {rounds} rounds, {seconds:.0f} s in all;",
-        "smaller is faster. Rows with * are figures, not ratios.",
+        "smaller is faster. Rows with * are figures, of one round.",
     )
     print(
         f"{platform.python_implementation()} {platform.python_version()},",

@@ -153,6 +153,139 @@ def bars(pattern, path, title):
     drawing.save(path)
 
 
+AT_ONCE = {"await": BLACK, "create_task": GREEN, **COLOURS}
+PANELS = (  # the rows, by their group 1 at how many; what one of these takes
+    (r"^(\d[\d,]*) blocked at once$", "time of one call", "us"),
+    (
+        r"^memory of a blocked call: one of (\d[\d,]*)$",
+        "memory of one call",
+        "KiB",
+    ),
+)
+HIGH = 210  # of a panel
+
+
+def taken(cells, who):
+    """What a cell says, in the unit of its row; None: no number."""
+    base = cells.get("1 is", "")
+    number = value(base.partition(", ")[2])
+    if who == base.partition(",")[0] or number is None:
+        return number
+    ratio = value(cells.get(who))
+    if ratio is None or base.endswith("*"):
+        return ratio
+    return ratio * number
+
+
+def at_once(pattern):
+    """{who: {how many at once: what each takes, or how that failed}}."""
+    curves = {who: {} for who in AT_ONCE}
+    for title, cells in rows_like(pattern):
+        count = int(re.search(pattern, title)[1].replace(",", ""))
+        for who, curve in curves.items():
+            figure = taken(cells, who) or cells.get(who, "-")
+            if figure != "-":
+                curve[count] = figure
+    return {who: curve for who, curve in curves.items() if curve}
+
+
+def blocked(path):
+    """Calls that wait at once, against time and against memory."""
+    panels = [(at_once(pattern), *says) for pattern, *says in PANELS]
+    if not all(curves for curves, *_ in panels):
+        return
+    top = 84
+    bottom = top + len(panels) * (HIGH + 64)
+    drawing = Drawing(WIDTH, bottom + 14)
+    drawing.text(
+        16, 24, "Calls that wait at once", size=16, font_weight="bold"
+    )
+    for n, (who, colour) in enumerate(AT_ONCE.items()):
+        x, y = LEFT + 140 * (n % 3), 38 + 20 * (n // 3)
+        drawing.rect(x, y, 12, 12, fill=colour)
+        drawing.text(x + 18, y + 10.5, who)
+    for n, (curves, title, unit) in enumerate(panels):
+        y = top + n * (HIGH + 64)
+        drawing.text(16, y + 14, f"{title}, {unit}")
+        panel(drawing, y + 24, curves)
+    drawing.text(
+        LEFT,
+        bottom,
+        "how many wait at once; all axes are logarithmic",
+        size=12,
+        colour=GREY,
+    )
+    drawing.save(path)
+
+
+def panel(drawing, top, curves):
+    """Curves over how many are at once; both axes are logarithmic."""
+    counts = sorted({count for curve in curves.values() for count in curve})
+    figures = [
+        figure
+        for curve in curves.values()
+        for figure in curve.values()
+        if not isinstance(figure, str)
+    ]
+    low, high = min(figures) / 1.2, max(figures) * 1.2
+    bottom, left, right = top + HIGH, 52.0, WIDTH - 36.0
+
+    def x(count):
+        decades = math.log(max(counts) / min(counts)) or 1
+        share = math.log(count / min(counts)) / decades
+        return left + 12 + share * (right - left - 24)
+
+    def y(figure):
+        share = math.log(figure / low) / math.log(high / low)
+        return bottom - share * (bottom - top)
+
+    for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000):
+        if low <= tick <= high:
+            drawing.line(left, y(tick), right, y(tick), colour=LIGHT)
+            drawing.text(
+                left - 6,
+                y(tick) + 4,
+                f"{tick:g}",
+                size=12,
+                colour=GREY,
+                anchor="end",
+            )
+    drawing.line(left, bottom, right, bottom)
+    for count in counts:
+        drawing.line(x(count), bottom, x(count), bottom + 4)
+        drawing.text(
+            x(count),
+            bottom + 18,
+            f"{count:,}",
+            size=12,
+            colour=GREY,
+            anchor="middle",
+        )
+    for who, curve in reversed(curves.items()):
+        draw_curve(drawing, sorted(curve.items()), AT_ONCE[who], x, y)
+
+
+def draw_curve(drawing, curve, colour, x, y):
+    """Dots with a line between them, up to where it failed."""
+    points = []
+    for count, figure in curve:
+        if isinstance(figure, str):
+            last = points[-1][1] if points else y(1)
+            drawing.text(
+                x(count),
+                last + 4,
+                figure,
+                size=12,
+                colour=colour,
+                anchor="middle",
+            )
+            break
+        points.append((x(count), y(figure)))
+    drawing.path(points, colour=colour, width=2)
+    for point in points:
+        drawing.dot(*point, radius=3.5, colour=colour)
+
+
 # --- drawings ---------------------------------------------------------------
 
 
@@ -315,11 +448,7 @@ def main():
         FIGURES / "calls.svg",
         "A call, against the same in asyncio",
     )
-    bars(
-        r"^(100|1,000|10,000) blocked at once$",  # as all are measured
-        FIGURES / "blocked.svg",
-        "Calls that wait at once, against await",
-    )
+    blocked(FIGURES / "blocked.svg")
     bars(
         r"^a bystander's",
         FIGURES / "bystanders.svg",

@@ -4,18 +4,13 @@ import contextlib
 import glob
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from ports import ended, on_free_port
 
 
 @contextlib.contextmanager
@@ -49,11 +44,18 @@ def running(pg_ctl, folder):
             cwd="/",
         )
 
-    port, data = free_port(), f"{folder}/data"
+    data, log = f"{folder}/data", f"{folder}/log"
+
+    def start(port):
+        options = f"-p {port} -h 127.0.0.1 -k {folder} -F -c lc_messages=C"
+        try:
+            run("pg_ctl", "-D", data, "-w", "-o", options, "-l", log, "start")
+        except subprocess.CalledProcessError as exc:
+            raise ended(Path(log).read_text()) from exc
+        return port
+
     run("initdb", "-D", data, "-A", "trust", "-N", "-U", "postgres")
-    options = f"-p {port} -h 127.0.0.1 -k {folder} -F"
-    start = ["-w", "-o", options, "-l", f"{folder}/log", "start"]
-    run("pg_ctl", "-D", data, *start)
+    port = on_free_port(start)
     try:
         yield port
     finally:

@@ -206,6 +206,15 @@ TABLES = [
 |   in use         | await | 1.1 (1.0-1.1) | -              | 1     |
 """,
 ]
+BLOCKED = """\
+|                          | 1 is          | tworoutine | nest_asyncio   |
+| ------------------------ | ------------- | ---------- | -------------- |
+| 100 blocked at once      | await, 2.0 us | 3.0 (2-4)  | 5.0            |
+| 10,000 blocked at once   | await, 4.0 us | 3.0        | RecursionError |
+|   like for like          | await, 4.0 us | 2.0        | -              |
+| memory of a blocked call: one of 100 | await, 1.5 KiB * | 11 | 4.0    |
+|   one of 10,000          | await, 1.5 KiB * | 12      | RecursionError |
+"""
 
 
 @pytest.mark.parametrize("text", TABLES)
@@ -225,3 +234,43 @@ def test_plots_of_whatever_tables_there_are(tmp_path, monkeypatch, text):
         assert (
             "1234x" in svg and "RecursionError" in svg
         ) or name != "calls.svg"
+
+
+def test_blocked_calls_are_plotted_against_time_and_memory(
+    tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    figures = importlib.import_module("figures")
+    (tmp_path / "RESULTS.md").write_text(BLOCKED)
+    monkeypatch.setattr(figures, "RESULTS", tmp_path / "RESULTS.md")
+    time, memory = (figures.at_once(pattern) for pattern, *_ in figures.PANELS)
+    assert time == {
+        "await": {100: 2.0, 10_000: 4.0},
+        "tworoutine": {100: 6.0, 10_000: 12.0},
+        "nest_asyncio": {100: 10.0, 10_000: "RecursionError"},
+    }
+    assert memory == {
+        "await": {100: 1.5, 10_000: 1.5},
+        "tworoutine": {100: 11.0, 10_000: 12.0},
+        "nest_asyncio": {100: 4.0, 10_000: "RecursionError"},
+    }
+    figures.blocked(tmp_path / "blocked.svg")
+    svg = ElementTree.parse(tmp_path / "blocked.svg")
+    texts = [element.text for element in svg.iter() if element.text]
+    assert texts.count("RecursionError") == 2
+    assert {"time of one call, us", "memory of one call, KiB"} <= {*texts}
+
+
+def test_goals_are_of_rows_that_have_been_measured(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    rows = dict(importlib.import_module("figures").rows_like(""))
+    assert {*importlib.import_module("goals").GOALS} <= {*rows}
+
+
+def test_a_goal_allows_more_on_3_12(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    goal_of = importlib.import_module("goals").goal_of
+    assert goal_of("in a loop: trivial", (3, 13)) == 1.7
+    assert goal_of("in a loop: trivial", (3, 12)) == 1.955
+    assert goal_of("in a loop: unknown", (3, 12)) is None

@@ -6,12 +6,9 @@ PostgreSQL and Redis where their servers are found.
 """
 
 import asyncio
-import contextlib
 import shutil
-import socket
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import aiohttp
@@ -28,7 +25,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from postgres import free_port
+from ports import ended, free_port, on_free_port
 from postgres import postgres as running_postgres
 from tworoutine import LoopThread, await_, dual, tworoutine
 
@@ -189,9 +186,8 @@ def test_httpx_fan_out(place, url):
 class Plant:
     """A server, and a client of it."""
 
-    def __init__(self, asyncua):
+    def __init__(self, asyncua, port):
         self.ua = asyncua.ua
-        port = free_port()
         self.server = dual(asyncua.Server, deep=True)()
         self.server.init()
         self.server.disable_clock(True)
@@ -327,15 +323,34 @@ def the_client_is_the_real_one(plant):
 def test_asyncua(place, check):
     asyncua = pytest.importorskip("asyncua")
 
-    def uses():
-        plant = Plant(asyncua)
+    def uses(port):
+        plant = Plant(asyncua, port)
         with plant.server, plant.client:
             check(plant)
 
-    place(uses)
+    place(lambda: on_free_port(uses))
 
 
 # --- Redis ------------------------------------------------------------------
+
+
+def start_redis(port, folder):
+    options = {"port": port, "bind": "127.0.0.1", "save": "", "dir": folder}
+    server = subprocess.Popen(
+        [
+            "redis-server",
+            *(str(x) for k, v in options.items() for x in (f"--{k}", v)),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    said = []
+    for line in server.stdout:
+        said.append(line)
+        if "Ready to accept connections" in line:
+            return server, port
+    server.communicate()
+    raise ended("".join(said))
 
 
 @pytest.fixture(scope="module")
@@ -343,23 +358,53 @@ def redis_port(tmp_path_factory):
     pytest.importorskip("redis")
     if shutil.which("redis-server") is None:
         pytest.skip("no redis-server")
-    port, folder = free_port(), tmp_path_factory.mktemp("redis")
-    options = {"port": port, "bind": "127.0.0.1", "save": "", "dir": folder}
-    server = subprocess.Popen(
-        [
-            "redis-server",
-            *(str(x) for k, v in options.items() for x in (f"--{k}", v)),
-        ],
-        stdout=subprocess.DEVNULL,
-    )
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            break
+    folder = tmp_path_factory.mktemp("redis")
+    server, port = on_free_port(lambda port: start_redis(port, folder))
     yield port
     server.terminate()
-    server.wait()
+    server.communicate()
+
+
+def test_a_port_that_is_taken_meanwhile(redis_port, monkeypatch, tmp_path):
+    """Each kind of server that tests start is started on another one."""
+    asyncua = pytest.importorskip("asyncua")
+
+    def redis():
+        server, port = on_free_port(lambda port: start_redis(port, tmp_path))
+        server.terminate()
+        server.communicate()
+        return port
+
+    def opc_ua():
+        def runs(port):
+            with Plant(asyncua, port).server:
+                return port
+
+        return on_free_port(runs)
+
+    def postgresql():
+        with running_postgres() as port:
+            return port
+
+    for runs in redis, opc_ua, postgresql:
+        free = free_port()
+        ports = [redis_port, free]
+        monkeypatch.setattr(
+            "ports.free_port", lambda ports=ports: ports.pop(0)
+        )
+        assert runs() == free
+
+
+def test_other_errors_of_a_server_are_not_tried_again():
+    tried = []
+
+    def start(port):
+        tried.append(port)
+        raise ended("no such option")
+
+    with pytest.raises(RuntimeError, match="no such option"):
+        on_free_port(start)
+    assert len(tried) == 1
 
 
 def test_redis(place, redis_port):

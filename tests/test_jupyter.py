@@ -551,6 +551,8 @@ def test_help_on_tworoutine_itself(eyes):
         ("parts('ab').", "throw"),
         ("for letter in parts('ab'):\n    letter.", "upper"),
         ("with opened('a') as path:\n    path.", "upper"),
+        ("half.map([3]).", "append"),
+        ("half.as_completed([3]).", "close"),
         # the coroutine, and what it returns
         ("half.aio(3).", "cr_await"),
         ("(~half)(3).", "cr_await"),

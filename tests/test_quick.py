@@ -212,6 +212,127 @@ def test_a_handle_of_ones_own():
     assert ran == ["own"]
 
 
+class Secretive(asyncio.Handle):
+    """A handle that tells its callback to nobody."""
+
+    __slots__ = ("hidden",)
+
+    @property
+    def _callback(self):
+        raise ValueError("secret")
+
+    @_callback.setter
+    def _callback(self, callback):
+        self.hidden = callback
+
+
+def test_a_handle_that_does_not_tell_its_callback():
+    loop = asyncio.SelectorEventLoop()
+
+    class Handle(Secretive):
+        __slots__ = ()
+
+        def _run(self):
+            self.hidden(*self._args)
+
+    async def main():
+        nap()
+        done = loop.create_future()
+        loop._ready.append(Handle(done.set_result, ("done",), loop))
+        return await asyncio.wait_for(done, 10)
+
+    assert run(main, loop) == "done"
+
+
+def test_such_a_handle_behind_the_first_step_of_a_call():
+    ran = []
+
+    class Handle(Secretive):
+        __slots__ = ()
+
+        def _run(self):
+            ran.append("own")
+
+    class Loop(asyncio.SelectorEventLoop):
+        follows = False
+
+        def call_soon(self, *args, context=None):
+            handle = super().call_soon(*args, context=context)
+            if self.follows:
+                self.follows = False
+                self._ready.append(Handle(print, (), self))
+            return handle
+
+    loop = Loop()
+
+    def callback(done):
+        loop.follows = True
+        done.set_result(nap(0.001))
+
+    async def main():
+        done = loop.create_future()
+        loop.call_soon(callback, done)
+        return await asyncio.wait_for(done, 10)
+
+    assert run(main, loop) == 0.001
+    assert ran == ["own"]
+
+
+@pytest.mark.parametrize("called", [True, False])
+def test_a_handle_that_cannot_run_its_callback_ends_the_run(called):
+    loop = asyncio.SelectorEventLoop()
+
+    async def main():
+        nap() if called else await (~nap)()
+        await asyncio.sleep(0)
+        loop._ready.append(Secretive(print, (), loop))
+        nap(0.001) if called else await (~nap)(0.001)
+
+    with pytest.raises(ValueError, match="secret"):
+        run(main, loop)
+
+
+class Curious:
+    """A callback that does not like to be asked for what it has not."""
+
+    def __init__(self, function):
+        self.function, self.asked = function, []
+
+    def __call__(self):
+        self.function()
+
+    def __getattr__(self, name):
+        self.asked.append(name)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("where", ["in a task", "in a callback", "no loop"])
+def test_a_callback_is_asked_nothing(where):
+    """Only what is known to be a step of a task is looked into."""
+    asked = []
+
+    @tworoutine
+    async def waits():
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        curious = Curious(lambda: done.set_result("done"))
+        loop.call_soon(curious)
+        result = await done
+        asked.extend(curious.asked)
+        return result
+
+    async def main():
+        nap()
+        if where == "in a task":
+            return waits()
+        done = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(lambda: done.set_result(waits()))
+        return await done
+
+    assert (waits() if where == "no loop" else run(main)) == "done"
+    assert asked == []
+
+
 def test_a_cancelled_handle_is_skipped():
     async def main():
         loop = asyncio.get_running_loop()

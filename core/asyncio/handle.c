@@ -6,6 +6,7 @@
 #include "asyncio/loop.h"
 #include "asyncio/quick_handle.h"
 #include "asyncio/task.h"
+#include "asyncio/task_fields.h"
 #include "stack/walk.h"
 
 int
@@ -17,6 +18,10 @@ twr_handle_callback(TwrState *state, PyObject *handle, PyObject **callback)
     }
     int found =
         PyObject_GetOptionalAttr(handle, state->names._callback, callback);
+    if (found < 0 && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();
+        found = 0;
+    }
     return found < 0 ? -1 : 0;
 }
 
@@ -32,19 +37,18 @@ twr_handle_run(TwrState *state, PyObject *handle)
     return twr_done(PyObject_CallMethodNoArgs(handle, state->names._run));
 }
 
-/* The object of which handle's callback is a method; NULL without error: the
- * callback is no method. */
+/* The task of which handle is a step; NULL without error: of none. */
 static PyObject *
-find_self(TwrState *state, PyObject *handle)
+find_task(TwrState *state, PyObject *handle)
 {
-    PyObject *callback, *self = NULL;
+    PyObject *callback;
     if (twr_handle_callback(state, handle, &callback) < 0 ||
         callback == NULL) {
         return NULL;
     }
-    PyObject_GetOptionalAttr(callback, state->names.__self__, &self);
+    PyObject *task = Py_XNewRef(twr_task_of_callback(state, callback));
     Py_DECREF(callback);
-    return self;
+    return task;
 }
 
 /* Put handle in the last place of the queue ready. */
@@ -73,14 +77,14 @@ twr_handle_take_first(TwrState *state, PyObject *loop, PyObject *task)
         handle = PyObject_CallMethodNoArgs(ready, state->names.pop);
     }
     if (handle != NULL) {
-        PyObject *self = find_self(state, handle);
-        if (self != task) {
+        PyObject *stepped = find_task(state, handle);
+        if (stepped != task) {
             PyObject *pending = twr_error_take();
             append(state, ready, handle);
             Py_CLEAR(handle);
             twr_error_put(pending);
         }
-        Py_XDECREF(self);
+        Py_XDECREF(stepped);
     }
     Py_XDECREF(ready);
     return handle;
@@ -95,10 +99,10 @@ is_queued(TwrState *state, PyObject *loop, PyObject *task)
     Py_ssize_t count = handles == NULL ? 0 : PyTuple_GET_SIZE(handles);
     bool queued = false;
     for (Py_ssize_t i = 0; i < count && !queued; i++) {
-        PyObject *self = find_self(state, PyTuple_GET_ITEM(handles, i));
+        PyObject *stepped = find_task(state, PyTuple_GET_ITEM(handles, i));
         PyErr_Clear();
-        queued = self == task;
-        Py_XDECREF(self);
+        queued = stepped == task;
+        Py_XDECREF(stepped);
     }
     Py_XDECREF(handles);
     Py_XDECREF(ready);
@@ -141,7 +145,7 @@ twr_handle_drop_frame(TwrState *state, PyObject *exc)
 int
 twr_handle_check_child(TwrState *state, PyObject *handle)
 {
-    PyObject *task = find_self(state, handle);
+    PyObject *task = find_task(state, handle);
     PyErr_Clear();
     int ended = task == NULL ? 0 : twr_task_ended_child(state, task);
     Py_XDECREF(task);

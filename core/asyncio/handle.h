@@ -10,7 +10,8 @@
 #include "base/state.h"
 
 /* handle._callback; *callback NULL without error: there is none, as in markers
- * and other libraries' stand-ins. */
+ * and other libraries' stand-ins, or a property has failed: handle._run() may
+ * do without, or fails as well. */
 int twr_handle_callback(TwrState *state, PyObject *handle,
                         PyObject **callback);
 

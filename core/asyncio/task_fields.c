@@ -130,7 +130,10 @@ find_coro(PyObject *names, PyObject *task, TwrTaskFacts *facts)
     }
     facts->coro_at = find_pointer(task, coro);
     facts->step_task_at = find_pointer(step, task);
-    facts->step_type = (PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(step));
+    if (facts->step_task_at >= 0) {
+        facts->step_type =
+            (PyTypeObject *)Py_NewRef((PyObject *)Py_TYPE(step));
+    }
     return facts->coro_at >= 0 && facts->step_task_at >= 0;
 }
 
@@ -229,7 +232,6 @@ twr_task_fields_init(TwrState *state)
         found = found < 0 ? -1 : 0;
     }
     if (found == 0) {
-        Py_CLEAR(facts->step_type);
         facts->why_not = PyUnicode_FromString(
             "the fields of asyncio.Task in this Python are not where "
             "tworoutine can find them");

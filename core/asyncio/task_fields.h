@@ -17,12 +17,13 @@
 /* Fill in state->task; its why_not, if the fields cannot be found. */
 int twr_task_fields_init(TwrState *state);
 
-/* Whether op is a task of asyncio's own types, or derived from these. */
+/* Whether op is a task of asyncio's own types, or derived from these.
+ * Quiet. */
 bool twr_task_is(TwrState *state, PyObject *op);
 
 /* The task of which callback is a step, or the beginning of one, or another
  * bound method, as a loop's call_soon is given it; borrowed.  NULL: of none.
- */
+ * Only what is known to be such a thing is looked into.  Quiet. */
 PyObject *twr_task_of_callback(TwrState *state, PyObject *callback);
 
 /* What task is going to step. */

@@ -33,7 +33,8 @@ typedef struct {
 /* What asyncio/task_fields.c finds out about this Python's tasks. */
 typedef struct {
     PyObject *why_not;       /* str: why no C task can be parked; or NULL */
-    PyTypeObject *step_type; /* of what a C task has called for a step ... */
+    PyTypeObject *step_type; /* of what a C task has called for a step, or
+                              * NULL; ... */
     Py_ssize_t step_task_at; /* ... and the offset of the task in that */
     Py_ssize_t coro_at;      /* offset of task_coro in a C task */
     Py_ssize_t waiter_at;    /* ... of task_fut_waiter */

@@ -4,6 +4,7 @@
 #include "asyncio/debug.h"
 #include "asyncio/handle.h"
 #include "asyncio/run_once.h"
+#include "asyncio/task_fields.h"
 #include "engine/closed.h"
 #include "engine/greenback.h"
 #include "engine/stop.h"
@@ -19,20 +20,18 @@ find_carrier_slowly(Driven *driven, PyObject *task)
     return call;
 }
 
-/* The call that carries the task of which callback is a method; or NULL. */
+/* The call that carries the task of which callback is a step; or NULL. */
 static Call *
 find_carrier(TwrState *state, Driven *driven, PyObject *callback)
 {
-    PyObject *task, *key;
     if (PyDict_GET_SIZE(driven->carriers) == 0) {
         return NULL;
     }
-    if (PyObject_GetOptionalAttr(callback, state->names.__self__, &task) <=
-        0) {
-        PyErr_Clear();
+    PyObject *task = twr_task_of_callback(state, callback);
+    if (task == NULL) {
         return NULL;
     }
-    key = PyLong_FromVoidPtr(task);
+    PyObject *key = PyLong_FromVoidPtr(task);
     Call *call = key == NULL
                      ? NULL
                      : (Call *)PyDict_GetItemWithError(driven->carriers, key);
@@ -41,7 +40,6 @@ find_carrier(TwrState *state, Driven *driven, PyObject *callback)
         PyErr_Clear();
         call = find_carrier_slowly(driven, task);
     }
-    Py_DECREF(task);
     return call != NULL && call->parked ? call : NULL;
 }
 

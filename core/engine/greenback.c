@@ -2,6 +2,7 @@
 #include "engine/greenback.h"
 
 #include "asyncio/handle.h"
+#include "asyncio/task_fields.h"
 #include "base/libraries.h"
 #include "stack/greenlet.h"
 
@@ -62,7 +63,7 @@ twr_greenback_step(TwrState *state, PyObject *handle, PyObject *callback)
         return;
     }
     PyObject *portal = twr_greenback_portal_of(
-        state, PyObject_GetAttr(callback, state->names.__self__));
+        state, Py_XNewRef(twr_task_of_callback(state, callback)));
     PyObject *context = portal == NULL ? NULL : twr_handle_context(handle);
     if (context != NULL) {
         PyObject_SetAttrString(portal, "gr_context", context);

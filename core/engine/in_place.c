@@ -4,6 +4,7 @@
 
 #include "asyncio/quick.h"
 #include "asyncio/quick_handle.h"
+#include "asyncio/task_fields.h"
 #include "engine/greenback.h"
 
 /* Whether the loop is one whose turn can be taken here: driven by us, in the
@@ -112,19 +113,6 @@ twr_in_place(Thread *th, Call *call, bool *queued)
     return result;
 }
 
-/* Whether callback is a method of task's. */
-static bool
-is_of_task(TwrState *state, PyObject *callback, PyObject *task)
-{
-    PyObject *self = NULL;
-    if (callback != NULL &&
-        PyObject_GetOptionalAttr(callback, state->names.__self__, &self) < 0) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(self); /* only compared */
-    return self == task;
-}
-
 /* What handle, taken from the queue, is to call. */
 static TwrInPlace
 whose_handle(TwrState *state, Call *call, PyObject *handle)
@@ -134,9 +122,13 @@ whose_handle(TwrState *state, Call *call, PyObject *handle)
         return IN_PLACE_PARK;
     }
     PyObject *callback = twr_quick_callback(state, handle);
-    return callback == (PyObject *)call              ? IN_PLACE_DONE
-           : is_of_task(state, callback, call->task) ? IN_PLACE_HANDLE
-                                                     : IN_PLACE_PARK;
+    if (callback == NULL) {
+        return IN_PLACE_PARK;
+    }
+    return callback == (PyObject *)call ? IN_PLACE_DONE
+           : twr_task_of_callback(state, callback) == call->task
+               ? IN_PLACE_HANDLE
+               : IN_PLACE_PARK;
 }
 
 TwrInPlace

@@ -50,7 +50,7 @@ def fan_out_map(f):
     async def map(
         items, *more, limit=None, progress=False, return_exceptions=False
     ):
-        iterables = items, *more
+        iterables = (items, *more)
         ended = _ended(f, "map", iterables, limit)
         total = length_of(iterables)
         results, errors = {}, {}

@@ -39,7 +39,8 @@ class Ended:
                 raise error_of(self._broken)
             if self._done:
                 task = self._done.popleft()
-                return *self._running.pop(task), task
+                index, item = self._running.pop(task)
+                return index, item, task
             if self._is_over and not self._running:
                 return None
             self._wake = asyncio.get_running_loop().create_future()

@@ -183,7 +183,8 @@ class _InCurio(Ended):
         task = await self._group.next_done()
         if task is None:
             return None
-        return *self._running.pop(task), task.result
+        index, item = self._running.pop(task)
+        return index, item, task.result
 
     def _has_room(self):
         """Nobody hears when a call enters a limiter: all go there at once."""
