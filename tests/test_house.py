@@ -16,6 +16,7 @@ regular expressions see what a compiler would.  Checked here are
 and of the Python files:
 
     circles     none of them imports another in a circle, not even in functions
+    private     asyncio's private names are used in three of them
     cold        _cold.py has each function that the core looks for there, and
                 passes on no others
 
@@ -24,6 +25,7 @@ line that is no longer needed has to go, too.
 """
 
 import ast
+import asyncio
 import functools
 import graphlib
 import re
@@ -513,6 +515,123 @@ def test_python_files_import_each_other_in_no_circle():
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as exc:
         pytest.fail(" < ".join(exc.args[1]))
+
+
+# The Python files that may use asyncio's private names: one gathers them, two
+# put another selector into a loop, and so take its turns apart.
+MAY_USE_PRIVATE = {
+    "tworoutine._private",
+    "tworoutine._gevent",
+    "tworoutine.nested",
+}
+
+
+def is_private(name):
+    return re.fullmatch(r"_[A-Za-z]\w*", name) is not None
+
+
+def defined_in(tree):
+    """The private names that are defined in a file: self._x is one."""
+    names = set()
+    for node in ast.walk(tree):
+        if hasattr(node, "name"):
+            names.add(node.name)
+        elif hasattr(node, "ctx") and isinstance(node.ctx, ast.Store):
+            own = isinstance(getattr(node, "value", None), ast.Name)
+            if own and node.value.id in ("self", "cls"):
+                names.add(node.attr)
+            elif isinstance(node, ast.Name):
+                names.add(node.id)
+    return {name for name in names if name and is_private(name)}
+
+
+def looked_for_in(tree):
+    """The private names that a file looks for in others' objects."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            base = node.value
+            if not (isinstance(base, ast.Name) and base.id in ("self", "cls")):
+                yield node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield alias.name
+
+
+@functools.cache
+def private_of_asyncio():
+    """(what the core uses of it, all of this Python's) private names.
+
+    But not those of asyncio.__all__, which are there for other event loops.
+    """
+    core = set(re.findall(r"X\((_\w+)\)", house().text["base/state.h"]))
+    names = set().union(
+        *(
+            defined_in(ast.parse(path.read_text()))
+            for path in Path(asyncio.__file__).parent.glob("*.py")
+        )
+    )
+    public = set(asyncio.__all__) | set(asyncio.events.__all__)
+    core, names = core - public, names - public
+    return {name for name in core if is_private(name)}, names
+
+
+def private_in_python(files):
+    """file: asyncio's private name, of files which may not use these.
+
+    A name that tworoutine defines, too, is its own; but one that the core uses
+    of asyncio is so only in the file that defines it.
+    """
+    core, names = private_of_asyncio()
+    ours = set().union(*map(defined_in, python_files().values()))
+    return {
+        f"{file}: {name}"
+        for file, tree in files.items()
+        if file not in MAY_USE_PRIVATE
+        for name in set(looked_for_in(tree))
+        if name in core - defined_in(tree) or name in names - core - ours
+    }
+
+
+def test_few_python_files_use_the_private_names_of_asyncio():
+    bad = private_in_python(python_files())
+    compare("python-private", bad, "asyncio's private names: in _private.py")
+    for file in MAY_USE_PRIVATE:
+        as_other = {"tworoutine.new": python_files()[file]}
+        assert private_in_python(as_other), f"not needed: {file}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "loop._ready.clear()",
+        "x = getattr(task, '_fut_waiter', None)",
+        "code = asyncio.Handle._run.__code__",
+        "class Own:\n    def f(self):\n        self.loop._selector = None",
+        "from asyncio.base_events import _run_until_complete_cb",
+        "def f(task):\n    return task._log_traceback",
+    ],
+)
+def test_the_lint_sees_a_private_name_in_python(text):
+    tree = ast.parse(text)
+    assert private_in_python({"tworoutine.new": tree})
+    assert not private_in_python({"tworoutine._private": tree})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "frame = sys._getframe()",
+        "loop = asyncio._get_running_loop()",
+        "from tworoutine._private import selector_of",
+        "class Own:\n    def f(self, loop):\n        self._loop = loop",
+        "run._wake()",
+        "x = task.get_loop()",
+    ],
+)
+def test_the_lint_leaves_other_names_in_python_alone(text):
+    assert not private_in_python({"tworoutine.new": ast.parse(text)})
 
 
 def test_the_cold_module_has_what_the_core_looks_for():
