@@ -9,13 +9,14 @@ regular expressions see what a compiler would.  Checked here are
     Switches.   stands in the contract of exactly those functions during which
                 other code runs on this thread
     Quiet.      ... of functions that run nobody's code: no Python, no switch
-    doors       greenlet.h, the Python version, asyncio's private names: each
-                in one place
+    doors       greenlet.h, its raw switch, the Python version, asyncio's
+                private names: each in one place
     sizes       40 lines a function, 400 a file
 
 and of the Python files:
 
     circles     none of them imports another in a circle, not even in functions
+    private     asyncio's private names are used in three of them
     cold        _cold.py has each function that the core looks for there, and
                 passes on no others
 
@@ -24,6 +25,7 @@ line that is no longer needed has to go, too.
 """
 
 import ast
+import asyncio
 import functools
 import graphlib
 import re
@@ -47,7 +49,6 @@ SWITCH = re.compile(
 )
 DEFINITION = re.compile(r"^(\w+)\(([^;{]*?)\)\n\{\n(.*?)^\}\n", re.M | re.S)
 CALL = re.compile(r"(?<![\w>.])(\w+)\b(\()?")
-PRIVATE = re.compile(r"names\.(_(?!_|run_until)\w+)|\"(_[a-z]\w+)\"")
 
 # What the C API offers that runs nobody's code, and our own macros.
 QUIET_NAMES = """
@@ -319,10 +320,10 @@ def test_quiet_functions_run_nobodys_code():
     compare("quiet", bad, "these are Quiet. and call what may run any code")
 
 
-def users_of(pattern, allowed):
+def users_of(pattern, allowed, texts=None):
     return [
         file
-        for file, text in house().text.items()
+        for file, text in (texts or house().text).items()
         if not re.fullmatch(allowed, file)
         and re.search(pattern, without(text, strings=False))
     ]
@@ -340,14 +341,123 @@ def test_one_file_tests_the_version_of_python():
     compare("version", bad, "compat.h alone tests the Python version")
 
 
-def test_one_folder_knows_the_private_names_of_asyncio():
-    bad = {
-        f"{f.file}: {match[1] or match[2]}"
-        for f in house().functions
-        for match in PRIVATE.finditer(f.text)
-        if not f.file.startswith("asyncio/")
+# Who calls these has to know that a switch may be meant for somebody else,
+# which stack/switch.c alone does.  others.c: a call inside SQLAlchemy's
+# greenlet_spawn hands its awaitable to the parent, as SQLAlchemy's own
+# await_only does; what comes back is for that greenlet, whoever sends it.
+RAW_SWITCH = r"\btwr_greenlet_(?:switch|throw)\b"
+MAY_SWITCH_RAW = r"stack/\w+\.[ch]|backends/others\.c"
+
+
+def test_few_files_switch_past_the_token():
+    bad = users_of(RAW_SWITCH, MAY_SWITCH_RAW)
+    compare("raw-switch", bad, "switch by twr_switch_to(), of stack/stacks.h")
+    for name in MAY_SWITCH_RAW.split("|"):
+        assert users_of(RAW_SWITCH, rf"(?!{name}).*"), f"not needed: {name}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "    x = twr_greenlet_switch(to, NULL);\n",
+        "static const Jobs jobs = {twr_greenlet_throw};\n",
+    ],
+)
+def test_the_lint_sees_a_raw_switch(text):
+    files = {"engine/new.c": text, "stack/new.c": text}
+    assert users_of(RAW_SWITCH, MAY_SWITCH_RAW, files) == ["engine/new.c"]
+
+
+# Words with one underscore in strings that are no names of asyncio's.
+NOT_OF_ASYNCIO = {
+    *("_core", "_cold", "_calls", "_homes"),  # files of tworoutine
+    "_impl",  # a module of greenback
+    "_signal",  # a module of Python
+}
+
+
+@functools.cache
+def private_fields():
+    """The fields of TwrState for what asyncio keeps private."""
+    return {
+        field
+        for field, module, name in re.findall(
+            r'X\((\w+), "([\w.]+)", (?:"(\w+)"|NULL)\)',
+            house().text["base/state.h"],
+        )
+        if module == "_asyncio" or name.startswith("_")
     }
+
+
+def private_in_c(text):
+    """asyncio's private names in text, in functions or out of them."""
+    text = without(text, strings=False)
+    words = {
+        word
+        for string in re.findall(r'"(?:\\.|[^"\\\n])*"', text)
+        for word in re.findall(r"(?<!\w)_(?!_)[A-Za-z]\w*", string)
+    } - NOT_OF_ASYNCIO
+    words.update(re.findall(r"\bnames\s*\.\s*(_(?!_)\w+)", text))
+    # In tables that macros read, as those of base/state.h.
+    words.update(re.findall(r"\bX\((_(?!_)\w+)\)", text))
+    fields = "|".join(private_fields())
+    words.update(re.findall(rf"->\s*({fields})\b", text))
+    return words
+
+
+def private_in_rooms(texts):
+    """... in the rooms outside asyncio/.
+
+    base/state.h is left out: all names are interned, and all imports made, in
+    its tables, for one struct that stands below asyncio/.  Who takes them from
+    there is seen.
+    """
+    return {
+        f"{file}: {word}"
+        for file, text in texts.items()
+        if not file.startswith("asyncio/") and file != "base/state.h"
+        for word in private_in_c(text)
+    }
+
+
+def test_one_folder_knows_the_private_names_of_asyncio():
+    bad = private_in_rooms(house().text)
     compare("private", bad, "asyncio's private names belong in asyncio/")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'f(void)\n{\n    g("_ready");\n}\n',
+        'static PyMethodDef methods[] = {{"_run", run, METH_NOARGS, NULL}};\n',
+        '#define LOOKS {"_callback", get, NULL, NULL, NULL}\n',
+        'static const char *all = "_ready _scheduled";\n',
+        'static const char *where = "asyncio.tasks._enter_task";\n',
+        'static const char *kind = "_PyTask";\n',
+        "#define READY(state) (state)->names._ready\n",
+        "#define NAMES(X) X(_ready)\n",
+        "#define LEAVE(state) CALL((state)->leave_task)\n",
+        "f(void)\n{\n    return state->CTask;\n}\n",
+    ],
+)
+def test_the_lint_sees_a_private_name(text):
+    assert private_in_rooms({"engine/new.c": text})
+    assert not private_in_rooms({"asyncio/new.c": text})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/* _run_once calls handles. */\n",
+        '    .name = "tworoutine._core.Call",\n',
+        "    x = state->names.__name__;\n",
+        "    x = state->names.run_forever;\n",
+        "    x = state->new_event_loop;\n",
+        "    facts->run_once = _Py_IsFinalizing();\n",
+    ],
+)
+def test_the_lint_leaves_other_names_alone(text):
+    assert not private_in_rooms({"engine/new.c": text})
 
 
 def test_functions_are_short():
@@ -406,6 +516,123 @@ def test_python_files_import_each_other_in_no_circle():
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as exc:
         pytest.fail(" < ".join(exc.args[1]))
+
+
+# The Python files that may use asyncio's private names: one gathers them, two
+# put another selector into a loop, and so take its turns apart.
+MAY_USE_PRIVATE = {
+    "tworoutine._private",
+    "tworoutine._gevent",
+    "tworoutine.nested",
+}
+
+
+def is_private(name):
+    return re.fullmatch(r"_[A-Za-z]\w*", name) is not None
+
+
+def defined_in(tree):
+    """The private names that are defined in a file: self._x is one."""
+    names = set()
+    for node in ast.walk(tree):
+        if hasattr(node, "name"):
+            names.add(node.name)
+        elif hasattr(node, "ctx") and isinstance(node.ctx, ast.Store):
+            own = isinstance(getattr(node, "value", None), ast.Name)
+            if own and node.value.id in ("self", "cls"):
+                names.add(node.attr)
+            elif isinstance(node, ast.Name):
+                names.add(node.id)
+    return {name for name in names if name and is_private(name)}
+
+
+def looked_for_in(tree):
+    """The private names that a file looks for in others' objects."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            base = node.value
+            if not (isinstance(base, ast.Name) and base.id in ("self", "cls")):
+                yield node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield alias.name
+
+
+@functools.cache
+def private_of_asyncio():
+    """(what the core uses of it, all of this Python's) private names.
+
+    But not those of asyncio.__all__, which are there for other event loops.
+    """
+    core = set(re.findall(r"X\((_\w+)\)", house().text["base/state.h"]))
+    names = set().union(
+        *(
+            defined_in(ast.parse(path.read_text()))
+            for path in Path(asyncio.__file__).parent.glob("*.py")
+        )
+    )
+    public = set(asyncio.__all__) | set(asyncio.events.__all__)
+    core, names = core - public, names - public
+    return {name for name in core if is_private(name)}, names
+
+
+def private_in_python(files):
+    """file: asyncio's private name, of files which may not use these.
+
+    A name that tworoutine defines, too, is its own; but one that the core uses
+    of asyncio is so only in the file that defines it.
+    """
+    core, names = private_of_asyncio()
+    ours = set().union(*map(defined_in, python_files().values()))
+    return {
+        f"{file}: {name}"
+        for file, tree in files.items()
+        if file not in MAY_USE_PRIVATE
+        for name in set(looked_for_in(tree))
+        if name in core - defined_in(tree) or name in names - core - ours
+    }
+
+
+def test_few_python_files_use_the_private_names_of_asyncio():
+    bad = private_in_python(python_files())
+    compare("python-private", bad, "asyncio's private names: in _private.py")
+    for file in MAY_USE_PRIVATE:
+        as_other = {"tworoutine.new": python_files()[file]}
+        assert private_in_python(as_other), f"not needed: {file}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "loop._ready.clear()",
+        "x = getattr(task, '_fut_waiter', None)",
+        "code = asyncio.Handle._run.__code__",
+        "class Own:\n    def f(self):\n        self.loop._selector = None",
+        "from asyncio.base_events import _run_until_complete_cb",
+        "def f(task):\n    return task._log_traceback",
+    ],
+)
+def test_the_lint_sees_a_private_name_in_python(text):
+    tree = ast.parse(text)
+    assert private_in_python({"tworoutine.new": tree})
+    assert not private_in_python({"tworoutine._private": tree})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "frame = sys._getframe()",
+        "loop = asyncio._get_running_loop()",
+        "from tworoutine._private import selector_of",
+        "class Own:\n    def f(self, loop):\n        self._loop = loop",
+        "run._wake()",
+        "x = task.get_loop()",
+    ],
+)
+def test_the_lint_leaves_other_names_in_python_alone(text):
+    assert not private_in_python({"tworoutine.new": ast.parse(text)})
 
 
 def test_the_cold_module_has_what_the_core_looks_for():

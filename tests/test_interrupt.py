@@ -223,6 +223,32 @@ assert tick() == "tick"
 """)
 
 
+def test_a_task_that_computes_sees_it_at_once():
+    """The loop does not come round meanwhile: asyncio.Runner, too, cancels."""
+    run("""
+async def compute(main):
+    for presses in (1, 2):  # the second one: the cleanup is not waited for
+        signal.raise_signal(signal.SIGINT)
+        log.append(main.cancelling())
+
+@tworoutine
+async def call():
+    asyncio.create_task(compute(asyncio.current_task()))
+    try:
+        await asyncio.sleep(60)
+    finally:
+        log.append("cleaning")
+        await asyncio.sleep(60)
+
+try:
+    call()
+except KeyboardInterrupt:
+    log.append("interrupted")
+assert log == [1, 1, "cleaning", "interrupted"], log
+assert tick() == "tick"
+""")
+
+
 def test_a_second_one_during_cleanup():
     run("""
 @tworoutine
@@ -462,6 +488,45 @@ for _ in range(3):
     loop.run_until_complete(first())
     assert not any(task.done() for task in tasks), tasks
 stop_background()
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    "end", ["loop.stop()", "raise SystemExit"], ids=["stop", "exit"]
+)
+def test_as_the_run_ends_nobody_else_gets_it(end):
+    run(
+        f"""
+def press_and_end():
+    signal.raise_signal(signal.SIGINT)
+    {end}
+"""
+        """
+async def run(n):
+    return tick(n)
+
+async def run_main():
+    loop.call_later(0.001, press_and_end)
+    return tick(10**9)
+
+loop, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+loop.run_until_complete(run(3))
+main = loop.create_task(run_main())
+try:
+    loop.run_until_complete(main)
+except (RuntimeError, SystemExit):  # it was stopped
+    log.append("ended")
+assert other.run_until_complete(run(3)) == "tick"
+assert tick() == "tick"
+try:
+    loop.run_until_complete(main)
+except KeyboardInterrupt:
+    log.append("interrupted")
+assert log == ["ended", "interrupted"], log
+assert isinstance(main.exception(), KeyboardInterrupt)
+loop.close()
+other.close()
 """
     )
 

@@ -152,6 +152,12 @@ twr_handle_check_child(TwrState *state, PyObject *handle)
     return ended;
 }
 
+PyObject *
+twr_handle_self(PyObject *op, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(op);
+}
+
 int
 twr_handle_init(TwrState *state)
 {

@@ -41,6 +41,24 @@ void twr_handle_drop_frame(TwrState *state, PyObject *exc);
  * process, whose exception is then pending. */
 int twr_handle_check_child(TwrState *state, PyObject *handle);
 
+/* What a type bears whose objects stand in the queue as handles: its method
+ * run() is called in their turn ... */
+#define TWR_HANDLE_METHODS(run)                                               \
+    {                                                                         \
+        "_run", run, METH_NOARGS, NULL                                        \
+    }
+
+/* ... unless its getter cancelled() returns true; debug mode shows the object
+ * itself. */
+#define TWR_HANDLE_GETSET(cancelled)                                          \
+    {"_cancelled", cancelled, NULL, NULL, NULL},                              \
+    {                                                                         \
+        "_callback", twr_handle_self, NULL, NULL, NULL                        \
+    }
+
+/* A getter: op itself. */
+PyObject *twr_handle_self(PyObject *op, void *closure);
+
 /* Look for the names that this file relies on. */
 int twr_handle_init(TwrState *state);
 

@@ -77,7 +77,8 @@ twr_loop_call_soon(TwrState *state, PyObject *loop, PyObject *call)
 int
 twr_loop_wake(TwrState *state, PyObject *loop, PyObject *callback)
 {
-    return queue_by(state, loop, state->names.call_soon_threadsafe, callback);
+    return queue_by(state, loop, state->names.call_soon_threadsafe,
+                    callback == NULL ? state->get_running_loop : callback);
 }
 
 /* Put item in front of the queue ready. */

@@ -64,8 +64,8 @@ int twr_loop_call_next(TwrIteration *it, PyObject *call);
 /* Put handle, which was the next one, in front of the queue again. */
 int twr_loop_put_back(TwrIteration *it, PyObject *handle);
 
-/* Queue callback, and have loop come to it even if it waits in its selector:
- * as a signal handler needs. */
+/* Queue callback (NULL: one that does nothing), and have loop come to it even
+ * if it waits in its selector: as a signal handler needs. */
 int twr_loop_wake(TwrState *state, PyObject *loop, PyObject *callback);
 
 /* Put `count` handles that are skipped in front of the queue. */

@@ -175,9 +175,8 @@ run_first_step(Thread *th, PyObject *loop, Driven *own_run, Call *call)
     if (step == NULL && PyErr_Occurred()) {
         return -1;
     }
-    if (own_run != NULL && th->sigint.kept &&
-        twr_interrupt_carrier(th, call)) {
-        twr_interrupt_take_kept(th);
+    if (own_run != NULL) {
+        twr_report(twr_interrupt_deliver(th), call->task);
     }
     return step == NULL ? 0 : twr_carry_step(th, loop, call, step);
 }

@@ -2,6 +2,7 @@
 #include "engine/call.h"
 
 #include "asyncio/future.h"
+#include "asyncio/handle.h"
 #include "asyncio/task.h"
 #include "base/error.h"
 #include "base/list.h"
@@ -249,10 +250,7 @@ twr_call_interrupt(TwrState *state, Call *call, bool at_once)
         int taken = twr_task_cancel(state, call->task);
         if (taken != 0) {
             call->interrupted = taken > 0;
-            /* What is called does not matter. */
-            return taken < 0
-                       ? -1
-                       : twr_loop_wake(state, loop, state->get_running_loop);
+            return taken < 0 ? -1 : twr_loop_wake(state, loop, NULL);
         }
     }
     if (twr_call_detach(state, call) < 0) {
@@ -298,20 +296,13 @@ call_get_cancelled(PyObject *Py_UNUSED(op), void *Py_UNUSED(closure))
     Py_RETURN_FALSE;
 }
 
-static PyObject *
-call_get_callback(PyObject *op, void *Py_UNUSED(closure))
-{
-    return Py_NewRef(op);
-}
-
 static PyMethodDef call_methods[] = {
-    {"_run", call_run, METH_NOARGS, NULL},
+    TWR_HANDLE_METHODS(call_run),
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef call_getset[] = {
-    {"_cancelled", call_get_cancelled, NULL, NULL, NULL},
-    {"_callback", call_get_callback, NULL, NULL, NULL},
+    TWR_HANDLE_GETSET(call_get_cancelled),
     {NULL, NULL, NULL, NULL, NULL},
 };
 

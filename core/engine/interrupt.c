@@ -202,12 +202,12 @@ has_to_keep(Thread *th)
 int
 twr_interrupt_deliver(Thread *th)
 {
-    Call *main_call =
-        th->drives.now == NULL ? NULL : th->drives.now->main_call;
-    if (!th->sigint.kept || (th->run.in_run && main_call == NULL)) {
+    if (!th->sigint.kept || has_to_keep(th)) {
         return 0;
     }
     th->sigint.kept = false;
+    Call *main_call =
+        th->drives.now == NULL ? NULL : th->drives.now->main_call;
     if (main_call == NULL) {
         PyErr_SetNone(PyExc_KeyboardInterrupt);
         return -1;
@@ -216,6 +216,7 @@ twr_interrupt_deliver(Thread *th)
     bool again = main_call->task == th->sigint.task;
     Py_XSETREF(th->sigint.task, Py_NewRef(main_call->task));
     int done = twr_call_interrupt(th->state, main_call, again);
+    th->sigint.kept |= done < 0;
     Py_DECREF(main_call);
     return done;
 }
@@ -267,30 +268,19 @@ PyMethodDef twr_interrupt_def = {
     "Give Ctrl-C to the synchronous call that waits."};
 
 bool
-twr_interrupt_carrier(Thread *th, Call *call)
-{
-    int taken = twr_task_cancel(th->state, call->task);
-    call->interrupted = taken > 0;
-    if (taken > 0) {
-        Py_XSETREF(th->sigint.task, Py_NewRef(call->task));
-    }
-    else if (taken < 0) {
-        PyErr_Clear();
-    }
-    return call->interrupted;
-}
-
-bool
 twr_interrupt_carrier_with(Thread *th, Call *call)
 {
     if (call->interrupted) {
         return false;
     }
     PyObject *exc = twr_error_take();
-    if (!twr_interrupt_carrier(th, call)) {
+    call->interrupted = twr_task_cancel(th->state, call->task) > 0;
+    if (!call->interrupted) {
+        PyErr_Clear();
         twr_error_put(exc);
         return false;
     }
+    Py_XSETREF(th->sigint.task, Py_NewRef(call->task));
     Py_XSETREF(call->thrown, exc);
     return true;
 }

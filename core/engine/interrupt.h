@@ -51,8 +51,8 @@ bool twr_interrupt_ends(Thread *th, PyObject *exc);
 /* Have exc (stolen) raised in the code that runs next in the main thread. */
 void twr_interrupt_raise_soon(PyObject *exc);
 
-/* If Ctrl-C was kept, interrupt the call that runs the loop, or raise
- * KeyboardInterrupt if there is none. */
+/* If Ctrl-C was kept, and need not be any longer, interrupt the call that runs
+ * the loop, or raise KeyboardInterrupt if there is none. */
 int twr_interrupt_deliver(Thread *th);
 
 /* Keep Ctrl-C until it can be delivered. */
@@ -60,9 +60,6 @@ void twr_interrupt_keep(Thread *th);
 
 /* Whether Ctrl-C was kept; it is no longer. */
 bool twr_interrupt_take_kept(Thread *th);
-
-/* Cancel the task that call carries, for Ctrl-C; false: the task is done. */
-bool twr_interrupt_carrier(Thread *th, Call *call);
 
 /* Cancel the task that call carries; when that is done, call raises the
  * pending exception, which is taken.  False: the task is done, or was

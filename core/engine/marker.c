@@ -2,6 +2,7 @@
 #include "engine/marker.h"
 
 #include "asyncio/frames.h"
+#include "asyncio/handle.h"
 #include "asyncio/likeness.h"
 #include "asyncio/running.h"
 #include "engine/closed.h"
@@ -95,21 +96,13 @@ marker_cancelled(PyObject *op, void *Py_UNUSED(closure))
     return PyBool_FromLong(((Marker *)op)->is_padding);
 }
 
-/* Debug mode formats handles by their callback. */
-static PyObject *
-marker_callback(PyObject *op, void *Py_UNUSED(closure))
-{
-    return Py_NewRef(op);
-}
-
 static PyMethodDef marker_methods[] = {
-    {"_run", marker_run, METH_NOARGS, NULL},
+    TWR_HANDLE_METHODS(marker_run),
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef marker_getset[] = {
-    {"_cancelled", marker_cancelled, NULL, NULL, NULL},
-    {"_callback", marker_callback, NULL, NULL, NULL},
+    TWR_HANDLE_GETSET(marker_cancelled),
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -23,7 +23,9 @@ import time
 import traceback
 from typing import NamedTuple
 
+from tworoutine import _private
 from tworoutine._core import Awaiting, look
+from tworoutine._private import loop_of, runs_handle
 
 
 class WaitingCall(NamedTuple):
@@ -126,7 +128,6 @@ _ASYNC = (
     | inspect.CO_ITERABLE_COROUTINE
     | inspect.CO_ASYNC_GENERATOR
 )
-_RUN = asyncio.Handle._run.__code__
 
 
 class Look:
@@ -182,7 +183,7 @@ class Look:
         if found.awaited is not None:
             waits_for = found.awaited
         elif inner and waits_for is None and found.task is not None:
-            waits_for = getattr(found.task, "_fut_waiter", None)
+            waits_for = _private.waits_for(found.task)
         beyond, waits_for = _beyond(waits_for)
         if found.kind == "apart":
             found = found._replace(task=_task_in_gevent(greenlet))
@@ -293,7 +294,7 @@ class Look:
             frame = stack[index]
             if frame is step and id(frame) not in self._carriers:
                 return index
-            if _runs_handle(frame) and not (
+            if runs_handle(frame) and not (
                 index + 1 < len(stack)
                 and (
                     id(stack[index + 1]) in self._carriers
@@ -384,11 +385,6 @@ def _from_user(stack):
     return stack[n:]
 
 
-def _runs_handle(frame):
-    code = frame.f_code
-    return code.co_name == "_run" and code.co_filename == _RUN.co_filename
-
-
 def _package(frame):
     return str(frame.f_globals.get("__name__", "")).partition(".")[0]
 
@@ -435,7 +431,7 @@ def _running_step(frame):
     """
     if frame is None:
         return "no loop", None
-    loop = getattr(frame.f_locals.get("self"), "_loop", None)
+    loop = loop_of(frame.f_locals.get("self"))
     task = None if loop is None else asyncio.current_task(loop)
     return "callback" if task is None else "task", task
 
@@ -583,7 +579,7 @@ def _line_of(stack):
 def _summary(frames):
     lines = []
     for frame in frames:
-        if not _is_ours(frame) and not _runs_handle(frame):
+        if not _is_ours(frame) and not runs_handle(frame):
             code = frame.f_code
             linecache.lazycache(code.co_filename, frame.f_globals)
             lines.append(
@@ -607,7 +603,7 @@ def _holds_up(found, stack, begin):
     if found.kind != "task":
         return None
     for frame in reversed(stack[:begin]):
-        if _runs_handle(frame):
+        if runs_handle(frame):
             return None
         if _package(frame) not in ("asyncio", "tworoutine"):
             line = _summary([frame])[0]

@@ -13,10 +13,8 @@ import importlib
 import inspect
 import operator
 import pickle
-import selectors
 import sys
 import threading
-from asyncio import format_helpers
 
 from tworoutine._core import (
     cold,
@@ -32,7 +30,6 @@ from tworoutine._hosts import adapt as adapt
 from tworoutine._hosts import end_calls, take_greenlets_for_threads
 from tworoutine._hosts import find_backend as find_backend
 from tworoutine._hosts import for_asgiref as for_asgiref
-from tworoutine._loops import discard_loop as discard_loop
 from tworoutine._loops import end_loop
 from tworoutine._names import bound_signature as bound_signature
 from tworoutine._names import lookup
@@ -42,6 +39,18 @@ from tworoutine._names import names as names
 from tworoutine._names import shown_code as shown_code
 from tworoutine._portal import foreign_library as foreign_library
 from tworoutine._portal import has_factory as has_factory
+from tworoutine._private import (
+    callbacks_of,
+    made_at,
+    poll_nothing,
+    take_untold,
+    unset,
+    waits_for,
+)
+from tworoutine._private import discard_loop as discard_loop
+from tworoutine._private import handle_failed as handle_failed
+from tworoutine._private import is_marked as is_marked
+from tworoutine._private import lose as lose
 from tworoutine._prompts import explain as explain
 from tworoutine._prompts import foreground as foreground
 from tworoutine._prompts import in_input_hook as in_input_hook
@@ -68,36 +77,13 @@ def comes_again(exc):
     return trio is not None and isinstance(exc, trio.Cancelled)
 
 
-# --- handles ----------------------------------------------------------------
-
-
-def handle_failed(handle, exc):
-    """A handle's callback has raised exc: what ``Handle._run`` does then."""
-    try:
-        callback = format_helpers._format_callback_source(
-            handle._callback, handle._args, debug=handle._loop.get_debug()
-        )
-    except TypeError:  # before 3.13
-        callback = format_helpers._format_callback_source(
-            handle._callback, handle._args
-        )
-    context = {
-        "message": f"Exception in callback {callback}",
-        "exception": exc,
-        "handle": handle,
-    }
-    if handle._source_traceback:
-        context["source_traceback"] = handle._source_traceback
-    handle._loop.call_exception_handler(context)
-
-
 # --- the end of a loop ------------------------------------------------------
 
 
 def close_loop(loop):
     """Close a thread's own loop the way ``asyncio.Runner`` closes one."""
     if threading.get_ident() == threading.main_thread().ident:
-        _unset(loop)  # what another thread has set ends with it
+        unset(loop)  # what another thread has set ends with it
     if loop.is_closed():
         return
     if not end_calls(loop):
@@ -116,15 +102,13 @@ def inherit_loop(loop):
     While a call on this stack runs it, it takes what ends that call; it polls
     nothing, and touches nothing of the parent's.  It is not the current one.
     """
-    _unset(loop)
+    unset(loop)
     if loop is None or loop.is_closed():
         return
     if not loop.is_running():
         discard_loop(loop)
         return
-    if hasattr(loop, "_selector"):
-        loop._selector.close()
-        loop._selector = selectors.SelectSelector()
+    poll_nothing(loop)
     # 3.14+: a step that ends finds that its loop does not run.
     handler = loop.get_exception_handler()
 
@@ -143,16 +127,6 @@ def _is_of_fork(exc):
     return isinstance(exc, RuntimeError) and str(exc).endswith(
         "is not the running loop"
     )
-
-
-def _unset(loop):
-    """If a thread's own loop is set as its current one, have none set."""
-    local = getattr(asyncio.events._event_loop_policy, "_local", None)
-    if loop is None or getattr(local, "_loop", None) is not loop:
-        return
-    asyncio.set_event_loop(None)
-    if hasattr(local, "_set_called"):  # until 3.13: nobody has set one
-        local._set_called = False
 
 
 class _AtExit:
@@ -185,8 +159,8 @@ class _Left:
             "task": _Was(task),
             "message": "Task was destroyed but it is pending!",
         }
-        if task._source_traceback:
-            self._context["source_traceback"] = task._source_traceback
+        if made_at(task):
+            self._context["source_traceback"] = made_at(task)
         self.is_dropped = self.is_held = False
 
     def tell(self):
@@ -230,7 +204,7 @@ def destroying(task):
     What is returned tells of it when our own references are gone.
     """
     # Its callbacks could not be queued in a loop that is closed.
-    for callback, _ in list(task._callbacks or ()):
+    for callback in callbacks_of(task):
         task.remove_done_callback(callback)
     left = _Left(task)
     task._tworoutine_left = _HeldByTask(left)
@@ -245,11 +219,8 @@ def destroyed(task):
     if not task.done():  # its step never ends, so it is never dropped
         task._tworoutine_left = None
         return
-    error = None if task.cancelled() else task._exception
-    if error is None or not task._log_traceback:
-        return
-    task._log_traceback = False
-    if not isinstance(error, GeneratorExit):
+    error = take_untold(task)
+    if error is not None and not isinstance(error, GeneratorExit):
         task.get_loop().call_exception_handler(
             {
                 "message": f"{type(task).__name__} exception was never "
@@ -272,12 +243,6 @@ def forget_thread():
     if hasattr(local, "_track_dummy_thread_ref"):  # 3.13: it does the same
         del local._track_dummy_thread_ref
     threading._active.pop(threading.get_ident(), None)
-
-
-def lose(task):
-    """Cancel a task whose step never ends: no step of it may follow."""
-    is_c = isinstance(task, asyncio.Future)
-    (asyncio.Future if is_c else asyncio.futures._PyFuture).cancel(task)
 
 
 # --- eager tasks ------------------------------------------------------------
@@ -317,7 +282,7 @@ def held_up(task):
         each
         for each in asyncio.all_tasks(task.get_loop())
         if each is not task
-        and each._fut_waiter is None
+        and waits_for(each) is None
         and getattr(each.get_coro(), "cr_frame", None) in below
     ]
     return (_Held(task), *held) if held else None
@@ -404,13 +369,6 @@ def dual_async(home, function):
     from tworoutine import _dual
 
     return _dual.in_both_forms(home, function)
-
-
-def is_marked(function):
-    """Whether a callable is marked as a coroutine function: see _dual."""
-    from tworoutine import _dual
-
-    return _dual.is_marked(function)
 
 
 def how_used():

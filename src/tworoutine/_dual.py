@@ -666,16 +666,6 @@ def at(owner, f, home):
     return dual_method(owner, f.__wrapped__, False)
 
 
-def is_marked(function):
-    """Whether a callable is marked as a coroutine function, as mocks are."""
-    return inspect.iscoroutinefunction(function) or (
-        _MARK is not None and getattr(function, "_is_coroutine", None) is _MARK
-    )
-
-
-_MARK = getattr(asyncio.coroutines, "_is_coroutine", None)
-
-
 _VALUE, _WITH, _FOR = 1, 2, 3
 
 

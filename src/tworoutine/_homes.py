@@ -32,8 +32,9 @@ from tworoutine._core import (
 )
 from tworoutine._core import home as _home_here
 from tworoutine._hosts import asgiref
-from tworoutine._loops import discard_loop, end_loop
+from tworoutine._loops import end_loop
 from tworoutine._portal import chain, foreign_library
+from tworoutine._private import discard_loop, thread_of
 
 # --- which loop -------------------------------------------------------------
 
@@ -129,16 +130,12 @@ def away(home, running):
         raise RuntimeError(
             f"the home of this call, {loop!r}, does not run: a LoopThread does"
         )
-    if _thread_of(loop) == threading.get_ident():
+    if thread_of(loop) == threading.get_ident():
         raise CannotSuspend(
             f"the home of this call, {loop!r}, runs in this thread further "
             "out: it cannot go on before what runs inside it has ended"
         )
     return loop
-
-
-def _thread_of(loop):
-    return getattr(loop, "_thread_id", None)
 
 
 # --- what is known of a loop that is a home ---------------------------------
@@ -148,7 +145,7 @@ class _Lane:
     """The calls that wait for a loop."""
 
     def __init__(self, loop):
-        thread = _thread_of(loop)
+        thread = thread_of(loop)
         self.is_of_parent = (
             _process["is_child"]
             and thread is not None
@@ -207,7 +204,7 @@ def _after_fork():
     _process["is_child"] = True
     for loop, lane in list(_lanes.items()):
         lane.calls.clear()
-        thread = _thread_of(loop)
+        thread = thread_of(loop)
         lane.is_of_parent = thread is None or thread != threading.get_ident()
     for each in list(_started):
         each._start_anew()
@@ -344,7 +341,7 @@ class _Call:
                 self.loop.call_soon_threadsafe(self._pong)
             return None
         waited = time.monotonic() - self._pinged
-        place, is_for_us = _where(_thread_of(self.loop))
+        place, is_for_us = _where(thread_of(self.loop))
         if is_for_us:
             return RuntimeError(
                 f"deadlock: the home of this call, {self.loop!r}, waits for "
@@ -806,7 +803,7 @@ class LoopThread:
 
     def _start_anew(self):
         loop = getattr(self, "_loop", None)
-        if loop is not None and _thread_of(loop) != threading.get_ident():
+        if loop is not None and thread_of(loop) != threading.get_ident():
             discard_loop(loop)
         self._lock = threading.Lock()
         self._loop = self._thread = self._is_to_end = None

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from tworoutine._private import executor_shut_down
+
 _THREAD_JOIN_TIMEOUT = 300  # seconds, as asyncio.Runner
 
 
@@ -28,10 +30,9 @@ async def shutdown_executor(loop):
     At the end of the interpreter none can be started, and at the end of a
     thread, starting one registers the thread that ends as a dummy, for ever.
     """
-    executor = getattr(loop, "_default_executor", None)
+    executor = executor_shut_down(loop)
     if executor is None:
         return
-    loop._executor_shutdown_called = True
     executor.shutdown(wait=False)
     end = loop.time() + _THREAD_JOIN_TIMEOUT
     while any(thread.is_alive() for thread in executor._threads):
@@ -54,27 +55,3 @@ def end_loop(loop, run):
     # queued, as the closing of generators that were collected.
     run(loop.shutdown_asyncgens())
     run(shutdown_executor(loop))
-
-
-_of_parents = []  # loops of parent processes that only lie here
-
-
-def discard_loop(loop):
-    """Drop a loop that cannot be closed.
-
-    If it was inherited by a forked child, its selector is shared with the
-    parent, so nothing may be unregistered there; only this process's
-    descriptors are closed.  Its tasks go on there: here, nobody misses them.
-    """
-    if loop is None or loop.is_closed():
-        return
-    if not hasattr(loop, "_selector"):
-        _of_parents.append(loop)  # not of asyncio's kind: nothing is known
-        return
-    for task in asyncio.all_tasks(loop):
-        task._log_destroy_pending = False
-    for name in ("_selector", "_ssock", "_csock"):
-        resource = getattr(loop, name, None)
-        if resource is not None:
-            resource.close()
-    loop._closed = True

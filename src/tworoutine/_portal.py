@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import inspect
 import sys
 import weakref
 from collections.abc import Coroutine
@@ -16,6 +15,7 @@ from tworoutine._core import (
     in_portal,
     tworoutine,
 )
+from tworoutine._private import is_task, mark
 
 
 def portal(afn, /):
@@ -56,10 +56,7 @@ def portal(afn, /):
             )
         return Portal(coro, hook=_inherit)
 
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(begin)
-    else:
-        begin._is_coroutine = asyncio.coroutines._is_coroutine
+    mark(begin)
     return begin
 
 
@@ -157,7 +154,7 @@ def _adopt_all(loop):
     """Serve the tasks that loop has, in their next steps."""
     if not drivable(loop):
         for task in asyncio.all_tasks(loop):
-            if isinstance(task, (asyncio.Task, asyncio.tasks._PyTask)):
+            if is_task(task):
                 adopt(task)
 
 

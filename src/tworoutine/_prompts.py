@@ -4,11 +4,17 @@ import asyncio
 import functools
 import inspect
 import os
-import socket
 import sys
 import warnings
 
 from tworoutine._core import prime, refit, tworoutine
+from tworoutine._private import (
+    ends_run,
+    error_of,
+    is_woken,
+    runs_handle,
+    selector_of,
+)
 
 # --- IPython's loop ---------------------------------------------------------
 
@@ -234,7 +240,7 @@ def _tell_failed(cancels, task):
 
     It does so itself if the task has gone on, and is cancelled once more.
     """
-    error = None if task.cancelled() else task._exception
+    error = error_of(task)
     if error is None or isinstance(error, (KeyboardInterrupt, SystemExit)):
         return  # these two end the run
     if task.cancelling() > cancels:
@@ -258,10 +264,10 @@ def in_input_hook(loop):
     """
     hooks = sys.modules.get("prompt_toolkit.eventloop.inputhook")
     kind = getattr(hooks, "InputHookSelector", ())
-    if not isinstance(getattr(loop, "_selector", None), kind):
+    if not isinstance(selector_of(loop), kind):
         return False
     frame = sys._getframe(1)
-    while frame is not None and frame.f_code not in _STEPS:
+    while frame is not None and not runs_handle(frame):
         if frame.f_code is kind.select.__code__:
             return True
         frame = frame.f_back
@@ -328,13 +334,8 @@ def explain(error, name, running, own):
 
 
 def _is_wanted(loop):
-    """Whether call_soon_threadsafe was called since loop has last run."""
-    if loop.is_running() or loop.is_closed():
-        return False
-    try:
-        return bool(loop._ssock.recv(1, socket.MSG_PEEK))
-    except (AttributeError, OSError):  # there is nothing, in most cases
-        return False
+    """Whether callbacks of other threads wait in loop, which does not run."""
+    return not (loop.is_running() or loop.is_closed()) and is_woken(loop)
 
 
 def _notes(error):
@@ -342,12 +343,6 @@ def _notes(error):
 
 
 # --- Ctrl-C -----------------------------------------------------------------
-
-_STEPS = [
-    getattr(asyncio.events, name)._run.__code__
-    for name in ("Handle", "_ThreadSafeHandle")
-    if hasattr(asyncio.events, name)
-]
 
 
 def foreground(frame, task, parked):
@@ -368,7 +363,7 @@ def foreground(frame, task, parked):
 def _rank(frame, task):
     """How much what runs in frame, in a step of task, is in the foreground."""
     message = top_level = 0
-    while frame is not None and frame.f_code not in _STEPS:
+    while frame is not None and not runs_handle(frame):
         code = frame.f_code
         if not code.co_flags & inspect.CO_OPTIMIZED:
             top_level = 1
@@ -378,11 +373,4 @@ def _rank(frame, task):
         ):
             message = 2
         frame = frame.f_back
-    return message + top_level or _is_main(task)
-
-
-def _is_main(task):
-    """1 for a task that run_until_complete waits for."""
-    ended = getattr(asyncio.base_events, "_run_until_complete_cb", None)
-    callbacks = getattr(task, "_callbacks", None) or ()
-    return int(any(callback is ended for callback, _ in callbacks))
+    return message + top_level or int(ends_run(task))
