@@ -95,7 +95,8 @@ twr_quick_begin(TwrIteration *it)
         dict == NULL ? NULL
                      : PyDict_GetItemWithError(dict, state->names._selector);
     PyObject *epoll = selector == NULL ? NULL : find_epoll(state, selector);
-    if (epoll != NULL && twr_watch_begin(&quick->watch, dict) == 0) {
+    if (epoll != NULL && (!state->quick.sees_attributes ||
+                          twr_watch_begin(&quick->watch, dict) == 0)) {
         quick->selector = selector;
         quick->epoll = epoll;
         quick->dict = Py_NewRef(dict);

@@ -148,6 +148,7 @@ int
 twr_quick_init(TwrState *state)
 {
     TwrQuickFacts *facts = &state->quick;
+    facts->sees_attributes = twr_watch_sees_attributes() > 0;
     facts->is_known = learn_handles(state, facts) && learn_deque(facts) &&
                       learn_loops(state, facts) && learn_clock(state, facts);
     PyErr_Clear();

@@ -57,6 +57,7 @@ typedef struct {
 
 /* What asyncio/quick.c finds out about this Python's types. */
 typedef struct {
+    bool sees_attributes;    /* twr_watch_sees_attributes() */
     bool is_known;           /* all that follows has been found */
     PyTypeObject *handle;    /* asyncio.events.Handle */
     PyTypeObject *timer;     /* ... TimerHandle */

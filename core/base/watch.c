@@ -68,3 +68,40 @@ twr_watch_end(TwrWatch *watch)
 }
 
 #endif
+
+/* Whether a watch over the dictionary of instance sees that an attribute is
+ * given another value. */
+static int
+sees_attribute(PyObject *instance)
+{
+    static TwrWatch watch; /* out of the list again at the end */
+    PyObject *dict = PyObject_GetAttrString(instance, "__dict__");
+    if (dict == NULL || twr_watch_begin(&watch, dict) < 0) {
+        Py_XDECREF(dict);
+        return -1;
+    }
+    twr_watch_note(&watch);
+    int sees = PyObject_SetAttrString(instance, "attribute", Py_True);
+    if (sees == 0) {
+        sees = !twr_watch_is_unchanged(&watch);
+    }
+    twr_watch_end(&watch);
+    Py_DECREF(dict);
+    return sees;
+}
+
+int
+twr_watch_sees_attributes(void)
+{
+    int sees = -1;
+    PyObject *type =
+        PyObject_CallFunction((PyObject *)&PyType_Type, "s(){}", "Probe");
+    PyObject *instance = type == NULL ? NULL : PyObject_CallNoArgs(type);
+    if (instance != NULL &&
+        PyObject_SetAttrString(instance, "attribute", Py_False) == 0) {
+        sees = sees_attribute(instance);
+    }
+    Py_XDECREF(instance);
+    Py_XDECREF(type);
+    return sees;
+}

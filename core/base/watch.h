@@ -7,7 +7,8 @@
  *     }
  *     twr_watch_end(&watch)                     before dict is dropped
  *
- * Only who looks often should: 3.12+ tells us of each change. */
+ * Only who looks often should: 3.12+ tells us of each change.  What is not
+ * watched counts as changed for ever. */
 #ifndef TWR_WATCH_H
 #define TWR_WATCH_H
 
@@ -24,6 +25,10 @@ struct TwrWatch {
     TwrWatch **link; /* what points to this one there; NULL: nothing */
 };
 
+/* Whether who watches an instance's dictionary is told when an attribute is
+ * set: not by 3.13.0, if the instance keeps them apart.  -1: error. */
+int twr_watch_sees_attributes(void);
+
 /* Begin to watch dict. */
 int twr_watch_begin(TwrWatch *watch, PyObject *dict);
 
@@ -35,8 +40,8 @@ void twr_watch_end(TwrWatch *watch);
 static inline void
 twr_watch_note(TwrWatch *watch)
 {
-    watch->tag = twr_dict_tag(watch->dict);
-    watch->unchanged = true;
+    watch->unchanged = watch->dict != NULL;
+    watch->tag = watch->unchanged ? twr_dict_tag(watch->dict) : 0;
 }
 
 /* dict could not be looked at: it counts as changed.  Quiet. */
