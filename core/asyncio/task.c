@@ -29,11 +29,12 @@ twr_task_start(TwrState *state, PyObject *task, PyObject *coro, PyObject *loop,
                PyObject *context)
 {
     PyObject *args = PyTuple_Pack(1, coro);
-    PyObject *named = Py_BuildValue("{OOOOOO}", state->names.loop, loop,
-                                    state->names.context, context,
-                                    state->names.eager_start, Py_True);
+    PyObject *named = PyDict_New();
     int started = -1;
-    if (args != NULL && named != NULL) {
+    if (args != NULL && named != NULL &&
+        PyDict_SetItem(named, state->names.loop, loop) == 0 &&
+        PyDict_SetItem(named, state->names.context, context) == 0 &&
+        PyDict_SetItem(named, state->names.eager_start, Py_True) == 0) {
         PyObject *outer = twr_frames_first_step(task);
         started = Py_TYPE(task)->tp_init(task, args, named);
         twr_frames_first_step(outer);

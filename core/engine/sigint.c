@@ -3,14 +3,24 @@
 
 #include <signal.h>
 
+/* function(signal.SIGINT), or with handler, unless NULL. */
+static PyObject *
+call_with_sigint(PyObject *function, PyObject *handler)
+{
+    PyObject *args[] = {PyLong_FromLong(SIGINT), handler};
+    PyObject *result =
+        args[0] == NULL ? NULL
+                        : PyObject_Vectorcall(function, args,
+                                              handler == NULL ? 1 : 2, NULL);
+    Py_XDECREF(args[0]);
+    return result;
+}
+
 /* The handler in place for SIGINT; borrowed, and only to be compared. */
 static PyObject *
 find_handler(TwrState *state)
 {
-    PyObject *number = PyLong_FromLong(SIGINT);
-    PyObject *now =
-        number == NULL ? NULL : PyObject_CallOneArg(state->getsignal, number);
-    Py_XDECREF(number);
+    PyObject *now = call_with_sigint(state->getsignal, NULL);
     Py_XDECREF(now);
     return now;
 }
@@ -18,8 +28,7 @@ find_handler(TwrState *state)
 static int
 put_handler(TwrState *state, PyObject *handler)
 {
-    return twr_done(
-        PyObject_CallFunction(state->signal, "iO", SIGINT, handler));
+    return twr_done(call_with_sigint(state->signal, handler));
 }
 
 int
