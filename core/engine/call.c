@@ -19,8 +19,6 @@
     X(error)                                                                  \
     X(thrown)                                                                 \
     X(handle)                                                                 \
-    X(contexts)                                                               \
-    X(below)                                                                  \
     X(frame)
 
 static int
