@@ -57,7 +57,7 @@ thread_finalize(PyObject *op)
         twr_pool_end(&th->stacks);
         /* Greenlets that are held by what ends after this, a threading.local,
          * go on then, and use the record: it is not freed. */
-        if ((th->drives.now != NULL || th->stacks.n_drivers > 0) &&
+        if ((th->drives.now != NULL || th->stacks.drivers.n_all > 0) &&
             twr_thread_abandon(th) < 0) {
             PyErr_Clear(); /* the dictionary of the thread is gone */
         }

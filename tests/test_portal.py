@@ -514,6 +514,46 @@ def test_no_worker_and_no_reference_is_left():
     assert [thing() for thing in things] == [None] * 100
 
 
+def test_more_workers_than_are_kept(program):
+    """And drivers, which idle beside them."""
+    out = program("""
+import asyncio
+from tworoutine import await_
+from tworoutine._core import Portal
+
+class Trap:
+    def __await__(self):
+        return (yield)
+
+async def steps():
+    return await_(Trap())
+
+async def main(count):
+    async def waits():
+        await_(event.wait())
+    event = asyncio.Event()
+    tasks = [asyncio.create_task(waits()) for _ in range(count)]
+    await asyncio.sleep(0)
+    event.set()
+    await asyncio.gather(*tasks)
+
+for count in 700, 2000, 700:
+    portals = [Portal(steps()) for _ in range(count)]
+    for portal in portals:
+        portal.send(None)
+    asyncio.run(main(count))
+    total = 0
+    for portal in portals:
+        try:
+            portal.send(1)
+        except StopIteration as stop:
+            total += stop.value
+    asyncio.run(main(count))
+    print(total)
+""")
+    assert out.split() == ["700", "2000", "700"]
+
+
 # --- portal() and run() -----------------------------------------------------
 
 

@@ -310,11 +310,17 @@ for _ in range(3):
     )
 
 
-def test_above_a_greenlet_without_a_frame(program):
+@pytest.mark.parametrize("library", ["asyncio", "uvloop"])
+def test_above_a_greenlet_without_a_frame(program, library):
     """It runs a C function, and does not tell its context: refused."""
+    pytest.importorskip(library)
     program(
         PRELUDE
         + """
+import importlib
+import tworoutine as two
+loops = importlib.import_module(sys.argv[1])
+
 async def main():
     upper = greenlet(nap)
     lower = greenlet(upper.switch)
@@ -327,6 +333,7 @@ async def main():
         raise AssertionError
     assert nap() == asyncio.current_task().get_name()
 
-asyncio.run(main())
-"""
+two.run(main(), loop_factory=loops.new_event_loop)
+""",
+        library,
     )

@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "coro/awaitable.h"
 #include "coro/step.h"
+#include "engine/park.h"
 #include "stack/context.h"
 
 _Static_assert(offsetof(Portal, begun) == offsetof(TwrSteppable, begun),
@@ -160,60 +161,24 @@ rebase_below(Portal *self, PyObject *below, PyObject *now)
     return rebased == NULL ? -1 : PyList_SetItem(below, last, rebased);
 }
 
-/* What a call leaves in its greenlet, and in those below down to the worker,
- * while it waits. */
-typedef struct {
-    PyObject *contexts;
-    PyObject *below; /* NULL: its greenlet is the worker */
-} Left;
-
-static int
-leave_step(Thread *th, Portal *self, Left *left)
-{
-    *left = (Left){NULL, NULL};
-    PyObject *me = twr_greenlet_current();
-    int result =
-        me == NULL ? -1 : twr_context_leave(th->state, &left->contexts);
-    if (result == 0 && me != self->worker) {
-        result =
-            twr_context_leave_below(th->state, self->worker, &left->below);
-        if (result == 0) {
-            Py_XSETREF(self->waits, Py_NewRef(me));
-        }
-        else {
-            twr_context_enter(left->contexts);
-            Py_CLEAR(left->contexts);
-        }
-    }
-    Py_XDECREF(me);
-    return result;
-}
-
 /* Enter what was left again, in the step that goes on.  Keeps a pending
  * exception; -1: it has failed. */
 static int
-enter_step(Portal *self, Left *left)
+enter_step(Portal *self, TwrLeft *left)
 {
     PyObject *pending = twr_error_take();
     PyObject *now = self->step.contexts;
     self->step.contexts = NULL;
     Py_CLEAR(self->waits);
-    int result = 0;
-    if (left->below != NULL) {
-        result = rebase_below(self, left->below, now);
-        result = twr_context_enter_below(left->below) < 0 ? -1 : result;
-    }
-    else {
-        result = twr_context_rebase(&left->contexts, self->lowest, now);
-    }
-    if (result == 0) {
-        result = twr_context_enter(left->contexts);
+    int result = left->below != NULL
+                     ? rebase_below(self, left->below, now)
+                     : twr_context_rebase(&left->own, self->lowest, now);
+    if (twr_park_enter(left) < 0) {
+        result = -1;
     }
     if (now != NULL) {
         Py_XSETREF(self->lowest, now);
     }
-    Py_CLEAR(left->contexts);
-    Py_CLEAR(left->below);
     twr_error_put(pending);
     return result;
 }
@@ -243,9 +208,14 @@ yield_in_step(TwrPlace *place, Portal *self, PyObject *iterator,
               PyObject *yielded)
 {
     Thread *th = place->th;
-    Left left;
-    if (leave_step(th, self, &left) < 0) {
+    TwrLeft left = {NULL, NULL};
+    PyObject *me = twr_greenlet_running();
+    if (me == NULL || twr_park_leave(th->state, place->callee, me,
+                                     self->worker, &left) < 0) {
         return -1;
+    }
+    if (me != self->worker) {
+        Py_XSETREF(self->waits, Py_NewRef(me));
     }
     portal_park(place, self, iterator, yielded);
     self->step.result = PYGEN_NEXT;

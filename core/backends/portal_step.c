@@ -120,9 +120,8 @@ portal_switch(Thread *th, Portal *self, PyObject *worker)
     }
     portal_link(th, self, worker);
     self->step.depth_left = twr_python_depth_left();
-    PyObject *to = Py_NewRef(self->waits != NULL ? self->waits : worker);
-    int result = twr_pool_work(&th->stacks, to);
-    Py_DECREF(to);
+    int result = twr_pool_switch(
+        &th->stacks, Py_NewRef(self->waits != NULL ? self->waits : worker));
     portal_unlink(th, self);
     if (twr_context_enter(left) < 0) {
         result = -1;

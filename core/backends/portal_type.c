@@ -58,22 +58,6 @@ portal_am_send(PyObject *op, PyObject *value, PyObject **result)
 
 /* Switches. */
 static PyObject *
-portal_send(PyObject *op, PyObject *value)
-{
-    PyObject *result;
-    PySendResult how = portal_am_send(op, value, &result);
-    return twr_step_return(how, result);
-}
-
-/* Switches. */
-static PyObject *
-portal_next(PyObject *op)
-{
-    return portal_send(op, Py_None);
-}
-
-/* Switches. */
-static PyObject *
 portal_throw(PyObject *op, PyObject *args)
 {
     PyObject *exc = twr_step_exception(args);
@@ -123,13 +107,8 @@ portal_dealloc(PyObject *op)
     if (PyObject_CallFinalizerFromDealloc(op) < 0) {
         return;
     }
-    PyObject_GC_UnTrack(op);
-    if (((Portal *)op)->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(op);
-    }
     twr_portal_unpark((Portal *)op);
-    portal_clear(op);
-    twr_free(op);
+    twr_dealloc(op);
 }
 
 /* --- looking at it */
@@ -214,7 +193,7 @@ portal_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 static PyMethodDef portal_methods[] = {
-    {"send", portal_send, METH_O, "Step the coroutine."},
+    {"send", twr_step_send, METH_O, "Step the coroutine."},
     {"throw", portal_throw, METH_VARARGS, "Raise an exception inside."},
     {"close", portal_close, METH_NOARGS, "Raise GeneratorExit inside."},
     {NULL, NULL, 0, NULL},
@@ -245,7 +224,7 @@ static PyType_Slot portal_slots[] = {
     {Py_tp_dealloc, portal_dealloc},
     {Py_tp_repr, portal_repr},
     {Py_tp_getattro, portal_getattro},
-    {Py_tp_iternext, portal_next},
+    {Py_tp_iternext, twr_step_next},
     {Py_am_await, PyObject_SelfIter},
     {Py_am_send, portal_am_send},
     {Py_tp_methods, portal_methods},

@@ -158,3 +158,15 @@ twr_is_method(PyObject *type, PyObject *name, PyObject *known)
     Py_XDECREF(found); /* only compared */
     return found == known;
 }
+
+void
+twr_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    if (type->tp_weaklistoffset > 0) {
+        PyObject_ClearWeakRefs(op);
+    }
+    type->tp_clear(op);
+    twr_free(op);
+}

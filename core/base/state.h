@@ -354,6 +354,9 @@ twr_free(PyObject *op)
     Py_DECREF(type);
 }
 
+/* tp_dealloc of a type with tp_clear and no subtypes. */
+void twr_dealloc(PyObject *op);
+
 /* Raise *exc, which is cleared.  Always -1. */
 static inline int
 twr_raise(PyObject **exc)

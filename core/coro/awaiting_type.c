@@ -19,33 +19,6 @@ awaiting_traverse(PyObject *op, visitproc visit, void *arg)
     return 0;
 }
 
-static void
-awaiting_dealloc(PyObject *op)
-{
-    PyObject_GC_UnTrack(op);
-    if (((Awaiting *)op)->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(op);
-    }
-    twr_awaiting_clear(op);
-    twr_free(op);
-}
-
-/* Switches. */
-static PyObject *
-awaiting_send(PyObject *op, PyObject *value)
-{
-    PyObject *result;
-    PySendResult how = twr_awaiting_step(op, value, &result);
-    return twr_step_return(how, result);
-}
-
-/* Switches. */
-static PyObject *
-awaiting_next(PyObject *op)
-{
-    return awaiting_send(op, Py_None);
-}
-
 /* What self waits for, or makes that; borrowed, NULL: self is over. */
 static PyObject *
 find_inner(Awaiting *self)
@@ -171,7 +144,7 @@ awaiting_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 }
 
 static PyMethodDef awaiting_methods[] = {
-    {"send", awaiting_send, METH_O, "Step it."},
+    {"send", twr_step_send, METH_O, "Step it."},
     {"throw", twr_awaiting_throw, METH_VARARGS, "Raise an exception inside."},
     {"close", twr_awaiting_close, METH_NOARGS, "Raise GeneratorExit inside."},
     {NULL, NULL, 0, NULL},
@@ -202,9 +175,9 @@ static PyType_Slot awaiting_slots[] = {
     {Py_tp_new, awaiting_tp_new},
     {Py_tp_traverse, awaiting_traverse},
     {Py_tp_clear, twr_awaiting_clear},
-    {Py_tp_dealloc, awaiting_dealloc},
+    {Py_tp_dealloc, twr_dealloc},
     {Py_tp_repr, awaiting_repr},
-    {Py_tp_iternext, awaiting_next},
+    {Py_tp_iternext, twr_step_next},
     {Py_am_await, PyObject_SelfIter},
     {Py_am_send, twr_awaiting_step},
     {Py_tp_methods, awaiting_methods},

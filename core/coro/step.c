@@ -13,6 +13,20 @@ twr_step_return(PySendResult how, PyObject *result)
 }
 
 PyObject *
+twr_step_send(PyObject *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult how = PyIter_Send(self, value, &result);
+    return twr_step_return(how, result);
+}
+
+PyObject *
+twr_step_next(PyObject *self)
+{
+    return twr_step_send(self, Py_None);
+}
+
+PyObject *
 twr_step_exception(PyObject *args)
 {
     PyObject *type, *value = NULL, *tb = NULL, *exc = NULL;

@@ -18,6 +18,12 @@ PySendResult twr_step_throw(TwrState *state, PyObject *iterator,
  */
 PyObject *twr_step_return(PySendResult how, PyObject *result);
 
+/* The method send() of a type that has am_send.  Switches. */
+PyObject *twr_step_send(PyObject *self, PyObject *value);
+
+/* tp_iternext of such a type.  Switches. */
+PyObject *twr_step_next(PyObject *self);
+
 /* The exception that throw(*args) stands for: (type, value, traceback), the
  * latter two not always there. */
 PyObject *twr_step_exception(PyObject *args);

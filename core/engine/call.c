@@ -20,8 +20,6 @@
     X(error)                                                                  \
     X(thrown)                                                                 \
     X(handle)                                                                 \
-    X(contexts)                                                               \
-    X(below)                                                                  \
     X(frame)
 
 static int
@@ -43,14 +41,6 @@ call_clear(PyObject *op)
     OWNED(X)
 #undef X
     return 0;
-}
-
-static void
-call_dealloc(PyObject *op)
-{
-    PyObject_GC_UnTrack(op);
-    call_clear(op);
-    twr_free(op);
 }
 
 static PyObject *
@@ -308,7 +298,7 @@ static PyGetSetDef call_getset[] = {
 
 static PyType_Slot call_slots[] = {
     {Py_tp_traverse, call_traverse}, {Py_tp_clear, call_clear},
-    {Py_tp_dealloc, call_dealloc},   {Py_tp_repr, call_repr},
+    {Py_tp_dealloc, twr_dealloc},    {Py_tp_repr, call_repr},
     {Py_tp_call, call_call},         {Py_tp_methods, call_methods},
     {Py_tp_getset, call_getset},     {0, NULL},
 };

@@ -22,8 +22,6 @@ struct Call {
     PyObject *error;    /* to raise in the call when it goes on */
     PyObject *thrown;   /* to raise when the task, cancelled for it, is done */
     PyObject *handle;   /* of a carrier: a handle of its task, to run */
-    PyObject *contexts; /* what it left of contexts, in its greenlet */
-    PyObject *below;    /* ... and in those that wait for that; or NULL */
     PyObject *frame;    /* that made it, where others serve it; or NULL */
     Call *older;        /* the next one in driven->parked; borrowed */
     Call **link;        /* what points to this one there */

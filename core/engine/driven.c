@@ -219,8 +219,12 @@ idle_after_call(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
 }
 
 int
-twr_driven_idle(Thread *th, Driven *driven, PyObject *native, Py_ssize_t left)
+twr_driven_idle(Thread *th, Driven *driven, Py_ssize_t left)
 {
+    PyObject *native = twr_greenlet_running();
+    if (native == NULL) {
+        return -1;
+    }
     if (th->drives.now != NULL) {
         return idle_after_call(th, driven, native, left);
     }
@@ -234,9 +238,8 @@ twr_driven_wait(Thread *th, Driven *driven, PyObject *greenlet)
 {
     assert(driven->place == PLACE_IDLE);
     Py_INCREF(driven);
-    int back = greenlet != NULL
-                   ? twr_switch_to(&th->stacks, Py_NewRef(greenlet))
-                   : twr_pool_park(&th->stacks);
+    int back = greenlet != NULL ? twr_switch_to(&th->stacks, greenlet)
+                                : twr_pool_park(&th->stacks);
     if (back < 0 && th->drives.now == driven) {
         fail_driving(th, driven); /* there was nobody to switch to */
     }

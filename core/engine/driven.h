@@ -64,11 +64,10 @@ int twr_driven_unpin(Driven *driven);
 /* NONE or RETURNING -> IDLE, in the running greenlet, inside a _run_once that
  * will still pop so many handles; -1: NONE, what is pending is to be raised
  * from run_forever. */
-int twr_driven_idle(Thread *th, Driven *driven, PyObject *native,
-                    Py_ssize_t left);
+int twr_driven_idle(Thread *th, Driven *driven, Py_ssize_t left);
 
-/* IDLE: let greenlet (NULL: a driver) go on, until the loop stops; raises what
- * is to be raised from run_forever.  Switches. */
+/* IDLE: let greenlet (stolen; NULL: a driver) go on, until the loop stops;
+ * raises what is to be raised from run_forever.  Switches. */
 int twr_driven_wait(Thread *th, Driven *driven, PyObject *greenlet);
 
 /* RETURNING or IDLE -> NONE: the loop is to go on by itself, to its stop.  The

@@ -33,20 +33,10 @@ driven_clear(PyObject *op)
     return 0;
 }
 
-static void
-driven_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
-    driven_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
-
 static PyType_Slot driven_slots[] = {
     {Py_tp_traverse, driven_traverse},
     {Py_tp_clear, driven_clear},
-    {Py_tp_dealloc, driven_dealloc},
+    {Py_tp_dealloc, twr_dealloc},
     {0, NULL},
 };
 

@@ -61,8 +61,7 @@ park_native(Thread *th, PyObject *loop, Py_ssize_t left)
         twr_likeness_of_native(&th->stacks);
         driven = twr_closed_before_drive(th, loop);
     }
-    PyObject *me = driven == NULL ? NULL : twr_greenlet_running();
-    int back = me == NULL ? -1 : twr_driven_idle(th, driven, me, left);
+    int back = driven == NULL ? -1 : twr_driven_idle(th, driven, left);
     if (back == 0) {
         back = twr_driven_wait(th, driven, NULL);
     }

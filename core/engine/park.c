@@ -49,18 +49,34 @@ twr_park_take_over(Thread *th, PyObject *loop, Call *call)
     return 0;
 }
 
-/* Leave the contexts of the greenlets that wait for that of call.  A greenlet
- * without a frame, which runs a C function, does not tell its context. */
-static int
-leave_below(Thread *th, Call *call)
+int
+twr_park_leave(TwrState *state, PyObject *callee, PyObject *me, PyObject *root,
+               TwrLeft *left)
 {
-    int result =
-        twr_context_leave_below(th->state, call->step_greenlet, &call->below);
-    if (result < 0 && PyErr_ExceptionMatches(PyExc_ValueError)) {
-        PyErr_Clear();
-        twr_refuse_greenlet(th->state, call->callee);
+    if (twr_context_leave(state, &left->own) < 0) {
+        return -1;
     }
-    return result;
+    if (me == root ||
+        twr_context_leave_below(state, root, &left->below) == 0) {
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_ValueError)) {
+        PyErr_Clear(); /* one without a frame does not tell its context */
+        twr_refuse_greenlet(state, callee);
+    }
+    twr_park_enter(left);
+    return -1;
+}
+
+int
+twr_park_enter(TwrLeft *left)
+{
+    /* Each keeps what is pending: the first error, too. */
+    int failed = twr_context_enter_below(left->below);
+    failed |= twr_context_enter(left->own);
+    Py_CLEAR(left->own);
+    Py_CLEAR(left->below);
+    return failed;
 }
 
 /* Note which greenlet waits, and in whose step. */
@@ -82,14 +98,14 @@ note_greenlets(Thread *th, Call *call)
  * and 3.11 may collect: calls may be made, which pin and unpin; so this pins
  * last of all. */
 static int
-leave_step(Thread *th, Call *call)
+leave_step(Thread *th, Call *call, TwrLeft *left)
 {
     Driven *driven = call->driven;
     if (twr_sigint_set(th) < 0 ||
         (driven->native == call->step_greenlet && driven->it.stop_later &&
          twr_call_end(th->state, call) < 0) ||
-        twr_context_leave(th->state, &call->contexts) < 0 ||
-        (call->greenlet != call->step_greenlet && leave_below(th, call) < 0)) {
+        twr_park_leave(th->state, call->callee, call->greenlet,
+                       call->step_greenlet, left) < 0) {
         return -1;
     }
     return driven->native == call->step_greenlet ? twr_driven_pin(driven, call)
@@ -115,16 +131,12 @@ holds_native(Driven *driven, Call *call)
  * whatever fails.  Keeps a pending exception; -1: something has failed, and
  * the first error is pending. */
 static int
-enter_step(Thread *th, Call *call)
+enter_step(Thread *th, Call *call, TwrLeft *left)
 {
     Driven *driven = call->driven;
-    /* Each keeps what is pending: the first error, too. */
-    int failed = twr_context_enter_below(call->below);
-    failed |= twr_context_enter(call->contexts);
+    int failed = twr_park_enter(left);
     failed |= is_last(th, driven) ? twr_sigint_restore(th) : 0;
     failed |= holds_native(driven, call) ? twr_driven_unpin(driven) : 0;
-    Py_CLEAR(call->contexts);
-    Py_CLEAR(call->below);
     return failed;
 }
 
@@ -135,7 +147,8 @@ twr_park(Thread *th, Call *call)
         note_greenlets(th, call) < 0) {
         return -1;
     }
-    int result = leave_step(th, call);
+    TwrLeft left = {NULL, NULL};
+    int result = leave_step(th, call, &left);
     if (result == 0 && call->woken) {
         call->woken = false;
         twr_call_collect(th->state, call);
@@ -145,7 +158,7 @@ twr_park(Thread *th, Call *call)
         result = twr_pool_park(&th->stacks);
         twr_call_unlink(call);
     }
-    return enter_step(th, call) < 0 ? -1 : result;
+    return enter_step(th, call, &left) < 0 ? -1 : result;
 }
 
 int

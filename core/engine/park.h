@@ -9,6 +9,22 @@
 
 #include "engine/call.h"
 
+/* What a parked call has left of contexts; before, nothing but NULL. */
+typedef struct {
+    PyObject *own;   /* in its greenlet */
+    PyObject *below; /* in those that wait for that, if any; or NULL */
+} TwrLeft;
+
+/* Leave the contexts of me, the running greenlet, in which callee was called,
+ * and of those that wait for me down to root, in whose step it was. */
+int twr_park_leave(TwrState *state, PyObject *callee, PyObject *me,
+                   PyObject *root, TwrLeft *left);
+
+/* Enter again, and drop, what was left: all of that, whatever fails.  Keeps a
+ * pending exception; -1: something has failed, and the first error is pending.
+ */
+int twr_park_enter(TwrLeft *left);
+
 /* Make sure that we drive loop, of which call is about to wait. */
 int twr_park_take_over(Thread *th, PyObject *loop, Call *call);
 

@@ -61,15 +61,14 @@ park_native(Thread *th, Call *call, Py_ssize_t left)
         return -1;
     }
     Driven *driven = (Driven *)Py_NewRef((PyObject *)call->driven);
-    PyObject *me = twr_greenlet_running();
-    int back = me == NULL ? -1 : 0;
-    if (me != NULL && call->parked && th->drives.now == NULL) {
-        back = twr_driven_idle(th, driven, me, left);
-        PyObject *next = twr_call_resume(th, call);
-        back = back < 0 ? -1 : twr_driven_wait(th, driven, next);
-        Py_DECREF(next);
+    int back = 0;
+    if (call->parked && th->drives.now == NULL) {
+        back = twr_driven_idle(th, driven, left);
+        if (back == 0) {
+            back = twr_driven_wait(th, driven, twr_call_resume(th, call));
+        }
     }
-    else if (me != NULL && call->parked) {
+    else if (call->parked) {
         /* What has run meanwhile, a finalizer perhaps, made calls. */
         back = twr_driven_call_next(driven, (PyObject *)call);
     }

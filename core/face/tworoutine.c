@@ -161,17 +161,6 @@ tworoutine_clear(PyObject *op)
     return 0;
 }
 
-static void
-tworoutine_dealloc(PyObject *op)
-{
-    PyObject_GC_UnTrack(op);
-    if (((Tworoutine *)op)->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(op);
-    }
-    tworoutine_clear(op);
-    twr_free(op);
-}
-
 static PyObject *
 tworoutine_descr_get(PyObject *op, PyObject *obj, PyObject *type)
 {
@@ -270,7 +259,7 @@ static PyType_Slot tworoutine_slots[] = {
     {Py_tp_new, tworoutine_new},
     {Py_tp_traverse, tworoutine_traverse},
     {Py_tp_clear, tworoutine_clear},
-    {Py_tp_dealloc, tworoutine_dealloc},
+    {Py_tp_dealloc, twr_dealloc},
     {Py_tp_call, PyVectorcall_Call},
     {Py_tp_descr_get, tworoutine_descr_get},
     {Py_nb_invert, twr_tworoutine_async},

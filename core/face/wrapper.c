@@ -36,9 +36,7 @@ twr_wrapper_dealloc(PyObject *op)
         return;
     }
     PyObject *late = ((Wrapper *)op)->late;
-    PyObject_GC_UnTrack(op);
-    twr_wrapper_clear(op);
-    twr_free(op);
+    twr_dealloc(op);
     if (late != NULL) {
         twr_interrupt_raise_soon(late); /* and not in what runs as it goes */
     }

@@ -1,11 +1,12 @@
 /* stack/pool.c - hub, drivers and workers: who starts them, where they idle.
  *
- *     wanted       from the pool            if none idles there
- *     a driver     idle[], on the footing   the hub starts one for requester
- *                  of now
- *     a worker     workers[]                the hub starts it, as relay
+ *     wanted       from its pool               if none idles there
+ *     a driver     one on the footing of now   a new one, above the hub
+ *     a worker     any one                     a new one, above the first
  *
- * A driver or worker whose work is done idles; if the pool is full, its
+ * What is new begins in the hub: as relay, to which that switches.
+ *
+ * A driver or worker whose work is done idles; if its pool is full, its
  * greenlet ends: a driver's in the hub, which goes on to relay, a worker's in
  * who has asked for its last step. */
 #include "stack/stacks.h"
@@ -36,31 +37,45 @@ hang_while(const bool *inside)
 #define TWR_NO_UNWINDING(inside) bool inside = true
 #endif
 
-/* A driver's life.  Between two drives a driver idles, or its life is over.
- * Switches. */
+/* The pool of who stands on footing; NULL: of the workers.  Quiet. */
+static TwrPool *
+pool_of(TwrStacks *st, PyObject *footing)
+{
+    return footing != NULL ? &st->drivers : &st->workers;
+}
+
+/* A driver's life, or a worker's: one drive, or step, after the other.
+ * Between two of them it idles, or its life is over.  Switches. */
 static int
-driver_life(TwrStacks *st, PyObject *footing)
+live(TwrStacks *st, PyObject *footing)
 {
     PyObject *me = twr_greenlet_running();
+    TwrPool *pool = pool_of(st, footing);
     Py_CLEAR(st->target);
-    Py_CLEAR(st->requester);
-    while (!st->closing && st->retiring != me) {
+    if (footing != NULL) {
+        Py_CLEAR(st->requester);
+    }
+    while (st->ending != me) {
         twr_switch_set_active(st, me);
-        PyObject *next = twr_stack_jobs.drive(st);
+        PyObject *next = footing != NULL ? twr_stack_jobs.drive(st)
+                                         : twr_stack_jobs.work(st, me);
         if (next == NULL) {
             return -1;
         }
-        if (st->n_idle == TWR_IDLE_MAX) {
-            st->relay = next; /* our parent, the hub, goes on there */
-            Py_XSETREF(st->target, Py_NewRef(st->hub));
-            return 0;
+        bool full = pool->n_idle == TWR_IDLE_MAX;
+        if (!full) {
+            pool->idle[pool->n_idle].footing = footing;
+            pool->idle[pool->n_idle++].greenlet = Py_NewRef(me);
         }
-        st->idle_footing[st->n_idle] = footing;
-        st->idle[st->n_idle++] = Py_NewRef(me);
-        if (next != st->active && st->hub != NULL) {
+        if (footing != NULL && (full || next != st->active) &&
+            st->hub != NULL) {
             /* A greenlet of somebody else: the hub holds that, not we. */
             Py_XSETREF(st->relay, next);
             next = Py_NewRef(st->hub);
+        }
+        if (full) {
+            Py_XSETREF(st->target, next);
+            return twr_greenlet_set_parent(me, next);
         }
         if (twr_switch_to(st, next) < 0) {
             return -1;
@@ -74,11 +89,11 @@ driver_life(TwrStacks *st, PyObject *footing)
  * after a call that returns, signals are handled, and what a handler raises
  * would get to the hub.  Switches. */
 static PyObject *
-live_as_driver(PyObject *footing, PyObject *args)
+live_traced(PyObject *footing, PyObject *args)
 {
     (void)args;
     PyThreadState_LeaveTracing(PyThreadState_Get());
-    int ended = driver_life(these_stacks, footing);
+    int ended = live(these_stacks, footing);
     PyThreadState_EnterTracing(PyThreadState_Get());
     if (ended == 0) {
         twr_greenlet_exit();
@@ -86,47 +101,33 @@ live_as_driver(PyObject *footing, PyObject *args)
     return NULL;
 }
 
-static PyMethodDef live_as_driver_def = {"live", live_as_driver, METH_VARARGS,
-                                         NULL};
+static PyMethodDef live_def = {"live", live_traced, METH_VARARGS, NULL};
 
-/* What a driver's greenlet runs.  Signals are handled, too, as the frames of
- * the footing begin: if a handler raises an exception, the driver never lives.
- */
+/* What the greenlet of a driver or a worker runs.  Signals are handled, too,
+ * as the frames of the footing begin: if a handler raises an exception, the
+ * driver never lives.  Switches. */
 static PyObject *
-driver_main(PyObject *footing, PyObject *args)
+pool_main(PyObject *footing, PyObject *args)
 {
-    (void)args;
     TWR_NO_UNWINDING(inside);
     TwrStacks *st = these_stacks;
-    st->n_drivers++;
+    pool_of(st, footing)->n_all++;
     twr_data_stack_begin(&st->chunks);
     PyThreadState_EnterTracing(PyThreadState_Get());
-    PyObject *call = PyCFunction_New(&live_as_driver_def, footing);
-    PyObject *result = call == NULL ? NULL : twr_footing_run(footing, call);
+    PyObject *call =
+        footing == NULL ? NULL : PyCFunction_New(&live_def, footing);
+    PyObject *result = footing == NULL ? live_traced(NULL, args)
+                       : call == NULL  ? NULL
+                                       : twr_footing_run(footing, call);
     Py_XDECREF(call);
     PyThreadState_LeaveTracing(PyThreadState_Get());
     twr_data_stack_end(&st->chunks);
-    st->n_drivers--;
+    pool_of(st, footing)->n_all--;
     inside = false;
     return result;
 }
 
-static PyMethodDef driver_def = {"driver", driver_main, METH_VARARGS, NULL};
-
-/* Make a driver and switch to it.  Switches. */
-static int
-start_driver(TwrStacks *st)
-{
-    if (st->footings[0] == NULL) {
-        twr_stack_jobs.stand(st); /* no memory to look like the native one */
-    }
-    PyObject *run = st->footings[0] == NULL
-                        ? PyErr_NoMemory()
-                        : PyCFunction_New(&driver_def, st->footings[0]);
-    PyObject *driver = run == NULL ? NULL : twr_greenlet_new(run, NULL);
-    Py_XDECREF(run);
-    return driver == NULL ? -1 : twr_switch_to(st, driver);
-}
+static PyMethodDef pool_def = {"live", pool_main, METH_VARARGS, NULL};
 
 /* There is no driver: whoever has asked for one raises the pending exception,
  * which shows no frame of a footing.  Switches. */
@@ -151,21 +152,17 @@ refuse_driver(TwrStacks *st)
     return twr_switch_to(st, requester);
 }
 
-/* The hub's life: start a worker, or go on for a driver that has ended (both
- * are relay), or start a driver.  Switches. */
+/* The hub's life: one relay after the other.  Switches. */
 static PyObject *
 hub_life(TwrStacks *st)
 {
+    PyObject *me = twr_greenlet_running();
     Py_CLEAR(st->target);
     twr_reset_python_depth();
-    while (!st->closing) {
+    while (st->ending != me) {
         PyObject *next = st->relay;
         st->relay = NULL;
-        int back = next != NULL ? twr_switch_to(st, next) : start_driver(st);
-        if (back < 0 && next == NULL) {
-            back = refuse_driver(st);
-        }
-        if (back < 0) {
+        if (twr_switch_to(st, next) < 0 && refuse_driver(st) < 0) {
             return NULL;
         }
     }
@@ -181,7 +178,7 @@ hub_main(PyObject *module, PyObject *args)
     TWR_NO_UNWINDING(inside);
     TwrStacks *st = these_stacks;
     PyObject *result = hub_life(st);
-    if (result == NULL && !st->closing) {
+    if (result == NULL) {
         Py_CLEAR(st->hub); /* who needs one next makes another hub */
     }
     inside = false;
@@ -190,15 +187,23 @@ hub_main(PyObject *module, PyObject *args)
 
 static PyMethodDef hub_def = {"hub", hub_main, METH_VARARGS, NULL};
 
-/* A greenlet that goes on in the thread's first one once it has ended. */
+/* A greenlet that is to run this; once it has ended, a driver goes on in the
+ * hub, and all others in the thread's first greenlet. */
 static PyObject *
-new_above_first(PyMethodDef *run_def)
+new_greenlet(TwrStacks *st, PyMethodDef *run_def, PyObject *footing)
 {
-    PyObject *run = PyCFunction_New(run_def, NULL);
-    PyObject *first = run == NULL ? NULL : twr_greenlet_first();
-    PyObject *made = first == NULL ? NULL : twr_greenlet_new(run, first);
+    /* 3.11 may collect meanwhile, and a finalizer make a call. */
+    int collects = PyGC_Disable();
+    PyObject *run = PyCFunction_New(run_def, footing);
+    PyObject *parent =
+        footing != NULL ? Py_NewRef(st->hub) : twr_greenlet_first();
+    PyObject *made =
+        run == NULL || parent == NULL ? NULL : twr_greenlet_new(run, parent);
     Py_XDECREF(run);
-    Py_XDECREF(first);
+    Py_XDECREF(parent);
+    if (collects) {
+        PyGC_Enable();
+    }
     return made;
 }
 
@@ -207,74 +212,65 @@ static int
 ensure_hub(TwrStacks *st)
 {
     these_stacks = st; /* for what begins in the hub from now on */
-    if (st->hub != NULL) {
-        return 0;
-    }
-    /* 3.11 may collect meanwhile, and a finalizer make a call. */
-    int collects = PyGC_Disable();
-    st->hub = new_above_first(&hub_def);
-    if (collects) {
-        PyGC_Enable();
+    if (st->hub == NULL) {
+        st->hub = new_greenlet(st, &hub_def, NULL);
     }
     return st->hub == NULL ? -1 : 0;
 }
 
-/* A worker's life.  Between two steps a worker idles, or its life is over.
- * Switches. */
+/* A driver for the footing of now. */
 static PyObject *
-worker_life(TwrStacks *st)
+new_driver(TwrStacks *st)
 {
-    PyObject *me = twr_greenlet_running();
-    Py_CLEAR(st->target);
-    while (!st->closing) {
-        PyObject *asker = twr_stack_jobs.work(st, me);
-        if (st->n_workers == TWR_IDLE_MAX) {
-            int set = twr_greenlet_set_parent(me, asker);
-            Py_XSETREF(st->target, asker);
-            return set < 0 ? NULL : Py_NewRef(Py_None);
-        }
-        st->workers[st->n_workers++] = Py_NewRef(me);
-        if (twr_switch_to(st, asker) < 0) {
-            return NULL;
+    if (st->footings[0] == NULL) {
+        twr_stack_jobs.stand(st); /* no memory to look like the native one */
+    }
+    if (st->footings[0] == NULL) {
+        return PyErr_NoMemory();
+    }
+    return ensure_hub(st) < 0 ? NULL
+                              : new_greenlet(st, &pool_def, st->footings[0]);
+}
+
+/* Take the one with this number out of pool. */
+static PyObject *
+take(TwrPool *pool, int i)
+{
+    PyObject *greenlet = pool->idle[i].greenlet;
+    pool->idle[i] = pool->idle[--pool->n_idle];
+    return greenlet;
+}
+
+/* One that idles on footing; NULL: none does. */
+static PyObject *
+take_from(TwrPool *pool, PyObject *footing)
+{
+    for (int i = pool->n_idle - 1; i >= 0; i--) {
+        if (pool->idle[i].footing == footing) {
+            return take(pool, i);
         }
     }
-    Py_RETURN_NONE;
+    return NULL;
 }
-
-/* What a worker's greenlet runs.  Switches. */
-static PyObject *
-worker_main(PyObject *module, PyObject *args)
-{
-    (void)module;
-    (void)args;
-    TWR_NO_UNWINDING(inside);
-    TwrStacks *st = these_stacks;
-    twr_data_stack_begin(&st->chunks);
-    PyObject *result = worker_life(st);
-    twr_data_stack_end(&st->chunks);
-    inside = false;
-    return result;
-}
-
-static PyMethodDef worker_def = {"worker", worker_main, METH_VARARGS, NULL};
 
 PyObject *
 twr_pool_worker(TwrStacks *st)
 {
-    return st->n_workers > 0 ? st->workers[--st->n_workers]
-                             : new_above_first(&worker_def);
+    PyObject *worker = take_from(&st->workers, NULL);
+    return worker != NULL ? worker : new_greenlet(st, &pool_def, NULL);
 }
 
 int
-twr_pool_work(TwrStacks *st, PyObject *greenlet)
+twr_pool_switch(TwrStacks *st, PyObject *greenlet)
 {
     if (twr_greenlet_is_started(greenlet)) {
-        return twr_switch_to(st, Py_NewRef(greenlet));
+        return twr_switch_to(st, greenlet);
     }
     if (ensure_hub(st) < 0) {
+        Py_DECREF(greenlet);
         return -1;
     }
-    Py_XSETREF(st->relay, Py_NewRef(greenlet));
+    Py_XSETREF(st->relay, greenlet);
     int result = twr_switch_to(st, Py_NewRef(st->hub));
     Py_CLEAR(st->relay); /* if the switch has failed */
     return result;
@@ -305,69 +301,38 @@ is_recent(TwrStacks *st, PyObject *footing)
     return i < TWR_FOOTINGS;
 }
 
-/* Take the idle driver with this number. */
-static PyObject *
-take_idle(TwrStacks *st, int i)
-{
-    PyObject *driver = st->idle[i];
-    st->n_idle--;
-    st->idle[i] = st->idle[st->n_idle];
-    st->idle_footing[i] = st->idle_footing[st->n_idle];
-    return driver;
-}
-
-/* A driver that has idled on the footing of now; NULL: none. */
-static PyObject *
-find_idle(TwrStacks *st)
-{
-    for (int i = st->n_idle - 1; i >= 0; i--) {
-        if (st->idle_footing[i] == st->footings[0]) {
-            return take_idle(st, i);
-        }
-    }
-    return NULL;
-}
-
-/* End the idle driver with this number.  Switches. */
-static void
-end_idle(TwrStacks *st, int i)
-{
-    PyObject *driver = take_idle(st, i);
-    st->retiring = driver; /* no call is made until then: await.c */
-    twr_switch_end(st, driver);
-    st->retiring = NULL;
-}
-
 /* Make room for a driver on the footing of now, on which none idles: end those
  * that stand on no recent footing, and one more if there are so many, busy
  * ones too, that not all could idle.  Switches. */
 static void
 make_room(TwrStacks *st)
 {
-    for (int i = st->n_idle - 1; i >= 0; i--) {
-        if (i < st->n_idle && !is_recent(st, st->idle_footing[i])) {
-            end_idle(st, i);
+    TwrPool *pool = &st->drivers;
+    for (int i = pool->n_idle - 1; i >= 0; i--) {
+        if (i < pool->n_idle && !is_recent(st, pool->idle[i].footing)) {
+            twr_switch_end(st, take(pool, i));
         }
     }
-    if (st->n_idle > 0 && st->n_drivers >= TWR_IDLE_MAX) {
-        end_idle(st, 0);
+    if (pool->n_idle > 0 && pool->n_all >= TWR_IDLE_MAX) {
+        twr_switch_end(st, take(pool, 0));
     }
 }
 
 int
 twr_pool_park(TwrStacks *st)
 {
-    PyObject *driver = find_idle(st);
+    PyObject *driver = take_from(&st->drivers, st->footings[0]);
     twr_data_stack_trim(&st->chunks);
     if (driver != NULL) {
         return twr_switch_to(st, driver);
     }
     make_room(st);
-    if (ensure_hub(st) < 0) {
+    driver = new_driver(st);
+    if (driver == NULL) {
         return -1;
     }
     Py_XSETREF(st->requester, Py_XNewRef(twr_greenlet_running()));
-    int back = twr_switch_to(st, Py_NewRef(st->hub));
+    int back = twr_pool_switch(st, driver);
     if (back == 0 && st->no_driver != NULL) {
         return twr_raise(&st->no_driver);
     }
@@ -377,17 +342,15 @@ twr_pool_park(TwrStacks *st)
 void
 twr_pool_end(TwrStacks *st)
 {
-    st->closing = true;
-    while (st->n_workers > 0) {
-        twr_switch_end(st, st->workers[--st->n_workers]);
+    while (st->workers.n_idle > 0) {
+        twr_switch_end(st, take(&st->workers, st->workers.n_idle - 1));
     }
-    while (st->n_idle > 0) {
-        twr_switch_end(st, st->idle[--st->n_idle]);
+    while (st->drivers.n_idle > 0) {
+        twr_switch_end(st, take(&st->drivers, st->drivers.n_idle - 1));
     }
     if (st->hub != NULL) {
         PyObject *hub = st->hub;
         st->hub = NULL;
         twr_switch_end(st, hub);
     }
-    st->closing = false;
 }

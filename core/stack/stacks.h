@@ -5,10 +5,9 @@
  *     hub       one a thread.  It starts drivers and workers, so that their
  *               stacks begin at its shallow depth and not at that of the call
  *               that parks or of the portal that is stepped.
- *     drivers   a pool.  Each lives driver_life(): drive the loop until
- *               somebody else has to run, switch there, wait until needed.
- *     workers   another pool.  Each lives worker_life(): one step of a portal
- *               at a time.
+ *     drivers   drive the loop until somebody else has to run, switch there,
+ *               and idle in a pool until needed.
+ *     workers   do one step of a portal at a time, and idle in another pool.
  *     callers   whoever made a call: they belong to the user, and are left in
  *               the middle of a step while a driver runs on.
  *
@@ -34,8 +33,18 @@
 #include "stack/data_stack.h"
 #include "stack/footing.h"
 
-#define TWR_IDLE_MAX 1024 /* drivers kept for later, per thread */
-#define TWR_FOOTINGS 8    /* on which they stand; asyncio.run() has three */
+#define TWR_IDLE_MAX 1024 /* kept for later in a pool, per thread */
+#define TWR_FOOTINGS 8    /* on which drivers stand; asyncio.run() has three */
+
+/* The drivers, or the workers, of one thread. */
+typedef struct {
+    struct {
+        PyObject *greenlet;
+        PyObject *footing; /* of a driver, which owns that; NULL: a worker */
+    } idle[TWR_IDLE_MAX];
+    int n_idle;
+    int n_all; /* those that idle, and those that do not */
+} TwrPool;
 
 /* The stacks of one thread: part of its record (engine/thread.h). */
 typedef struct {
@@ -45,21 +54,16 @@ typedef struct {
     PyObject *active; /* the greenlet in which the loop's steps run */
     /* pool.c: the hub, and what one switch to it is for */
     PyObject *hub;       /* the shallow greenlet that starts the others */
-    PyObject *relay;     /* whom the hub is to switch to; NULL: a new driver */
-    PyObject *requester; /* who asked the hub for a driver */
-    PyObject *no_driver; /* why the hub could not make one; or NULL */
-    /* pool.c: drivers and workers that idle */
+    PyObject *relay;     /* whom the hub is to switch to */
+    PyObject *requester; /* who waits for a driver to begin; or NULL */
+    PyObject *no_driver; /* why none has begun; or NULL */
+    /* pool.c: drivers and workers */
+    TwrPool drivers;
+    TwrPool workers;
     PyObject *footings[TWR_FOOTINGS]; /* the last ones; first that of now */
     PyObject *run_footing; /* that of the loop of calls; NULL: not made yet */
-    PyObject *idle[TWR_IDLE_MAX];
-    PyObject *idle_footing[TWR_IDLE_MAX]; /* of each of them; borrowed */
-    int n_idle;
-    int n_drivers; /* all: those that idle, and those that do not */
-    PyObject *workers[TWR_IDLE_MAX];
-    int n_workers;
     TwrChunks chunks;
-    PyObject *retiring; /* the idle driver that is to end; borrowed, or NULL */
-    bool closing;       /* drivers, workers and hub are to end */
+    PyObject *ending; /* by switch.c: which of ours ends; borrowed, or NULL */
 } TwrStacks;
 
 /* What the stacks ask of the floors above. */
@@ -88,7 +92,8 @@ void twr_switch_set_active(TwrStacks *st, PyObject *greenlet);
  * switched when somebody comes back.  Switches. */
 int twr_switch_to(TwrStacks *st, PyObject *target);
 
-/* End a greenlet of ours (stolen) that waits in twr_switch_to().  Switches. */
+/* End a greenlet of ours (stolen) that waits in twr_switch_to(), and lives for
+ * as long as it is not the one that is ending.  Switches. */
 void twr_switch_end(TwrStacks *st, PyObject *greenlet);
 
 /* 1 if root is the running greenlet or among its parents: root, or a greenlet
@@ -111,12 +116,12 @@ void twr_pool_stand_on(TwrStacks *st, PyObject *footing);
 int twr_pool_park(TwrStacks *st);
 
 /* A worker: one that idles, or a new one, which only runs when it is switched
- * to by twr_pool_work(). */
+ * to by twr_pool_switch(). */
 PyObject *twr_pool_worker(TwrStacks *st);
 
-/* Park the running greenlet and let greenlet, a worker or what a step in it
- * has switched to, go on.  Switches. */
-int twr_pool_work(TwrStacks *st, PyObject *greenlet);
+/* Park the running greenlet and let greenlet (stolen), a worker or what a step
+ * in it has switched to, go on.  Switches. */
+int twr_pool_switch(TwrStacks *st, PyObject *greenlet);
 
 /* End hub, drivers and workers.  Switches. */
 void twr_pool_end(TwrStacks *st);
@@ -125,7 +130,7 @@ void twr_pool_end(TwrStacks *st);
 static inline bool
 twr_pool_is_ending(const TwrStacks *st)
 {
-    return st->closing || st->retiring != NULL;
+    return st->ending != NULL;
 }
 
 #endif

@@ -136,6 +136,7 @@ void
 twr_switch_end(TwrStacks *st, PyObject *greenlet)
 {
     PyObject *me = twr_greenlet_current();
+    st->ending = greenlet; /* no call is made until then: await.c */
     if (me == NULL || twr_greenlet_set_parent(greenlet, me) < 0) {
         PyErr_Clear(); /* of another thread, or the interpreter ends */
     }
@@ -147,4 +148,5 @@ twr_switch_end(TwrStacks *st, PyObject *greenlet)
     }
     Py_XDECREF(me);
     Py_DECREF(greenlet);
+    st->ending = NULL;
 }
