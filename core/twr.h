@@ -21,7 +21,8 @@
  *         wrapper object      both of these | the layout of a tworoutine
  *     look end                the calls that wait, for who looks at them | a
  *                             thread ends
- *     await explain           find who serves a call | which loops are whose
+ *     await explain           find who serves a call; refuse one while our
+ *                             greenlets end | which loops are whose
  *     backends/               ways to wait: one table (await.c), asked in turn
  *         home                calls that run in another thread's loop
  *         others              greenback, trio, gevent, Twisted, SQLAlchemy
@@ -32,13 +33,15 @@
  *         task                in a task of the running loop
  *         drivable            may calls wait in the running loop, or why not
  *         adopt               tasks made past a task factory get portals
- *         portal*             below a portal: under uvloop, trio, curio
+ *         portal*             is the call below a portal? As under uvloop, trio
  *         backend             what a way to wait is
  *     engine/                 park a call, drive the loop, let the call go on
- *         drive stop          the loop over handles | native gets it back
+ *         drive stop          the loop over handles | a loop is to stop, or a
+ *                             handle has failed
  *         in_place            a bare yield goes on without leaving its stack
  *         greenback           greenback's portals, beside our drivers
- *         wake                a call is called back by no driver
+ *         wake                a parked call is called back, and not found by a
+ *                             driver
  *         park                a call leaves its stack, and comes back to it
  *         marker              what has the native greenlet idle in its turn
  *         closed              calls whose loop has been closed
@@ -46,7 +49,8 @@
  *         call                one call that waits
  *         driven drives       a loop that we drive: the machine | all of them
  *         input_hook          what goes on while somebody types
- *         sigint              our handler, in place while calls wait only
+ *         sigint              ours in place of Python's handler, while calls
+ *                             wait or a call runs a loop
  *         thread              what belongs to a thread of the system
  *     coro/                   coroutines, from outside
  *         awaiting*           a coroutine for what is none
@@ -56,14 +60,17 @@
  *         handle task future  a handle run | a task asked, cancelled | listen
  *         task_current        the current task of a loop
  *         task_fields         what a task keeps private
- *         running loop        what run_forever does around it; a loop's queue
- *         run_once timers     one turn, cut into handles | its timers
- *         quick*              the same, where all in it is asyncio's own
+ *         running loop        what run_forever does around it | may we drive
+ *                             it; what we queue there
+ *         run_once timers     one turn, cut into handles | its timers, those
+ *                             cancelled, too
+ *         quick*              the same, where nobody has replaced a part
  *         iteration           where a turn stands
  *         likeness            what a driver's frames are to look like
  *         frames facts        what frames tell | is asyncio what we know
  *     stack/                  C stacks and what goes with them
- *         pool switch stacks  hub, drivers, workers | the token | what both is
+ *         pool switch stacks  hub, drivers, workers | from stack to stack, with
+ *                             the token | what both files are about
  *         footing data_stack  the frames on which a driver stands | where
  *                             they lie
  *         context             contextvars contexts, left and entered
@@ -71,9 +78,9 @@
  *         greenlet            the only door to greenlet
  *     base/
  *         error libraries     refusals | which libraries have been imported
- *         state clock         names, types | since when a call waits
- *         direct facts        C functions, called past their type | what
- *                             import has found out
+ *         state clock         names, types | a clock: since when calls wait
+ *         direct facts        C functions, called past their type | what has
+ *                             been found out at import
  *         watch               whether a dictionary has changed
  *         list hard compat    lists of calls, threads | make hard | versions
  *
@@ -108,7 +115,8 @@
  *     active    the greenlet in which the step of the loop runs
  *     carrier   a call that made a task, whose steps run on the call's stack
  *     portal    a coroutine around another one, stepped on a worker
- *     hub       the greenlet that starts drivers and workers
+ *     hub       the greenlet in which drivers and workers begin
+ *     token     whom a switch is meant for: other libraries switch, too
  *     cold      of what happens once in a thousand calls: tworoutine/_cold.py
  *     to close  to end a coroutine, a loop or an iterator by its close()
  *     to end    a call, or a thread: to have it raise, clean up and return
