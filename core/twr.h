@@ -33,7 +33,7 @@
  *         task                in a task of the running loop
  *         drivable            may calls wait in the running loop, or why not
  *         adopt               tasks made past a task factory get portals
- *         portal*             is the call below a portal? As under uvloop, trio
+ *         portal*             is the call below one? As under uvloop, trio
  *         backend             what a way to wait is
  *     engine/                 park a call, drive the loop, let the call go on
  *         drive stop          the loop over handles | a loop is to stop, or a
@@ -69,8 +69,8 @@
  *         likeness            what a driver's frames are to look like
  *         frames facts        what frames tell | is asyncio what we know
  *     stack/                  C stacks and what goes with them
- *         pool switch stacks  hub, drivers, workers | from stack to stack, with
- *                             the token | what both files are about
+ *         pool switch stacks  hub, drivers, workers | from one to another | what
+ *                             both files are about
  *         footing data_stack  the frames on which a driver stands | where
  *                             they lie
  *         context             contextvars contexts, left and entered
