@@ -69,7 +69,7 @@
  *         likeness            what a driver's frames are to look like
  *         frames facts        what frames tell | is asyncio what we know
  *     stack/                  C stacks and what goes with them
- *         pool switch stacks  hub, drivers, workers | from one to another | what
+ *         pool switch stacks  hub, drivers, workers | who switches | what
  *                             both files are about
  *         footing data_stack  the frames on which a driver stands | where
  *                             they lie
