@@ -74,8 +74,14 @@ core_await(PyObject *module, PyObject *const *args, Py_ssize_t n,
 {
     TwrState *state = twr_state(module);
     if (n == 1 && kwnames == NULL) {
-        return twr_is_awaitable(args[0]) ? twr_await(state, args[0], NULL)
-                                         : refuse_await(state, args[0]);
+        if (!twr_is_awaitable(args[0])) {
+            return refuse_await(state, args[0]);
+        }
+        /* Who has called, as a partial, may drop it meanwhile. */
+        PyObject *awaitable = Py_NewRef(args[0]);
+        PyObject *result = twr_await(state, awaitable, NULL);
+        Py_DECREF(awaitable);
+        return result;
     }
     n += kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     for (Py_ssize_t i = 0; i < n; i++) {

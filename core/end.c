@@ -77,6 +77,7 @@ thread_clear(PyObject *op)
     Py_CLEAR(th->sigint.task);
     Py_CLEAR(th->stacks.no_driver);
     Py_CLEAR(th->stacks.requester);
+    Py_CLEAR(th->stacks.relayed);
     for (int i = 0; i < TWR_FOOTINGS; i++) {
         Py_CLEAR(th->stacks.footings[i]);
     }
@@ -95,16 +96,16 @@ thread_dealloc(PyObject *op)
         return;
     }
     /* Its thread is not here to end: another process has it, or it hangs at
-     * the end of this one.  The loop is left alone, since to close it would
-     * unregister the other process's descriptors. */
+     * the end of this one, or has lost that state.  The loop is left alone,
+     * since to close it would unregister the other process's descriptors. */
     bool is_elsewhere = !twr_thread_is_here(th) && th->run.own_loop != NULL;
     PyObject_GC_UnTrack(op);
     if (twr_thread_is_here(th)) {
         if (!th->forked) {
             twr_pool_end(&th->stacks); /* if it was finalized long ago */
         }
-        twr_thread_forget(th);
     }
+    twr_thread_forget(th);
     twr_thread_unlist(th);
     twr_call_forget(th);
     twr_portal_forget_all(th);

@@ -156,6 +156,9 @@ module_exec(PyObject *module)
         add_types(module, state) < 0 || twr_wrapper_init(state) < 0 ||
         add_constants(module, state) < 0 || init_asyncio(state) < 0 ||
         twr_context_init(state) < 0 || twr_marker_init(state) < 0) {
+        PyObject *pending = twr_error_take();
+        twr_watch_end(&state->libraries.watch);
+        twr_error_put(pending);
         return -1;
     }
     return add_diagnostics(module, state);

@@ -1007,7 +1007,7 @@ class Future(asyncio.Future):
             log.append(nap(0.05))
         except CannotSuspend:
             log.append("refused")
-        loop.call_soon(self.set_result, 1)
+        loop.call_soon(lambda: self.done() or self.set_result(1))
         return True
 
 @tworoutine
@@ -1037,6 +1037,65 @@ for how, error in (fails, SystemExit), (polls, ValueError):
             log.append("raised")
         assert log == ["refused", "raised"], log
         assert nap() == 5
+""",
+    "a partial of await_() is given other arguments meanwhile": """
+import functools
+from tworoutine import await_
+
+async def waits():
+    partial.__setstate__((print, (), {}, {}))
+    gc.collect()
+    rubble = [bytearray(200) for _ in range(1000)]
+    await asyncio.sleep(0)
+    return 42
+
+async def main():
+    global partial
+    partial = functools.partial(await_, waits())
+    assert partial() == 42
+
+asyncio.run(main())
+partial = functools.partial(await_, waits())
+assert partial() == 42
+""",
+    "one list of timers after the other": """
+@tworoutine
+async def long():
+    await event.wait()
+
+async def pins():
+    long()
+
+class Timer:
+    def __del__(self):
+        log.append(nap(0.001))
+
+async def main():
+    global event
+    event = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for i in range(40):  # more than instances keep apart
+        setattr(loop, f"attribute_{i}", i)
+    task = asyncio.create_task(pins())
+    await asyncio.sleep(0)
+    def put(timers):
+        loop._scheduled = timers
+    for _ in range(100):
+        put(loop._scheduled[:])
+        nap()
+    loop.call_later(20, int)
+    loop.call_later(60, print, Timer())
+    nap()
+    began = loop.time()
+    put([])
+    assert loop.time() - began < 10
+    nap()
+    event.set()
+    await task
+
+log = []
+asyncio.run(main())
+assert len(log) == 1, log
 """,
     "calls in the cancel() of what the first call waits for": """
 class Future(asyncio.Future):

@@ -1,8 +1,14 @@
 """The first import: wherever it comes, calls work ever after."""
 
+import shutil
+import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
+
+import tworoutine
 
 # imported(): the import, and what it gives: a tworoutine.
 IMPORT = """
@@ -247,3 +253,97 @@ async def main():
 uvloop.run(tworoutine.portal(main)())
 """
     )
+
+
+def test_that_fails_leaves_nothing_behind(program):
+    """As where greenlet is missing: the next import is anybody's."""
+    program(
+        """
+import gc, sys
+
+sys.modules["greenlet"] = sys.modules["greenlet._greenlet"] = None
+try:
+    import tworoutine._core
+except ImportError:
+    pass
+else:
+    raise AssertionError
+gc.collect()
+rubble = [b"\\xff" * n for n in range(1000, 9000, 8)]
+sys.modules["something"] = sys
+del sys.modules["something"]
+"""
+    )
+
+
+EMBEDS = """
+#include <Python.h>
+
+int
+main(int argc, char **argv)
+{
+    for (int i = 0; i < 3; i++) {
+        PyConfig config;
+        PyConfig_InitPythonConfig(&config);
+        PyConfig_SetBytesString(&config, &config.executable, argv[1]);
+        PyConfig_SetBytesString(&config, &config.pythonpath_env, argv[2]);
+        Py_InitializeFromConfig(&config);
+        PyConfig_Clear(&config);
+        if (PyRun_SimpleString(argv[3]) != 0 || Py_FinalizeEx() != 0) {
+            return 1;
+        }
+    }
+    return argc != 4;
+}
+"""
+
+USES = """
+import asyncio
+from tworoutine import await_
+
+async def nap():
+    await asyncio.sleep(0)
+    return asyncio.current_task()
+
+async def main():
+    assert await_(nap()) is asyncio.current_task()
+
+await_(nap())
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 13), reason="greenlet itself crashes on 3.12"
+)
+def test_in_one_interpreter_after_the_other(tmp_path):
+    """Of a program in C that begins Python, ends it, and begins it again."""
+    compiler = shutil.which("cc")
+    if not compiler or not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        pytest.skip("needs a C compiler and a Python that is a shared library")
+    library = Path(sysconfig.get_config_var("LIBDIR"))
+    source = tmp_path / "embeds.c"
+    source.write_text(EMBEDS)
+    embeds = tmp_path / "embeds"
+    subprocess.run(
+        [
+            *(compiler, source, "-o", embeds, f"-Wl,-rpath,{library}"),
+            library / sysconfig.get_config_var("LDLIBRARY"),
+            f"-I{sysconfig.get_path('include')}",
+        ],
+        check=True,
+    )
+    root = Path(tworoutine.__file__).parent.parent
+
+    def run(program):
+        return subprocess.run(
+            [embeds, sys.executable, root, program],
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+
+    if run("import _asyncio").returncode != 0:
+        pytest.skip("this library has not all of Python in it")
+    ran = run(USES)
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr

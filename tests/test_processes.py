@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -678,3 +679,69 @@ def test_a_child_that_exits_between_two_calls():
         return await_(child.wait())
 
     assert in_thread(calls) == 5
+
+
+LIBRARY = """
+#include <pthread.h>
+
+static void *
+run(void *callback)
+{
+    for (int i = 0; i < 3; i++) {
+        ((void (*)(void))callback)();
+    }
+    return 0;
+}
+
+int
+call_in_a_thread(void (*callback)(void))
+{
+    pthread_t thread;
+    return pthread_create(&thread, 0, run, (void *)callback) ||
+           pthread_join(thread, 0);
+}
+"""
+
+
+def test_a_thread_of_a_library_in_c_that_calls_python(program, tmp_path):
+    """Each time it has another thread state: the record of the first is kept
+    by somebody, and has to do for the next one."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    source = tmp_path / "library.c"
+    source.write_text(LIBRARY)
+    command = [compiler, "-shared", "-fPIC", "-pthread", "-o", "library.so"]
+    subprocess.run([*command, source], check=True, cwd=tmp_path)
+    program(
+        """
+import asyncio, ctypes, gc
+from tworoutine import tworoutine
+
+@tworoutine
+async def nap():
+    await asyncio.sleep(0)
+    return asyncio.current_task()
+
+async def main():
+    assert nap() is asyncio.current_task()
+
+@ctypes.CFUNCTYPE(None)
+def callback():
+    try:
+        nap()
+        asyncio.run(main())
+        kept.append([op for op in gc.get_objects()
+                     if type(op).__module__ == "tworoutine._core"
+                     and type(op).__name__ == "Thread"])
+    except BaseException as error:
+        kept.append(error)
+
+kept = []
+library = ctypes.CDLL("./library.so")
+assert library.call_in_a_thread(callback) == 0
+assert [type(records) for records in kept] == [list] * 3, kept
+assert kept[0], "no record was found"
+""",
+        flags=("-X", "dev", "-W", "ignore"),  # the loops of the records
+    )

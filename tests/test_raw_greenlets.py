@@ -224,9 +224,9 @@ def deep(levels, function):
     return deep(levels - 1, function) if levels else function()
 
 async def main():
-    for function in [lambda: step(refused()),                # a frame of its own
-                     lambda: deep(200, lambda: step(refused())),
-                     trivial]:                               # none
+    # In frames of their own, and in none.
+    for function in [lambda: step(refused()),
+                     lambda: deep(200, lambda: step(refused())), trivial]:
         for _ in range(3):
             assert trivial()
             assert deep(200, trivial)
@@ -336,4 +336,86 @@ async def main():
 two.run(main(), loop_factory=loops.new_event_loop)
 """,
         library,
+    )
+
+
+STEPS = """
+import threading, weakref
+import greenlet as greenlets, tworoutine as package
+
+async def little():
+    return 5
+
+refs, got = [], []
+
+def steps(ref):
+    portal = package.portal(little)()
+    try:
+        portal.send(None)
+    except StopIteration as stop:
+        got.append(stop.value)
+    except BaseException as error:
+        got.append(error)
+"""
+
+
+def test_the_last_reference_to_one_whose_call_is_over(program):
+    """A weakref's callback steps a portal: nowhere in between two of ours."""
+    program(
+        PRELUDE
+        + STEPS
+        + """
+def one():
+    mine = greenlets.greenlet(nap)
+    refs.append(weakref.ref(mine, steps))
+    mine.switch()
+
+async def more():
+    nap(0.001)
+
+async def main():
+    one()
+    for _ in range(2):
+        inside(nap)
+    await asyncio.gather(*[more() for _ in range(5)])
+
+for _ in range(3):
+    asyncio.run(main())
+assert got == [5] * 3, got
+"""
+    )
+
+
+def test_the_last_reference_to_a_worker_as_its_thread_ends(program):
+    program(
+        STEPS
+        + """
+class Trap:
+    def __await__(self):
+        return (yield self)
+
+@package.tworoutine
+async def trap():
+    return await Trap()
+
+async def function():
+    refs.append(weakref.ref(greenlets.getcurrent(), steps))
+    return trap()
+
+def work():
+    portals = [package.portal(function)() for _ in range(3)]
+    for portal in portals:
+        portal.send(None)
+    for portal in portals:
+        try:
+            portal.send(1)
+        except StopIteration:
+            pass
+
+for _ in range(3):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+assert got == [5] * 9, got
+"""
     )

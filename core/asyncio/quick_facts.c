@@ -148,7 +148,10 @@ int
 twr_quick_init(TwrState *state)
 {
     TwrQuickFacts *facts = &state->quick;
-    facts->sees_attributes = twr_watch_sees_attributes() > 0;
+    /* 3.11 gives a dictionary another tag only once the value that was there
+     * before has gone, and what its finalizer does has been done. */
+    facts->sees_attributes =
+        TWR_DICT_WATCHERS && twr_watch_sees_attributes() > 0;
     facts->is_known = learn_handles(state, facts) && learn_deque(facts) &&
                       learn_loops(state, facts) && learn_clock(state, facts);
     PyErr_Clear();

@@ -173,7 +173,8 @@ static int
 check_interrupted(Thread *th, PyObject *callee)
 {
     int interrupted =
-        th->is_main ? twr_frames_interrupted(th->state, th->tstate) : 0;
+        th->is_main ? twr_frames_interrupted(th->state, PyThreadState_Get())
+                    : 0;
     return interrupted <= 0 ? interrupted
                             : twr_refuse_between(th->state, callee);
 }

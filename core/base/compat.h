@@ -282,8 +282,9 @@ twr_hook_finalizer(void)
  * in a dictionary that only they know. */
 #define TWR_PYTHON_TASKS_APART (PY_VERSION_HEX >= 0x030E0000)
 
-/* A number that is another one after each change to a dictionary; 0: this
- * Python has none.  Quiet. */
+/* A number that is another one after each change to a dictionary; on 3.11 once
+ * the value that was there before has gone; not on 3.13 if an instance keeps
+ * its attributes apart; 0: this Python has none.  Quiet. */
 static inline uint64_t
 twr_dict_tag(PyObject *dict)
 {

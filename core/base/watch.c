@@ -23,11 +23,23 @@ note_change(PyDict_WatchEvent Py_UNUSED(event), PyObject *dict,
     return 0;
 }
 
+/* The interpreter has ended, and with it all that was watched. */
+static void
+forget_all(void)
+{
+    watches = NULL;
+    watcher = -1;
+}
+
 int
 twr_watch_begin(TwrWatch *watch, PyObject *dict)
 {
     if (watcher < 0) {
         watcher = PyDict_AddWatcher(note_change);
+        if (watcher >= 0 && Py_AtExit(forget_all) < 0) {
+            PyErr_SetString(PyExc_RuntimeError, "no room for Py_AtExit");
+            return -1;
+        }
     }
     if (watcher < 0 || PyDict_Watch(watcher, dict) < 0) {
         return -1;

@@ -4,7 +4,7 @@
 #include "base/libraries.h"
 #include "base/list.h"
 
-_Thread_local Thread *twr_this_thread;
+_Thread_local TwrHere twr_here;
 
 /* All records of the process, the latest first. */
 static Thread *all_threads;
@@ -71,22 +71,22 @@ twr_thread_make(TwrState *state)
         return NULL;
     }
     th->state = th->stacks.state = state;
-    th->tstate = PyThreadState_Get();
     th->ident = PyThread_get_thread_ident();
     int known = find_main(th);
     th->drives.kept = PyList_New(0);
-    if (twr_this_thread != NULL && !twr_this_thread->forked) {
+    Thread *other = twr_thread_if_any();
+    if (other != NULL) {
         /* Other code, a finalizer perhaps, has made a record meanwhile. */
         PyErr_Clear();
         Py_DECREF(th);
-        return twr_this_thread;
+        return other;
     }
     if (known < 0 || th->drives.kept == NULL ||
         PyDict_SetItemString(dict, "tworoutine", (PyObject *)th) < 0) {
         Py_DECREF(th);
         return NULL;
     }
-    twr_this_thread = th;
+    twr_here = (TwrHere){th, PyThreadState_Get()->id};
     TWR_LIST_ADD(&all_threads, th);
     Py_DECREF(th); /* the dictionary owns it */
     return th;
@@ -95,14 +95,14 @@ twr_thread_make(TwrState *state)
 bool
 twr_thread_is_here(const Thread *th)
 {
-    return twr_this_thread == th;
+    return twr_thread_here() == th;
 }
 
 void
 twr_thread_forget(Thread *th)
 {
-    if (twr_this_thread == th) {
-        twr_this_thread = NULL;
+    if (twr_here.th == th) {
+        twr_here.th = NULL;
     }
 }
 
@@ -110,7 +110,7 @@ int
 twr_thread_abandon(Thread *th)
 {
     Py_INCREF(th);
-    twr_this_thread = NULL;
+    twr_here.th = NULL;
     PyObject *dict = PyThreadState_GetDict();
     return dict == NULL ? 0 : PyDict_DelItemString(dict, "tworoutine");
 }
@@ -141,14 +141,15 @@ twr_thread_after_fork(void)
     while (all_threads != NULL) {
         twr_thread_unlist(all_threads); /* the threads are the parent's */
     }
-    if (twr_this_thread == NULL) {
+    Thread *th = twr_thread_here();
+    if (th == NULL) {
         return NULL;
     }
-    twr_this_thread->forked = true;
+    th->forked = true;
     /* Frames on this stack may still use it: it is never freed. */
-    Py_INCREF(twr_this_thread);
-    PyObject *loop = twr_this_thread->run.own_loop;
-    twr_this_thread->run.own_loop = NULL;
+    Py_INCREF(th);
+    PyObject *loop = th->run.own_loop;
+    th->run.own_loop = NULL;
     return loop;
 }
 
@@ -170,7 +171,7 @@ twr_thread_look_in_step(Thread *th)
         }
         th->first = me;
     }
-    th->first_stack = twr_data_stack_of(th->tstate);
+    th->first_stack = twr_data_stack_of(PyThreadState_Get());
     return 1;
 }
 

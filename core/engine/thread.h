@@ -56,11 +56,10 @@ struct Thread {
     TwrLoopType known;
     PyObject *first; /* the greenlet it began with; borrowed; NULL: not seen */
     const void *first_stack; /* its data stack, to know it by; or NULL */
-    PyThreadState *tstate;
-    unsigned long ident; /* of the thread, as threading knows it */
-    Thread *older;       /* the next record of the process; borrowed */
-    Thread **link;       /* what points to this one there; NULL: nothing */
-    bool is_main;        /* signals are handled in this thread */
+    unsigned long ident;     /* of the thread, as threading knows it */
+    Thread *older;           /* the next record of the process; borrowed */
+    Thread **link;           /* what points to this one there; NULL: nothing */
+    bool is_main;            /* signals are handled in this thread */
     bool ending; /* its loop is being closed, its calls are ended: end.c */
     bool forked; /* made before a fork: of no use in this process */
 };
@@ -72,15 +71,28 @@ twr_thread_of(TwrStacks *st)
     return (Thread *)((char *)st - offsetof(Thread, stacks));
 }
 
-/* This thread's record, perhaps of a parent process, or NULL: the thread's
- * dictionary owns it.  Written by thread.c alone. */
-extern _Thread_local Thread *twr_this_thread;
+/* The record of a thread of the system, perhaps of a parent process, or NULL,
+ * and the number of its thread state, whose dictionary owns the record: a
+ * thread of a library in C has one state after the other.  Written by thread.c
+ * alone. */
+typedef struct {
+    Thread *th;
+    uint64_t state_id;
+} TwrHere;
+extern _Thread_local TwrHere twr_here;
+
+/* This thread's record, perhaps of a parent process; or NULL.  Quiet. */
+static inline Thread *
+twr_thread_here(void)
+{
+    return twr_here.state_id == PyThreadState_Get()->id ? twr_here.th : NULL;
+}
 
 /* This thread's record if there is one of this process; or NULL.  Quiet. */
 static inline Thread *
 twr_thread_if_any(void)
 {
-    Thread *th = twr_this_thread;
+    Thread *th = twr_thread_here();
     return th != NULL && !th->forked ? th : NULL;
 }
 
@@ -127,7 +139,7 @@ int twr_thread_look_in_step(Thread *th);
 static inline int
 twr_thread_in_step(Thread *th)
 {
-    const void *stack = twr_data_stack_of(th->tstate);
+    const void *stack = twr_data_stack_of(PyThreadState_Get());
     return th->drives.now == NULL && stack != NULL && stack == th->first_stack
                ? 1
                : twr_thread_look_in_step(th);

@@ -55,6 +55,7 @@ live(TwrStacks *st, PyObject *footing)
     if (footing != NULL) {
         Py_CLEAR(st->requester);
     }
+    Py_CLEAR(st->relayed);
     while (st->ending != me) {
         twr_switch_set_active(st, me);
         PyObject *next = footing != NULL ? twr_stack_jobs.drive(st)
@@ -129,15 +130,17 @@ pool_main(PyObject *footing, PyObject *args)
 
 static PyMethodDef pool_def = {"live", pool_main, METH_VARARGS, NULL};
 
-/* There is no driver: whoever has asked for one raises the pending exception,
- * which shows no frame of a footing.  Switches. */
+/* There is no driver: whoever has asked for one is relay now, and raises the
+ * pending exception, which shows no frame of a footing. */
 static int
 refuse_driver(TwrStacks *st)
 {
     PyObject *exc = twr_error_take();
     PyTracebackObject *first =
         (PyTracebackObject *)PyException_GetTraceback(exc);
-    PyTracebackObject *rest = twr_footing_leave(st->footings[0], first);
+    PyTracebackObject *rest = st->footings[0] == NULL
+                                  ? NULL
+                                  : twr_footing_leave(st->footings[0], first);
     if (rest != NULL) {
         PyException_SetTraceback(exc, (PyObject *)rest);
     }
@@ -147,9 +150,9 @@ refuse_driver(TwrStacks *st)
         return -1;
     }
     Py_XSETREF(st->no_driver, exc);
-    PyObject *requester = st->requester;
+    Py_XSETREF(st->relay, st->requester);
     st->requester = NULL;
-    return twr_switch_to(st, requester);
+    return 0;
 }
 
 /* The hub's life: one relay after the other.  Switches. */
@@ -162,7 +165,10 @@ hub_life(TwrStacks *st)
     while (st->ending != me) {
         PyObject *next = st->relay;
         st->relay = NULL;
-        if (twr_switch_to(st, next) < 0 && refuse_driver(st) < 0) {
+        PyObject *held = Py_NewRef(next); /* its end may run code: not here */
+        int back = twr_switch_to(st, next);
+        Py_XSETREF(st->relayed, held);
+        if (back < 0 && refuse_driver(st) < 0) {
             return NULL;
         }
     }
@@ -336,6 +342,10 @@ twr_pool_park(TwrStacks *st)
     if (back == 0 && st->no_driver != NULL) {
         return twr_raise(&st->no_driver);
     }
+    if (back < 0) { /* nobody waits any more */
+        Py_CLEAR(st->requester);
+        Py_CLEAR(st->no_driver);
+    }
     return back;
 }
 
@@ -353,4 +363,5 @@ twr_pool_end(TwrStacks *st)
         st->hub = NULL;
         twr_switch_end(st, hub);
     }
+    Py_CLEAR(st->relayed);
 }

@@ -55,6 +55,7 @@ typedef struct {
     /* pool.c: the hub, and what one switch to it is for */
     PyObject *hub;       /* the shallow greenlet that starts the others */
     PyObject *relay;     /* whom the hub is to switch to */
+    PyObject *relayed;   /* whom the hub has switched to before; or NULL */
     PyObject *requester; /* who waits for a driver to begin; or NULL */
     PyObject *no_driver; /* why none has begun; or NULL */
     /* pool.c: drivers and workers */

@@ -100,6 +100,9 @@ twr_switch_to(TwrStacks *st, PyObject *target)
     Py_XDECREF(got);
     PyObject *pending = twr_error_take();
     Py_DECREF(target);
+    if (me != st->hub) {
+        Py_CLEAR(st->relayed);
+    }
     twr_error_put(pending);
     return got == NULL ? -1 : 0;
 }
