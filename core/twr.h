@@ -33,7 +33,7 @@
  *         task                in a task of the running loop
  *         drivable            may calls wait in the running loop, or why not
  *         adopt               tasks made past a task factory get portals
- *         portal*             is the call below one? As under uvloop, trio
+ *         portal*             is it below a portal? As under uvloop, trio
  *         backend             what a way to wait is
  *     engine/                 park a call, drive the loop, let the call go on
  *         drive stop          the loop over handles | a loop is to stop, or a

@@ -1,4 +1,4 @@
-/* engine/sigint.c - our handler of SIGINT, in place while calls wait. */
+/* engine/sigint.c - our handler of SIGINT, while calls wait or run a loop. */
 #include "engine/sigint.h"
 
 #include <signal.h>

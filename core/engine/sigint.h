@@ -1,8 +1,8 @@
-/* engine/sigint.h - our handler of SIGINT, in place while calls wait.
+/* engine/sigint.h - our handler of SIGINT, while calls wait or run a loop.
  *
  * Python's handler raises KeyboardInterrupt in whatever code happens to run.
- * While calls wait, and only if Python's handler is in place, ours takes its
- * place (engine/interrupt.c has it). */
+ * While calls wait or run a loop, and only if Python's handler is in place,
+ * ours takes its place (engine/interrupt.c has it). */
 #ifndef TWR_SIGINT_H
 #define TWR_SIGINT_H
 

@@ -53,7 +53,7 @@ typedef struct {
     PyObject *target; /* whom the last switch was meant for */
     PyObject *active; /* the greenlet in which the loop's steps run */
     /* pool.c: the hub, and what one switch to it is for */
-    PyObject *hub;       /* the shallow greenlet that starts the others */
+    PyObject *hub;       /* the shallow greenlet in which they begin */
     PyObject *relay;     /* whom the hub is to switch to */
     PyObject *relayed;   /* whom the hub has switched to before; or NULL */
     PyObject *requester; /* who waits for a driver to begin; or NULL */
