@@ -64,11 +64,11 @@ int twr_frames_run(TwrState *state, PyObject *loop);
 int twr_frames_look_interrupted(TwrState *state);
 
 /* 1 if a signal handler, below which the running code is, has interrupted
- * asyncio's own code; tstate is of this thread. */
+ * asyncio's own code. */
 static inline int
-twr_frames_interrupted(TwrState *state, PyThreadState *tstate)
+twr_frames_interrupted(TwrState *state)
 {
-    return (twr_code_flags_of(tstate) & TWR_STEPPED_FLAGS) != 0
+    return (twr_thread_code_flags() & TWR_STEPPED_FLAGS) != 0
                ? 0 /* the code that runs begins here */
                : twr_frames_look_interrupted(state);
 }

@@ -134,9 +134,7 @@ look_at_loop(TwrIteration *it)
                 attribute(it, state->names._ready) == it->ready &&
                 attribute(it, state->names._debug) == Py_False &&
                 attribute(it, state->names._selector) == quick->selector;
-    PyObject *timers = attribute(it, state->names._scheduled);
-    quick->timers =
-        timers != NULL && PyList_CheckExact(timers) ? timers : NULL;
+    quick->timers = twr_quick_look_timers(it);
     quick->stopping = look_stopping(it);
     if (!fits || quick->timers == NULL) {
         twr_watch_forget(&quick->watch);
@@ -239,13 +237,12 @@ twr_quick_has_ready(TwrIteration *it)
 Py_ssize_t
 twr_quick_watched(TwrIteration *it)
 {
-    PyObject *map = it->quick.dict == NULL ||
-                            PyDict_GetItemWithError(
-                                it->quick.dict, it->state->names._selector) !=
-                                it->quick.selector
-                        ? NULL
-                        : PyObject_GetAttr(it->quick.selector,
-                                           it->state->names._fd_to_key);
+    PyObject *map =
+        it->quick.dict == NULL ||
+                attribute(it, it->state->names._selector) != it->quick.selector
+            ? NULL
+            : PyObject_GetAttr(it->quick.selector,
+                               it->state->names._fd_to_key);
     Py_ssize_t watched =
         map != NULL && PyDict_CheckExact(map) ? PyDict_GET_SIZE(map) : -1;
     PyErr_Clear();

@@ -1,16 +1,21 @@
 /* asyncio/quick_timers.c - when the first timer is due. */
 #include "asyncio/quick_timers.h"
 
+PyObject *
+twr_quick_look_timers(TwrIteration *it)
+{
+    PyObject *timers =
+        PyDict_GetItemWithError(it->quick.dict, it->state->names._scheduled);
+    return timers != NULL && PyList_CheckExact(timers) ? timers : NULL;
+}
+
 /* The list of timers; borrowed.  NULL without error: it is none. */
 static PyObject *
 timers_of(TwrIteration *it)
 {
-    if (twr_watch_is_unchanged(&it->quick.watch)) {
-        return it->quick.timers;
-    }
-    PyObject *timers =
-        PyDict_GetItemWithError(it->quick.dict, it->state->names._scheduled);
-    return timers != NULL && PyList_CheckExact(timers) ? timers : NULL;
+    return twr_watch_is_unchanged(&it->quick.watch)
+               ? it->quick.timers
+               : twr_quick_look_timers(it);
 }
 
 /* timer._when, in seconds of loop.time(); negative: it cannot be told. */

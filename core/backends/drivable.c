@@ -172,9 +172,7 @@ is_in_greenlet_of_step(Thread *th, PyObject *loop)
 static int
 check_interrupted(Thread *th, PyObject *callee)
 {
-    int interrupted =
-        th->is_main ? twr_frames_interrupted(th->state, PyThreadState_Get())
-                    : 0;
+    int interrupted = th->is_main ? twr_frames_interrupted(th->state) : 0;
     return interrupted <= 0 ? interrupted
                             : twr_refuse_between(th->state, callee);
 }

@@ -87,15 +87,14 @@ twr_thread_frame(void)
     return frame;
 }
 
-/* The co_flags of the code that the innermost frame of a thread runs; 0: no
+/* The co_flags of the code that the innermost frame of this thread runs; 0: no
  * code does, or that cannot be told without a frame object. */
 static inline int
-twr_code_flags_of(PyThreadState *tstate)
+twr_thread_code_flags(void)
 {
     int flags = 0;
-#if PY_VERSION_HEX < 0x030C0000
-    (void)tstate;
-#else
+#if PY_VERSION_HEX >= 0x030C0000
+    PyThreadState *tstate = PyThreadState_Get();
 #if PY_VERSION_HEX < 0x030D0000
     struct _PyInterpreterFrame *frame = tstate->cframe->current_frame;
 #else
@@ -111,13 +110,13 @@ twr_code_flags_of(PyThreadState *tstate)
     return flags;
 }
 
-/* What identifies the greenlet that runs in a thread, as long as that lives:
- * the first chunk of its data stack; NULL: it has none, or frames lie in a
- * later one by now. */
+/* What identifies the greenlet that runs in this thread, as long as that
+ * lives: the first chunk of its data stack; NULL: it has none, or frames lie
+ * in a later one by now. */
 static inline const void *
-twr_data_stack_of(const PyThreadState *tstate)
+twr_thread_data_stack(void)
 {
-    const _PyStackChunk *chunk = tstate->datastack_chunk;
+    const _PyStackChunk *chunk = PyThreadState_Get()->datastack_chunk;
     return chunk == NULL || chunk->previous != NULL ? NULL : chunk;
 }
 

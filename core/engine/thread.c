@@ -171,7 +171,7 @@ twr_thread_look_in_step(Thread *th)
         }
         th->first = me;
     }
-    th->first_stack = twr_data_stack_of(PyThreadState_Get());
+    th->first_stack = twr_thread_data_stack();
     return 1;
 }
 

@@ -139,7 +139,7 @@ int twr_thread_look_in_step(Thread *th);
 static inline int
 twr_thread_in_step(Thread *th)
 {
-    const void *stack = twr_data_stack_of(PyThreadState_Get());
+    const void *stack = twr_thread_data_stack();
     return th->drives.now == NULL && stack != NULL && stack == th->first_stack
                ? 1
                : twr_thread_look_in_step(th);
