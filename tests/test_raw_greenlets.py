@@ -208,11 +208,14 @@ importlib.import_module(sys.argv[1])
 async def trivial():
     return True
 
-async def refused(function=trivial):
+def is_refused(call):
     try:
-        function()
+        call()
     except CannotSuspend:
         return True
+
+async def refused():
+    return is_refused(trivial)
 
 def step(coro):
     try:
@@ -224,19 +227,15 @@ def deep(levels, function):
     return deep(levels - 1, function) if levels else function()
 
 async def main():
-    # In frames of their own, and in none.
-    for function in [lambda: step(refused()),
-                     lambda: deep(200, lambda: step(refused())), trivial]:
-        for _ in range(3):
+    for _ in range(3):
+        for other in [
+            lambda: inside(lambda: step(refused())),  # in a frame of its own
+            lambda: inside(lambda: deep(200, lambda: step(refused()))),
+            lambda: is_refused(lambda: inside(trivial)),  # in none
+        ]:
             assert trivial()
             assert deep(200, trivial)
-            if function is trivial:
-                try:
-                    inside(trivial)
-                except CannotSuspend:
-                    continue
-                raise AssertionError
-            assert inside(function)
+            assert other()
         assert trivial()
 
 asyncio.run(main())
